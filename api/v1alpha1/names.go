@@ -1,0 +1,55 @@
+package v1alpha1
+
+// Labels, annotations and the finalizer that the operator reads or writes.
+const (
+	// Finalizer holds a deleted policy until its deletionPolicy is carried out.
+	Finalizer = "raytls.io/policy"
+
+	// LabelExclude on a RayCluster, with any value, keeps it from being enabled. A cluster that is injected
+	// already is treated as if its policy were deleted.
+	LabelExclude = "raytls.io/exclude"
+
+	// AnnotationApproveRestart on a policy approves restarts of running clusters: a comma separated list
+	// of <cluster>=<token>, each pair good once.
+	AnnotationApproveRestart = "raytls.io/approve-restart"
+
+	// AnnotationPolicy on a RayCluster names the policy it is bound to.
+	AnnotationPolicy = "raytls.io/policy"
+
+	// AnnotationInjection on a RayCluster holds the injection revision its templates are meant to carry.
+	AnnotationInjection = "raytls.io/injection"
+
+	// AnnotationRollout on a RayCluster holds how far its enabling or disabling has come, as JSON.
+	AnnotationRollout = "raytls.io/rollout"
+
+	// AnnotationRestored on a RayCluster holds which templates were injected and when stripped ones were
+	// restored, as JSON.
+	AnnotationRestored = "raytls.io/restored"
+
+	// AnnotationEnableFailed on a RayCluster holds the hash of the templates and parameters with which
+	// enabling failed.
+	AnnotationEnableFailed = "raytls.io/enable-failed"
+
+	// AnnotationApproved on a RayCluster holds the approval token that was used last.
+	AnnotationApproved = "raytls.io/approved-restart"
+
+	// AnnotationCluster on an authority's Secret holds the <namespace>/<name> of its RayCluster.
+	AnnotationCluster = "raytls.io/cluster"
+
+	// AnnotationSync on a pod makes its kubelet look at the pod's volumes now.
+	AnnotationSync = "raytls.io/sync"
+
+	// LabelManagedBy with the value ManagedBy marks what the operator made.
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	// ManagedBy is the value of LabelManagedBy, and the operator's field manager.
+	ManagedBy = "raytls"
+
+	// LabelComponent says what an object the operator made is for.
+	LabelComponent = "app.kubernetes.io/component"
+	// ComponentAuthority marks the Secret that holds a cluster's authority.
+	ComponentAuthority = "authority"
+	// ComponentIssuer marks the Secret that holds a cluster's issuer.
+	ComponentIssuer = "issuer"
+	// ComponentScripts marks the ConfigMap that holds the gencert scripts.
+	ComponentScripts = "gencert"
+)
