@@ -1,0 +1,48 @@
+package rollout
+
+import (
+	"fmt"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+// planDisable is for a cluster that is to be plaintext and has not begun.
+func planDisable(s *Snapshot, p *Plan) {
+	if !s.anyPieces() && len(s.pods(injected)) == 0 {
+		p.release()
+		return
+	}
+	// A cluster in the middle of being enabled works in neither state: it is put back without asking.
+	if s.Progress == nil && s.running() && len(s.live(injected)) > 0 && !allowed(s, p) {
+		return
+	}
+	p.Edit, p.Progress, p.Approval = RemoveAll, s.next(PhaseAll), s.Approval
+	if !s.anyPieces() {
+		p.Edit = NoEdit
+	}
+	p.say(v1alpha1.ReasonDisabling, "gave the cluster its templates back; its pods are restarted in plaintext")
+}
+
+// planRemoving goes on with disabling.
+func planRemoving(s *Snapshot, p *Plan) {
+	p.Reason = v1alpha1.ReasonDisabling
+	live := s.live(injected)
+	switch {
+	case s.anyPieces():
+		p.Edit, p.Message = RemoveAll, "giving the cluster its templates back"
+	case len(live) > 0 && (s.Queued || s.Recreate && !s.Observed) && !s.Suspended:
+		p.Message = deleter(s) + " restarts the pods"
+	case len(live) > 0:
+		p.Delete, p.Message = live, fmt.Sprintf("restarting %s in plaintext", count(len(live), "pod"))
+	case len(s.pods(injected)) > 0:
+		p.Message = fmt.Sprintf("waiting until %s with TLS ended", count(len(s.pods(injected)), "pod"))
+	default:
+		p.release()
+	}
+}
+
+func (p *Plan) release() {
+	p.Released = true
+	p.Progress, p.Enabled, p.FailedAttempt, p.Restored = nil, false, "", nil
+	p.Reason, p.Message = v1alpha1.ReasonDisabling, "the cluster is plaintext again"
+}

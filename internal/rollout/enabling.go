@@ -1,0 +1,179 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+// planEnabling goes on with enabling a running cluster.
+func planEnabling(s *Snapshot, p *Plan) {
+	if s.Suspended || len(s.pods(every)) == 0 {
+		p.inject(s, "the cluster stopped meanwhile")
+		return
+	}
+	p.Reason = v1alpha1.ReasonEnabling
+	switch s.Progress.Phase {
+	case PhaseCanary:
+		planCanary(s, p)
+	case PhaseHead:
+		planHead(s, p)
+	default:
+		planRest(s, p)
+	}
+}
+
+// planCanary sees each canary's replacement make its certificate, and then goes on to the head.
+func planCanary(s *Snapshot, p *Plan) {
+	var waiting []string
+	for _, group := range keys(s.Progress.Canaries) {
+		t, exists := s.template(group)
+		if !exists || t.Replicas == 0 {
+			continue // nobody is left to show anything
+		}
+		if !t.Injected {
+			p.Edit, p.Groups = Inject, keys(s.Progress.Canaries)
+			p.Message = "injecting into the templates of the pods that go first"
+			return
+		}
+		name := s.Progress.Canaries[group]
+		if old := s.live(and(in(group), plaintext, func(p Pod) bool { return p.Name == name })); len(old) > 0 {
+			p.Delete = append(p.Delete, old...)
+			p.Message = fmt.Sprintf("restarting pod %s", name)
+			continue
+		}
+		switch done, why := s.shown(group); {
+		case why != "":
+			p.revert(s, why)
+			return
+		case !done:
+			waiting = append(waiting, name)
+		}
+	}
+	if len(p.Delete) > 0 {
+		return
+	}
+	if len(waiting) > 0 {
+		p.await(s, "for the replacement of pod "+strings.Join(waiting, " and pod "))
+		return
+	}
+	p.Edit, p.Groups, p.Progress = Inject, []string{""}, s.next(PhaseHead)
+	p.say(v1alpha1.ReasonEnabling, "certificates can be made by workers; now the head")
+}
+
+// planHead sees the new head make its certificate, and then goes on to everything else.
+func planHead(s *Snapshot, p *Plan) {
+	if t, _ := s.template(""); !t.Injected {
+		p.Edit, p.Groups = Inject, []string{""}
+		p.Message = "injecting into the head's template"
+		return
+	}
+	if s.BlockedBy != "" && len(s.live(and(head, plaintext))) > 0 {
+		p.revert(s, fmt.Sprintf("%s came up while the first worker was restarted: %s", s.BlockedBy, s.BlockedWhy))
+		return
+	}
+	if p.Delete = s.live(and(head, plaintext)); len(p.Delete) > 0 {
+		p.Message = "restarting the head"
+		return
+	}
+	switch done, why := s.shown(""); {
+	case why != "":
+		p.revert(s, why)
+	case !done:
+		p.await(s, "for the new head")
+	default:
+		p.Edit, p.Progress = InjectAll, s.next(PhaseRest)
+		if s.allInjected() {
+			p.Edit = NoEdit
+		}
+		p.Enabled = true
+		p.say(v1alpha1.ReasonEnabling, "the head is encrypted; now all other pods")
+	}
+}
+
+// planRest restarts what is left. From here on there is no way back: the head is encrypted.
+func planRest(s *Snapshot, p *Plan) {
+	if !s.allInjected() {
+		p.Edit = InjectAll
+		p.Message = "injecting into all templates"
+		return
+	}
+	byOthers := s.Progress.Phase == PhaseAll && (s.Queued || s.Recreate && !s.Observed)
+	left := s.pods(plaintext)
+	if live := s.live(plaintext); len(live) > 0 && !byOthers {
+		p.Delete = live
+		p.Message = fmt.Sprintf("restarting %s", count(len(live), "pod"))
+		return
+	}
+	uncertified := s.live(func(p Pod) bool { return !p.Certified })
+	end := s.phaseEnd()
+	if len(left) == 0 && (len(uncertified) == 0 || !s.Now.Before(end)) {
+		p.Progress, p.Enabled = nil, true
+		p.say(v1alpha1.ReasonEncrypted, "all pods are encrypted")
+		if len(uncertified) > 0 {
+			p.say(v1alpha1.ReasonEncrypted, "all pods that run are encrypted; %s have yet to make a certificate", count(len(uncertified), "pod"))
+		}
+		return
+	}
+	p.Message = fmt.Sprintf("%s without TLS and %s that make their certificates are left", count(len(left), "pod"), count(len(uncertified), "pod"))
+	if bad := s.live(and(injected, failed)); len(bad) > 0 {
+		p.Reason, p.Message = v1alpha1.ReasonCertificateFailed, fmt.Sprintf("pod %s: %s", bad[0].Name, bad[0].Failure)
+	}
+	if s.Now.Before(end) {
+		p.Again = end
+	}
+}
+
+// shown says whether an injected pod of the group has its certificate, or why none will have it.
+func (s *Snapshot) shown(group string) (done bool, why string) {
+	fresh := s.live(and(in(group), injected))
+	if slices.ContainsFunc(fresh, certified) {
+		return true, ""
+	}
+	if bad := slices.IndexFunc(fresh, failed); bad >= 0 {
+		return false, fmt.Sprintf("pod %s: %s", fresh[bad].Name, fresh[bad].Failure)
+	}
+	if !s.Now.Before(s.phaseEnd()) {
+		return false, fmt.Sprintf("no replacement made its certificate within %s", s.Deadline)
+	}
+	return false, ""
+}
+
+// phaseEnd is when the phase has taken too long. A pod's grace period is its user's: it does not count.
+func (s *Snapshot) phaseEnd() time.Time {
+	start := s.Progress.Since
+	for _, p := range s.pods(func(p Pod) bool { return p.Terminating && !p.Injected }) {
+		if p.Deadline.After(start) {
+			start = p.Deadline
+		}
+	}
+	return start.Add(s.Deadline)
+}
+
+func (p *Plan) await(s *Snapshot, what string) {
+	p.Message = "waiting " + what
+	p.Again = s.phaseEnd()
+}
+
+// revert gives the cluster its templates back.
+func (p *Plan) revert(s *Snapshot, why string) {
+	p.Edit, p.Groups, p.Progress = RemoveAll, nil, s.next(PhaseRevert)
+	p.Enabled, p.FailedAttempt, p.Delete, p.Again = false, s.Attempt, nil, time.Time{}
+	p.warn(v1alpha1.ReasonEnableFailed, "enabling failed and is put back: %s", why)
+}
+
+// planRevert restarts the pods that were touched from the templates that are back.
+func planRevert(s *Snapshot, p *Plan) {
+	p.Reason, p.Message = v1alpha1.ReasonEnableFailed, "enabling failed; restarting the pods that were touched in plaintext"
+	switch {
+	case s.anyPieces():
+		p.Edit = RemoveAll
+	case len(s.live(injected)) > 0:
+		p.Delete = s.live(injected)
+	case len(s.pods(injected)) == 0:
+		p.Progress = nil
+	}
+}

@@ -1,0 +1,304 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+// RestoreWindow and RestoreLimit bound how often a stripped injection is restored: restoring it each time
+// would be a fight with whoever strips it, and each round leaves pods that cannot talk.
+const (
+	RestoreWindow = time.Hour
+	RestoreLimit  = 2
+)
+
+// Edit is a change of the cluster's templates.
+type Edit string
+
+// The edits. Inject names its templates in Plan.Groups, or all of them with InjectAll.
+const (
+	NoEdit    Edit = ""
+	Inject    Edit = "Inject"
+	InjectAll Edit = "InjectAll"
+	RemoveAll Edit = "RemoveAll"
+)
+
+// Event is something that happened, to be told once the plan's writes have succeeded.
+type Event struct {
+	Warning bool
+	Reason  string
+	Message string
+}
+
+// Plan is the next step of a cluster and what is to be said of it meanwhile. First the edit and the record
+// are written, in one patch; pods are deleted only by a plan that changes neither, so by one that has seen them written.
+type Plan struct {
+	// Reason is one of the API's reasons; Message says what was found and what to do.
+	Reason, Message string
+	BlockedBy       string
+
+	Edit Edit
+	// Groups are the templates that Inject is for; the head's is the empty name.
+	Groups []string
+
+	// What is to be on record on the cluster after this step.
+	Progress      *Progress
+	Enabled       bool
+	FailedAttempt string
+	Approval      string
+	Restored      []time.Time
+
+	// Delete are the pods to be deleted.
+	Delete []Pod
+	// Released says that nothing of the injection is left in the cluster, so that its keys can go.
+	Released bool
+	// Again is when to look again though nothing happens; zero for never.
+	Again time.Time
+	// Event is nil when there is nothing to tell.
+	Event *Event
+}
+
+// Writes says whether the plan changes the cluster's templates or what is on record.
+func (p *Plan) Writes(s *Snapshot) bool {
+	return p.Edit != NoEdit || p.Enabled != s.Enabled || p.FailedAttempt != s.FailedAttempt || p.Approval != "" ||
+		!slices.Equal(p.Restored, s.Restored) || (p.Progress == nil) != (s.Progress == nil) ||
+		p.Progress != nil && p.Progress.String() != s.Progress.String()
+}
+
+// Make plans the next step.
+func Make(s *Snapshot) Plan {
+	p := Plan{
+		Progress: s.Progress, Enabled: s.Enabled, FailedAttempt: s.FailedAttempt, Restored: s.Restored,
+	}
+	switch {
+	case s.Progress != nil && s.Progress.Phase == PhaseRevert:
+		planRevert(s, &p)
+	case s.Progress != nil && s.Progress.Goal == Plaintext:
+		planRemoving(s, &p)
+	case s.Goal == Plaintext:
+		planDisable(s, &p)
+	case s.Progress != nil:
+		planEnabling(s, &p)
+	case s.Enabled && !restartedInPlaintext(s):
+		planMaintain(s, &p)
+	default:
+		planEnable(s, &p)
+	}
+	return p
+}
+
+// restartedInPlaintext says that the injection was taken out and the cluster works without it: it has to be
+// enabled anew, since putting the injection back would break the cluster.
+func restartedInPlaintext(s *Snapshot) bool {
+	return !s.allInjected() && s.running() && len(s.live(injected)) == 0
+}
+
+// planEnable is for a cluster that is not on record as encrypted.
+func planEnable(s *Snapshot, p *Plan) {
+	if !s.running() {
+		p.inject(s, "the cluster has no work to lose")
+		return
+	}
+	if len(s.live(plaintext)) == 0 && s.allInjected() {
+		p.Enabled, p.FailedAttempt = true, ""
+		p.Reason, p.Message = v1alpha1.ReasonEnabling, "all pods are encrypted already; taking the cluster over"
+		return
+	}
+	if len(s.live(and(head, injected))) > 0 {
+		p.Reason = v1alpha1.ReasonFieldConflict
+		p.Message = fmt.Sprintf("the head is encrypted, but %stook the injection and the record of it out of the RayCluster's spec, so new pods cannot join; let that tool ignore what is named raytls, or suspend the cluster, and it will be injected again", manager(s))
+		return
+	}
+	if !allowed(s, p) {
+		return
+	}
+	p.FailedAttempt, p.Approval = "", s.Approval
+	if s.Recreate || s.Queued {
+		p.Edit, p.Progress = InjectAll, s.next(PhaseAll)
+		p.say(v1alpha1.ReasonEnabling, "changing all templates at once; %s deletes the pods", deleter(s))
+		return
+	}
+	canaries := s.canaries()
+	if len(canaries) == 0 {
+		p.Edit, p.Groups, p.Progress = Inject, []string{""}, s.next(PhaseHead)
+		p.say(v1alpha1.ReasonEnabling, "no worker group has a ready pod that could go first; the head does")
+		return
+	}
+	p.Edit, p.Progress = Inject, s.next(PhaseCanary)
+	p.Progress.Canaries = canaries
+	p.Groups = keys(canaries)
+	p.say(v1alpha1.ReasonEnabling, "first, pod %s shows whether certificates can be made", strings.Join(values(canaries), " and pod "))
+}
+
+// allowed says whether a running cluster may be restarted now, and reports why not.
+func allowed(s *Snapshot, p *Plan) bool {
+	switch {
+	case s.BlockedBy != "":
+		p.Reason, p.BlockedBy, p.Message = v1alpha1.ReasonBlocked, s.BlockedBy, s.BlockedWhy
+	case s.Approval != "" && s.NoSlot == "":
+		return true
+	case s.Goal == Encrypted && s.FailedAttempt != "" && s.FailedAttempt == s.Attempt && s.Approval == "":
+		p.Reason = v1alpha1.ReasonEnableFailed
+		p.Message = "enabling failed and was put back, see the events of the RayCluster; it is tried again when the cluster's templates or the policy's parameters change, or with a new approval"
+	case s.Queued && s.Approval == "":
+		p.Reason, p.BlockedBy = v1alpha1.ReasonBlocked, "Kueue"
+		p.Message = "the cluster runs in a Kueue queue, and Kueue evicts it when its templates change; suspend it, or approve the eviction"
+	case s.Recreate && s.Approval == "":
+		p.Reason = v1alpha1.ReasonAwaitingApproval
+		p.Message = "with upgradeStrategy Recreate, KubeRay restarts all pods at once and allows no canary; suspend the cluster, or approve the restart"
+	case !s.Immediate && s.Approval == "":
+		p.Reason = v1alpha1.ReasonAwaitingApproval
+		p.Message = fmt.Sprintf("the cluster runs, and to become %s its pods have to be restarted; suspend it, or approve the restart", map[Goal]string{Encrypted: "encrypted", Plaintext: "plaintext"}[s.Goal])
+	case s.NoSlot != "":
+		p.Reason, p.Message = v1alpha1.ReasonWaitingForSlot, s.NoSlot
+	default:
+		return true
+	}
+	return false
+}
+
+// canaries picks a ready pod of each kind of worker template.
+func (s *Snapshot) canaries() map[string]string {
+	out := map[string]string{}
+	seen := map[string]bool{}
+	for _, t := range s.Templates {
+		if t.Group == "" || seen[t.CanaryKey] {
+			continue
+		}
+		ready := s.live(and(in(t.Group), plaintext, func(p Pod) bool { return p.Ready }))
+		if len(ready) == 0 {
+			continue
+		}
+		// The youngest has the least to lose.
+		slices.SortFunc(ready, func(a, b Pod) int {
+			if c := b.Created.Compare(a.Created); c != 0 {
+				return c
+			}
+			return strings.Compare(a.Name, b.Name)
+		})
+		seen[t.CanaryKey] = true
+		out[t.Group] = ready[0].Name
+	}
+	return out
+}
+
+// inject is for clusters without work to lose: everything at once. Plaintext pods are deleted afterwards.
+func (p *Plan) inject(s *Snapshot, why string) {
+	p.Edit, p.Enabled, p.FailedAttempt, p.Progress = InjectAll, true, "", nil
+	if s.allInjected() {
+		p.Edit = NoEdit
+	}
+	p.say(v1alpha1.ReasonEnabling, "injected into all templates: %s", why)
+}
+
+// planMaintain is for a cluster on record as encrypted.
+func planMaintain(s *Snapshot, p *Plan) {
+	if !s.allInjected() {
+		planRestore(s, p)
+		return
+	}
+	wrong := s.live(plaintext)
+	if len(wrong) == 0 {
+		report(s, p)
+		return
+	}
+	// They were made before the injection, or while it was stripped, and cannot talk to the others.
+	if s.Provisioned && s.BlockedBy != "" {
+		p.Reason, p.BlockedBy, p.Message = v1alpha1.ReasonBlocked, s.BlockedBy, s.BlockedWhy
+		return
+	}
+	p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("replacing %s made without the injection", count(len(wrong), "pod"))
+	if s.Recreate && !s.Observed {
+		return // KubeRay is about to delete them
+	}
+	p.Delete = wrong
+}
+
+// planRestore puts the injection back where it is missing or no longer fits what the user changed.
+func planRestore(s *Snapshot, p *Plan) {
+	stripped := slices.DeleteFunc(slices.Clone(s.Templates), func(t Template) bool { return !t.Recorded || !t.Stripped })
+	if len(stripped) == 0 {
+		p.Edit = InjectAll
+		p.Reason, p.Message = v1alpha1.ReasonEnabling, "following a change of the cluster's templates"
+		return
+	}
+	recent := slices.DeleteFunc(slices.Clone(s.Restored), func(t time.Time) bool { return !s.Now.Before(t.Add(RestoreWindow)) })
+	if len(recent) >= RestoreLimit {
+		p.Reason = v1alpha1.ReasonFieldConflict
+		p.Again = slices.MinFunc(recent, time.Time.Compare).Add(RestoreWindow)
+		p.Message = fmt.Sprintf("%stook the injection out of the RayCluster's spec again, and it was restored %d times within the hour, so it is left out until %s and new pods cannot join; let that tool ignore what is named raytls, or apply with --server-side --force-conflicts once by the operator's manager %q", manager(s), len(recent), p.Again.UTC().Format(time.RFC3339), v1alpha1.ManagedBy)
+		return
+	}
+	p.Edit = InjectAll
+	p.Restored = append(recent, s.Now.UTC().Truncate(time.Second))
+	p.Reason, p.Message = v1alpha1.ReasonEnabling, "restoring the injection"
+	p.Event = &Event{Warning: true, Reason: "InjectionRestored", Message: manager(s) + "took the injection out of the RayCluster's spec; restored it"}
+}
+
+func manager(s *Snapshot) string {
+	if s.Manager == "" {
+		return "somebody "
+	}
+	return fmt.Sprintf("field manager %q ", s.Manager)
+}
+
+// report says how a cluster stands whose templates are all injected and whose restart is over.
+func report(s *Snapshot, p *Plan) {
+	plain := s.pods(plaintext)
+	bad := s.live(and(injected, failed))
+	switch {
+	case len(plain) > 0:
+		p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("waiting until %s without TLS ended", count(len(plain), "pod"))
+	case len(bad) > 0:
+		p.Reason, p.Message = v1alpha1.ReasonCertificateFailed, fmt.Sprintf("pod %s: %s", bad[0].Name, bad[0].Failure)
+	case len(s.live(every)) > 0 && len(s.live(and(head, certified))) == 0:
+		p.Reason, p.Message = v1alpha1.ReasonPodsStarting, "the head has yet to make its certificate"
+	default:
+		p.Reason = v1alpha1.ReasonEncrypted
+	}
+}
+
+func (p *Plan) say(reason, format string, args ...any) {
+	p.Reason, p.Message = reason, fmt.Sprintf(format, args...)
+	p.Event = &Event{Reason: reason, Message: p.Message}
+}
+
+func (p *Plan) warn(reason, format string, args ...any) {
+	p.say(reason, format, args...)
+	p.Event.Warning = true
+}
+
+func deleter(s *Snapshot) string {
+	if s.Queued {
+		return "Kueue"
+	}
+	return "KubeRay"
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func keys(m map[string]string) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func values(m map[string]string) []string {
+	out := make([]string, 0, len(m))
+	for _, k := range keys(m) {
+		out = append(out, m[k])
+	}
+	return out
+}

@@ -1,0 +1,199 @@
+// Package rollout plans how a RayCluster is enabled, kept and disabled: a snapshot goes in, and the next
+// step with its reason comes out. It talks to nobody.
+package rollout
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Goal is what a cluster is meant to become.
+type Goal string
+
+// The goals.
+const (
+	// Encrypted has the injection in every template and a certificate in every pod.
+	Encrypted Goal = "Encrypted"
+	// Plaintext has the user's own templates, and pods made from them.
+	Plaintext Goal = "Plaintext"
+)
+
+// Template is what the planner knows of a head or worker template.
+type Template struct {
+	// Group is the worker group's name; empty for the head.
+	Group string
+	// Injected says that the template is exactly as the injection renders it.
+	Injected bool
+	// Pieces says that something of the injection is in the template.
+	Pieces bool
+	// Recorded says that the template carried the injection before, so that its absence is somebody's doing.
+	Recorded bool
+	// Stripped says that pieces are missing, other than that what the user changed wants rendering again.
+	Stripped bool
+	// CanaryKey is equal for templates whose init containers will fare alike (same image and security context).
+	CanaryKey string
+	// Replicas is how many pods the group is meant to have; not used for the head.
+	Replicas int32
+}
+
+// Pod is what the planner knows of one of the cluster's pods.
+type Pod struct {
+	Name, UID string
+	// Group is the worker group's name; empty for the head.
+	Group string
+	// Injected says that the pod was made from an injected template.
+	Injected bool
+	// Certified says that its init container ended well.
+	Certified bool
+	// Failure says, for people, why its init container cannot make a certificate; empty while it may still.
+	Failure string
+	// Ready is the pod's readiness.
+	Ready bool
+	// Terminating pods still speak until they are gone. Deadline says when they are gone at the latest.
+	Terminating bool
+	Deadline    time.Time
+	Created     time.Time
+}
+
+// Snapshot is everything the planner decides from.
+type Snapshot struct {
+	Now  time.Time
+	Goal Goal
+	// Templates, head first.
+	Templates []Template
+	Pods      []Pod
+	// Suspended: the cluster is meant to have no pods.
+	Suspended bool
+	// Provisioned: the cluster was ready once. One that was not has no work to lose.
+	Provisioned bool
+	// Recreate: KubeRay itself restarts the cluster on a change. Observed: KubeRay has seen the newest spec.
+	Recreate, Observed bool
+	// Queued: Kueue evicts the cluster on a change while it runs, and does the deleting.
+	Queued bool
+	// BlockedBy names what forbids a restart, approved or not; BlockedWhy says why and what to do.
+	BlockedBy, BlockedWhy string
+	// Immediate allows a restart without approval. Approval is a token that has not been used yet.
+	Immediate bool
+	Approval  string
+	// NoSlot says why the cluster has to wait for others; empty when it may start.
+	NoSlot string
+	// Enabled: the cluster is on record as encrypted.
+	Enabled bool
+	// Attempt is the hash of what would be tried, FailedAttempt of what failed.
+	Attempt, FailedAttempt string
+	// Restored are the times at which stripped templates were restored.
+	Restored []time.Time
+	// Manager names who stripped the templates, where that is known.
+	Manager string
+	// Progress is how far a restart has come; nil when none is under way.
+	Progress *Progress
+	// Deadline is how long a canary may take.
+	Deadline time.Duration
+}
+
+// Phase is a stage of a restart.
+type Phase string
+
+// The phases, in their order. PhaseAll stands alone, for those whose pods others delete.
+const (
+	PhaseCanary Phase = "Canary"
+	PhaseHead   Phase = "Head"
+	PhaseRest   Phase = "Rest"
+	PhaseAll    Phase = "All"
+	PhaseRevert Phase = "Revert"
+)
+
+// Progress is how far a restart has come. It is kept on the cluster, so that any operator can go on with it.
+type Progress struct {
+	Goal  Goal  `json:"goal"`
+	Phase Phase `json:"phase"`
+	// Since is when the phase began.
+	Since time.Time `json:"since"`
+	// Canaries are the pods that go first, by worker group.
+	Canaries map[string]string `json:"canaries,omitempty"`
+}
+
+// ParseProgress reads what Progress.String wrote. An empty text is no progress.
+func ParseProgress(text string) (*Progress, error) {
+	if text == "" {
+		return nil, nil
+	}
+	p := &Progress{}
+	if err := json.Unmarshal([]byte(text), p); err != nil {
+		return nil, fmt.Errorf("reading how far the restart has come: %w", err)
+	}
+	if p.Goal != Encrypted && p.Goal != Plaintext {
+		return nil, fmt.Errorf("reading how far the restart has come: no goal %q", p.Goal)
+	}
+	if !slices.Contains([]Phase{PhaseCanary, PhaseHead, PhaseRest, PhaseAll, PhaseRevert}, p.Phase) {
+		return nil, fmt.Errorf("reading how far the restart has come: no phase %q", p.Phase)
+	}
+	return p, nil
+}
+
+// String is the progress as JSON, for ParseProgress.
+func (p *Progress) String() string {
+	text, err := json.Marshal(p)
+	if err != nil { // no field of it can fail to encode
+		panic(err)
+	}
+	return string(text)
+}
+
+func (s *Snapshot) next(phase Phase) *Progress {
+	return &Progress{Goal: s.Goal, Phase: phase, Since: s.Now.UTC().Truncate(time.Second)}
+}
+
+// live are the pods that stay unless somebody deletes them.
+func (s *Snapshot) live(keep func(Pod) bool) []Pod {
+	return s.pods(func(p Pod) bool { return !p.Terminating && keep(p) })
+}
+
+func (s *Snapshot) pods(keep func(Pod) bool) []Pod {
+	var out []Pod
+	for _, p := range s.Pods {
+		if keep(p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func every(Pod) bool       { return true }
+func plaintext(p Pod) bool { return !p.Injected }
+func injected(p Pod) bool  { return p.Injected }
+func head(p Pod) bool      { return p.Group == "" }
+func certified(p Pod) bool { return p.Certified }
+func failed(p Pod) bool    { return p.Failure != "" }
+
+func and(tests ...func(Pod) bool) func(Pod) bool {
+	return func(p Pod) bool {
+		return !slices.ContainsFunc(tests, func(t func(Pod) bool) bool { return !t(p) })
+	}
+}
+
+func in(group string) func(Pod) bool { return func(p Pod) bool { return p.Group == group } }
+
+// running says whether a restart would cost anybody anything.
+func (s *Snapshot) running() bool {
+	return s.Provisioned && !s.Suspended && len(s.live(every)) > 0
+}
+
+func (s *Snapshot) allInjected() bool {
+	return !slices.ContainsFunc(s.Templates, func(t Template) bool { return !t.Injected })
+}
+
+func (s *Snapshot) anyPieces() bool {
+	return slices.ContainsFunc(s.Templates, func(t Template) bool { return t.Pieces })
+}
+
+// template finds the template of a group; the head's is that of the empty name.
+func (s *Snapshot) template(group string) (Template, bool) {
+	i := slices.IndexFunc(s.Templates, func(t Template) bool { return t.Group == group })
+	if i < 0 {
+		return Template{}, false
+	}
+	return s.Templates[i], true
+}
