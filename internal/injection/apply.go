@@ -1,0 +1,130 @@
+package injection
+
+import (
+	"slices"
+	"strings"
+)
+
+// Apply gives a copy of the spec in which the scope's templates (and autoscalerOptions, which go with the head, where
+// enableInTreeAutoscaling is true) carry the injection, whatever they carried of ours before. The rest of the spec is
+// copied as it is, but a conflict anywhere refuses the whole: a cluster is injected wholly or not at all, and a canary's
+// success must mean that the rest can follow. It fails with a *ConflictError where the user must act.
+func Apply(spec map[string]any, o Options, scope Scope) (map[string]any, error) {
+	o, err := o.normalised()
+	if err != nil {
+		return nil, err
+	}
+	plain, err := Remove(spec, All())
+	if err != nil {
+		return nil, err
+	}
+	if err := check(plain, o.Parameters); err != nil {
+		return nil, err
+	}
+	out := plain
+	if !scope.All {
+		if out, err = Remove(spec, scope); err != nil {
+			return nil, err
+		}
+	}
+	for _, t := range templatesOf(out) {
+		if scope.has(t) {
+			t.inject(out, o)
+		}
+	}
+	return out, nil
+}
+
+// check finds the first thing in a spec without our pieces that forbids the injection.
+func check(plain map[string]any, p Parameters) error {
+	if p.ScriptsPath != "" && !strings.HasPrefix(p.ScriptsPath, "/") {
+		return conflict("spec.issuance.initContainer.scriptsPath", "must be an absolute path, not %q", p.ScriptsPath)
+	}
+	if err := checkShape(plain); err != nil {
+		return err
+	}
+	for _, t := range templatesOf(plain) {
+		if err := t.check(plain, p); err != nil {
+			return err
+		}
+	}
+	if findings := ForeignTLS(plain, nil, p.AdditionalContainers...); len(findings) > 0 {
+		return &ConflictError{Field: findings[0].Field, Message: findings[0].Message}
+	}
+	for _, name := range p.AdditionalContainers {
+		present := slices.ContainsFunc(templatesOf(plain), func(t template) bool {
+			return slices.ContainsFunc(containerLists(), func(list string) bool {
+				return slices.ContainsFunc(asList(t.pod[list]), func(c any) bool { return nameOf(c) == name })
+			})
+		})
+		if !present {
+			return conflict("spec.additionalContainers", "no template has a container named %q: correct the name or leave it out", name)
+		}
+	}
+	return nil
+}
+
+// inject adds our pieces to a template that passed check and holds none.
+func (t template) inject(root map[string]any, o Options) {
+	r := record{Revision: o.Revision, Parameters: o.Parameters}
+	r.note("initContainers", t.pod, "initContainers")
+	r.note("volumes", t.pod, "volumes")
+
+	for _, target := range t.targets(o.Parameters.AdditionalContainers) {
+		r.note(containerKey(target.list, target.name, "env"), target.container, "env")
+		r.note(containerKey(target.list, target.name, "volumeMounts"), target.container, "volumeMounts")
+		addRayPieces(target.container)
+	}
+	if t.kind == Head && autoscaling(root) {
+		r.note("autoscalerOptions", root, "autoscalerOptions")
+		options := asMap(root["autoscalerOptions"])
+		if options == nil {
+			options = map[string]any{}
+			root["autoscalerOptions"] = options
+		}
+		r.note("autoscalerOptions/env", options, "env")
+		r.note("autoscalerOptions/volumeMounts", options, "volumeMounts")
+		addRayPieces(options)
+	}
+
+	add(t.pod, "volumes", volumes(o)...)
+	ray := asMap(asList(t.pod["containers"])[0])
+	t.pod["initContainers"] = slices.Concat([]any{initContainer(t.kind, ray, o, r)}, asList(t.pod["initContainers"]))
+}
+
+func addRayPieces(container map[string]any) {
+	add(container, "env", rayEnv()...)
+	add(container, "volumeMounts", rayMount())
+}
+
+func add(parent map[string]any, key string, items ...any) {
+	parent[key] = slices.Concat(asList(parent[key]), items)
+}
+
+func autoscaling(spec map[string]any) bool {
+	on, _ := spec["enableInTreeAutoscaling"].(bool)
+	return on
+}
+
+// target is a container that speaks Ray's gRPC.
+type target struct {
+	list      string
+	name      string
+	path      string
+	container map[string]any
+}
+
+// targets are the Ray container, which is first, and the additional containers this template has.
+func (t template) targets(additional []string) []target {
+	var found []target
+	for _, list := range containerLists() {
+		for i, item := range asList(t.pod[list]) {
+			container, name := asMap(item), nameOf(item)
+			ray := list == "containers" && i == 0
+			if container != nil && (ray || slices.Contains(additional, name)) {
+				found = append(found, target{list: list, name: name, path: t.field("%s[%d]", list, i), container: container})
+			}
+		}
+	}
+	return found
+}

@@ -1,0 +1,148 @@
+package injection
+
+import "fmt"
+
+// checkShape refuses what is not the shape of a RayCluster's spec as far as Apply touches it.
+func checkShape(spec map[string]any) error {
+	head := asMap(spec["headGroupSpec"])
+	if head == nil {
+		return conflict("spec.headGroupSpec", "is missing: a RayCluster needs a head")
+	}
+	if err := checkTemplate("spec.headGroupSpec.template", head); err != nil {
+		return err
+	}
+	if !isListOrNothing(spec["workerGroupSpecs"]) {
+		return conflict("spec.workerGroupSpecs", "is not a list")
+	}
+	for i, item := range asList(spec["workerGroupSpecs"]) {
+		group := asMap(item)
+		if group == nil {
+			return conflict(fmt.Sprintf("spec.workerGroupSpecs[%d]", i), "is not a worker group")
+		}
+		if err := checkTemplate(fmt.Sprintf("spec.workerGroupSpecs[%d].template", i), group); err != nil {
+			return err
+		}
+	}
+	if !autoscaling(spec) || spec["autoscalerOptions"] == nil {
+		return nil
+	}
+	options := asMap(spec["autoscalerOptions"])
+	if options == nil {
+		return conflict("spec.autoscalerOptions", "is not an object")
+	}
+	return checkContainerLists("spec.autoscalerOptions", options)
+}
+
+func checkTemplate(path string, group map[string]any) error {
+	pod := asMap(asMap(group["template"])["spec"])
+	containers := asList(pod["containers"])
+	if len(containers) == 0 {
+		return conflict(path+".spec.containers", "has no container: the first one must run Ray")
+	}
+	for _, list := range []string{"initContainers", "volumes"} {
+		if !isListOrNothing(pod[list]) {
+			return conflict(path+".spec."+list, "is not a list")
+		}
+	}
+	ray := path + ".spec.containers[0]"
+	if asMap(containers[0]) == nil {
+		return conflict(ray, "is not a container")
+	}
+	if nameOf(containers[0]) == "" {
+		return conflict(ray+".name", "is missing: give the Ray container a name")
+	}
+	return nil
+}
+
+func checkContainerLists(path string, container map[string]any) error {
+	for _, list := range []string{"env", "volumeMounts"} {
+		if !isListOrNothing(container[list]) {
+			return conflict(path+"."+list, "is not a list")
+		}
+	}
+	return nil
+}
+
+func isListOrNothing(v any) bool {
+	if v == nil {
+		return true
+	}
+	_, ok := v.([]any)
+	return ok
+}
+
+// check refuses a template of the right shape whose containers cannot share one key file.
+func (t template) check(spec map[string]any, p Parameters) error {
+	targets := t.targets(p.AdditionalContainers)
+	for _, c := range targets {
+		if err := checkContainerLists(c.path, c.container); err != nil {
+			return err
+		}
+		if count := t.containersNamed(c.name); count > 1 {
+			return conflict(c.path+".name", "%d containers of this pod are named %q: give each a name of its own", count, c.name)
+		}
+	}
+	return t.checkUsers(spec, targets, p)
+}
+
+func (t template) containersNamed(name string) int {
+	count := 0
+	for _, list := range containerLists() {
+		for _, container := range asList(t.pod[list]) {
+			if nameOf(container) == name {
+				count++
+			}
+		}
+	}
+	return count
+}
+
+// checkUsers makes sure that whoever reads the key is the user who writes it: the file has mode 0600 and belongs to the
+// init container's user, which is the Ray container's. An image's own user is not known here, so a second image is only
+// accepted where the user is set.
+func (t template) checkUsers(spec map[string]any, targets []target, p Parameters) error {
+	ray := targets[0]
+	rayUser := t.userOf(ray.container)
+	rayImage := asString(ray.container["image"])
+	if p.Image != "" && p.Image != rayImage && rayUser == nil {
+		return conflict(ray.path+".securityContext.runAsUser",
+			"must be set, here or for the pod, because the init container uses another image (%s) and must run as the same user to own the key", p.Image)
+	}
+	for _, c := range targets[1:] {
+		if err := t.checkSameUser(c.path, c.container, rayImage, rayUser); err != nil {
+			return err
+		}
+	}
+	if options := asMap(spec["autoscalerOptions"]); t.kind == Head && autoscaling(spec) && options != nil {
+		return t.checkSameUser("spec.autoscalerOptions", options, rayImage, rayUser)
+	}
+	return nil
+}
+
+func (t template) checkSameUser(path string, container map[string]any, rayImage string, rayUser any) error {
+	user := t.userOf(container)
+	if !equal(user, rayUser) {
+		return conflict(path+".securityContext.runAsUser",
+			"is %s but the Ray container's is %s: make them equal, because only the owner can read the key", userText(user), userText(rayUser))
+	}
+	if image := asString(container["image"]); user == nil && image != "" && image != rayImage {
+		return conflict(path+".securityContext.runAsUser",
+			"must be set for the pod, because this container's image is not the Ray container's and both must run as the same user to read the key")
+	}
+	return nil
+}
+
+// userOf gives the runAsUser in force, nil where the image decides.
+func (t template) userOf(container map[string]any) any {
+	if user := asMap(container["securityContext"])["runAsUser"]; user != nil {
+		return user
+	}
+	return asMap(t.pod["securityContext"])["runAsUser"]
+}
+
+func userText(user any) string {
+	if user == nil {
+		return "not set"
+	}
+	return fmt.Sprint(user)
+}

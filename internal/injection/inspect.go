@@ -1,0 +1,169 @@
+package injection
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+)
+
+// State says how much of an injection a template carries.
+type State string
+
+// The states of a template.
+const (
+	// None: no piece of ours.
+	None State = "none"
+	// Partial: some pieces, or not those that the recorded parameters render for what the template is now.
+	Partial State = "partial"
+	// Injected: what Apply renders with the recorded parameters. Where in env, volumeMounts and volumes our entries
+	// stand does not count, nor does a user's init container before ours unless it speaks Ray: neither changes what
+	// runs, and putting it right would cost a restart.
+	Injected State = "injected"
+)
+
+// Template is what Inspect says of one pod template.
+type Template struct {
+	Kind Kind
+	// Group is the worker group's name, empty for the head.
+	Group string
+	// Path is such as spec.workerGroupSpecs[0].template.
+	Path  string
+	State State
+	// Revision as recorded, 0 where nothing is; it can be newer than this package's.
+	Revision int
+	// Parameters as recorded, nil where nothing is (or in a newer revision's words). They come from the object, so
+	// whoever can write the object chooses them.
+	Parameters *Parameters
+	// CanaryKey is a hash of what decides whether the init container works here: its image and the security context in
+	// force, the pod's and its own. Of a template that is not injected it is what Parameters{} would give.
+	CanaryKey string
+}
+
+// Inspect describes every template of the spec, head first.
+func Inspect(spec map[string]any, clusterName string) []Template {
+	var described []Template
+	for _, t := range templatesOf(spec) {
+		description := Template{Kind: t.kind, Group: t.group, Path: t.path, State: None}
+		var parameters Parameters
+		found := recordOf(t.pod)
+		if found != nil {
+			description.Revision = found.Revision
+			if found.Revision <= Revision {
+				parameters = found.Parameters
+				description.Parameters = &found.Parameters
+			}
+		}
+		if t.touched() {
+			description.State = Partial
+			if found != nil && t.rendersAs(spec, clusterName, found) {
+				description.State = Injected
+			}
+		}
+		description.CanaryKey = t.canaryKey(parameters)
+		described = append(described, description)
+	}
+	return described
+}
+
+// rendersAs tells whether stripping the template and applying what is recorded gives the template back.
+func (t template) rendersAs(spec map[string]any, clusterName string, r *record) bool {
+	o, err := Options{ClusterName: clusterName, Revision: r.Revision, Parameters: r.Parameters}.normalised()
+	if err != nil {
+		return false
+	}
+	scope := Only(t.kind == Head, t.group)
+	if t.kind == Head {
+		scope.Groups = nil
+	}
+	plain, err := Remove(spec, scope)
+	if err != nil || checkShape(plain) != nil {
+		return false
+	}
+	again := slices.IndexFunc(templatesOf(plain), func(other template) bool { return other.path == t.path })
+	rendered := templatesOf(plain)[again]
+	if rendered.check(plain, o.Parameters) != nil || rendered.blocked(plain, o.Parameters) {
+		return false
+	}
+	rendered.inject(plain, o)
+	rendered.options = asMap(plain["autoscalerOptions"])
+	return equal(t.orderless(r), rendered.orderless(r)) && (t.kind != Head || equal(orderlessContainer(t.options), orderlessContainer(rendered.options)))
+}
+
+// blocked tells whether somebody else's TLS is in this very template, or in autoscalerOptions if it is the head's.
+func (t template) blocked(plain map[string]any, p Parameters) bool {
+	var found []Finding
+	report := func(field, message string, _ ...any) { found = append(found, Finding{field, message}) }
+	containers := t.targets(p.AdditionalContainers)
+	if options := asMap(plain["autoscalerOptions"]); t.kind == Head && options != nil {
+		containers = append(containers, target{path: "spec.autoscalerOptions", container: options})
+	}
+	for _, c := range containers {
+		foreignEnv(c.path, c.container, nil, report)
+		foreignMounts(c.path, c.container, report)
+	}
+	t.foreignNames(report)
+	return len(found) > 0
+}
+
+// orderless copies the pod spec with those lists sorted in which the place of our entries means nothing.
+func (t template) orderless(r *record) map[string]any {
+	pod := copyMap(t.pod)
+	sortByName(pod, "volumes")
+	for _, list := range containerLists() {
+		for i, container := range asList(pod[list]) {
+			if asMap(container) != nil {
+				asList(pod[list])[i] = orderlessContainer(asMap(container))
+			}
+		}
+	}
+	inits := asList(pod["initContainers"])
+	ours := slices.IndexFunc(inits, func(c any) bool { return nameOf(c) == InitContainerName })
+	if ours > 0 && !slices.ContainsFunc(inits[:ours], func(c any) bool { return r.additional(nameOf(c)) }) {
+		pod["initContainers"] = slices.Concat(inits[ours:ours+1], inits[:ours], inits[ours+1:])
+	}
+	return pod
+}
+
+func orderlessContainer(container map[string]any) map[string]any {
+	copied := copyMap(container)
+	sortByName(copied, "env")
+	sortByName(copied, "volumeMounts")
+	return copied
+}
+
+// sortByName is stable, so that the order of a user's own entries, in which env values can refer to each other, counts
+// only among namesakes.
+func sortByName(parent map[string]any, key string) {
+	slices.SortStableFunc(asList(parent[key]), func(a, b any) int { return cmp.Compare(nameOf(a), nameOf(b)) })
+}
+
+func (t template) canaryKey(p Parameters) string {
+	ray := map[string]any{}
+	if containers := asList(t.pod["containers"]); len(containers) > 0 && asMap(containers[0]) != nil {
+		ray = asMap(containers[0])
+	}
+	image, _ := initImage(ray, p)
+	return shortHash([]any{image, t.pod["securityContext"], securityContext(ray)})
+}
+
+// Hash identifies what an enabling was tried with: every template without our pieces, autoscalerOptions, and the
+// parameters. Replicas, limits of scale and suspension do not count. 16 hexadecimal digits.
+func Hash(spec map[string]any, p Parameters) string {
+	plain, err := Remove(spec, All())
+	if err != nil {
+		plain = spec
+	}
+	groups := []any{}
+	for _, item := range asList(plain["workerGroupSpecs"]) {
+		groups = append(groups, []any{asMap(item)["groupName"], asMap(item)["template"]})
+	}
+	return shortHash([]any{
+		asMap(plain["headGroupSpec"])["template"], groups, autoscaling(plain), plain["autoscalerOptions"], string(p.canonical()),
+	})
+}
+
+func shortHash(v any) string {
+	sum := sha256.Sum256(canonicalJSON(canonicalValue(v)))
+	return hex.EncodeToString(sum[:8])
+}

@@ -1,0 +1,205 @@
+package injection
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+)
+
+// Kind tells a head's template from a worker group's.
+type Kind string
+
+// The two kinds of template.
+const (
+	Head   Kind = "head"
+	Worker Kind = "worker"
+)
+
+// template is a pod template found in a spec. pod is nil where the shape is not that of a template.
+type template struct {
+	kind  Kind
+	group string
+	path  string
+	pod   map[string]any
+	// options is the spec's autoscalerOptions, for the head alone.
+	options map[string]any
+}
+
+func (t template) field(format string, args ...any) string {
+	return t.path + ".spec." + fmt.Sprintf(format, args...)
+}
+
+// templatesOf lists what looks like a group, head first, and leaves complaints about the rest to checkShape.
+func templatesOf(spec map[string]any) []template {
+	var found []template
+	if head := asMap(spec["headGroupSpec"]); head != nil {
+		found = append(found, template{
+			kind: Head, path: "spec.headGroupSpec.template",
+			pod:     asMap(asMap(head["template"])["spec"]),
+			options: asMap(spec["autoscalerOptions"]),
+		})
+	}
+	for i, item := range asList(spec["workerGroupSpecs"]) {
+		group := asMap(item)
+		if group == nil {
+			continue
+		}
+		found = append(found, template{
+			kind: Worker, group: asString(group["groupName"]), path: fmt.Sprintf("spec.workerGroupSpecs[%d].template", i),
+			pod: asMap(asMap(group["template"])["spec"]),
+		})
+	}
+	return found
+}
+
+func asMap(v any) map[string]any {
+	m, _ := v.(map[string]any)
+	return m
+}
+
+func asList(v any) []any {
+	l, _ := v.([]any)
+	return l
+}
+
+func asString(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+func nameOf(v any) string { return asString(asMap(v)["name"]) }
+
+// containerLists are the pod's fields that hold containers of a template; both are edited alike.
+func containerLists() []string { return []string{"containers", "initContainers"} }
+
+// copyValue copies maps and lists and shares leaves, which are immutable.
+func copyValue(v any) any {
+	switch typed := v.(type) {
+	case map[string]any:
+		return copyMap(typed)
+	case []any:
+		if typed == nil {
+			return typed
+		}
+		list := make([]any, len(typed))
+		for i, item := range typed {
+			list[i] = copyValue(item)
+		}
+		return list
+	}
+	return v
+}
+
+func copyMap(m map[string]any) map[string]any {
+	if m == nil {
+		return nil
+	}
+	copied := make(map[string]any, len(m))
+	for key, value := range m {
+		copied[key] = copyValue(value)
+	}
+	return copied
+}
+
+// equal compares two JSON trees; a number equals the same number of another Go type, because who decoded an object
+// decides whether it holds int64, float64 or json.Number.
+func equal(a, b any) bool {
+	switch left := a.(type) {
+	case map[string]any:
+		right, ok := b.(map[string]any)
+		if !ok || len(left) != len(right) {
+			return false
+		}
+		for key, value := range left {
+			other, ok := right[key]
+			if !ok || !equal(value, other) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		right, ok := b.([]any)
+		if !ok || len(left) != len(right) {
+			return false
+		}
+		for i := range left {
+			if !equal(left[i], right[i]) {
+				return false
+			}
+		}
+		return true
+	}
+	if left, ok := number(a); ok {
+		right, ok := number(b)
+		return ok && left == right
+	}
+	switch left := a.(type) {
+	case nil:
+		return b == nil
+	case string:
+		right, ok := b.(string)
+		return ok && left == right
+	case bool:
+		right, ok := b.(bool)
+		return ok && left == right
+	case json.Number: // too large for any of Go's numbers
+		right, ok := b.(json.Number)
+		return ok && left == right
+	}
+	return false
+}
+
+// number gives one spelling for each number.
+func number(v any) (json.Number, bool) {
+	switch typed := v.(type) {
+	case int64:
+		return json.Number(strconv.FormatInt(typed, 10)), true
+	case int:
+		return json.Number(strconv.Itoa(typed)), true
+	case int32:
+		return json.Number(strconv.FormatInt(int64(typed), 10)), true
+	case float64:
+		return floatNumber(typed)
+	case json.Number:
+		if whole, err := strconv.ParseInt(typed.String(), 10, 64); err == nil {
+			return json.Number(strconv.FormatInt(whole, 10)), true
+		}
+		if float, err := strconv.ParseFloat(typed.String(), 64); err == nil {
+			return floatNumber(float)
+		}
+	}
+	return "", false
+}
+
+func floatNumber(f float64) (json.Number, bool) {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return "", false
+	}
+	if f == math.Trunc(f) && math.Abs(f) < 1<<53 {
+		return json.Number(strconv.FormatInt(int64(f), 10)), true
+	}
+	return json.Number(strconv.FormatFloat(f, 'g', -1, 64)), true
+}
+
+// canonicalValue copies a tree with one spelling for each number, for hashing.
+func canonicalValue(v any) any {
+	switch typed := v.(type) {
+	case map[string]any:
+		copied := make(map[string]any, len(typed))
+		for key, value := range typed {
+			copied[key] = canonicalValue(value)
+		}
+		return copied
+	case []any:
+		list := make([]any, len(typed))
+		for i, item := range typed {
+			list[i] = canonicalValue(item)
+		}
+		return list
+	}
+	if n, ok := number(v); ok {
+		return n
+	}
+	return v
+}

@@ -1,0 +1,174 @@
+package injection
+
+import (
+	"slices"
+	"strings"
+)
+
+// Remove gives a copy of the spec without any piece of ours in the scope's templates (and in autoscalerOptions, which go
+// with the head). What Apply changed comes back exactly, and what others changed since stays. Malformed parts are left as
+// they are. It fails with a *ConflictError where a newer operator's revision is found.
+func Remove(spec map[string]any, scope Scope) (map[string]any, error) {
+	out := copyMap(spec)
+	for _, t := range templatesOf(out) {
+		if !scope.has(t) {
+			continue
+		}
+		if found := recordOf(t.pod); found != nil && found.Revision > Revision {
+			return nil, conflict(t.field("initContainers[%s].env[%s]", InitContainerName, EnvInjection),
+				"was written by a newer operator (revision %d, this one knows up to %d): upgrade the operator", found.Revision, Revision)
+		}
+		t.strip(out)
+	}
+	return out, nil
+}
+
+// AnyPiece tells whether any template, or autoscalerOptions, holds any piece of ours.
+func AnyPiece(spec map[string]any) bool {
+	return slices.ContainsFunc(templatesOf(spec), template.touched)
+}
+
+// ourVolume tells a volume of ours from a namesake.
+func ourVolume(item any) bool {
+	volume := asMap(item)
+	switch nameOf(item) {
+	case CertsVolume:
+		return asString(asMap(volume["emptyDir"])["medium"]) == "Memory"
+	case IssuerVolume:
+		return strings.HasPrefix(asString(asMap(volume["secret"])["secretName"]), reservedPrefix)
+	case ScriptsVolume:
+		return strings.HasPrefix(nameOf(volume["configMap"]), reservedPrefix)
+	}
+	return false
+}
+
+func ourVolumeName(name string) bool {
+	return name == CertsVolume || name == IssuerVolume || name == ScriptsVolume
+}
+
+// foreignVolumes are the names of ours that somebody else's volume holds. Where our init container is, none is foreign.
+func (t template) foreignVolumes() map[string]bool {
+	foreign := map[string]bool{}
+	if recordOf(t.pod) != nil {
+		return foreign
+	}
+	for _, item := range asList(t.pod["volumes"]) {
+		if name := nameOf(item); ourVolumeName(name) && !ourVolume(item) {
+			foreign[name] = true
+		}
+	}
+	return foreign
+}
+
+// ourMount tells a mount of a volume of ours; one whose volume is gone counts, since nobody else's can be meant.
+func ourMount(item any, foreign map[string]bool) bool {
+	name := nameOf(item)
+	return ourVolumeName(name) && !foreign[name]
+}
+
+func mountsOurs(container any, foreign map[string]bool) bool {
+	return slices.ContainsFunc(asList(asMap(container)["volumeMounts"]), func(item any) bool { return ourMount(item, foreign) })
+}
+
+// touched tells whether the template holds a piece that can only be ours. The four variables alone do not count: a
+// hand-made setup uses the same values.
+func (t template) touched() bool {
+	if recordOf(t.pod) != nil {
+		return true
+	}
+	foreign := t.foreignVolumes()
+	if slices.ContainsFunc(asList(t.pod["volumes"]), ourVolume) {
+		return true
+	}
+	for _, list := range containerLists() {
+		for _, container := range asList(t.pod[list]) {
+			if nameOf(container) != InitContainerName && mountsOurs(container, foreign) {
+				return true
+			}
+		}
+	}
+	return mountsOurs(t.options, foreign)
+}
+
+// ourEnv tells an entry of a Ray container that is exactly what Apply writes.
+func ourEnv(item any) bool {
+	entry := asMap(item)
+	if len(entry) != 2 {
+		return false
+	}
+	for _, ours := range rayEnv() {
+		if equal(entry, ours) {
+			return true
+		}
+	}
+	return false
+}
+
+// strip removes every piece of ours from the template, and for the head from root's autoscalerOptions.
+func (t template) strip(root map[string]any) {
+	if !t.touched() {
+		return
+	}
+	found := recordOf(t.pod)
+	foreign := t.foreignVolumes()
+	anyMount := slices.ContainsFunc(asList(t.pod["containers"]), func(c any) bool { return mountsOurs(c, foreign) })
+
+	filter(t.pod, "initContainers", found.was("initContainers"), func(c any) bool { return nameOf(c) == InitContainerName })
+	filter(t.pod, "volumes", found.was("volumes"), func(v any) bool { return ourVolumeName(nameOf(v)) && !foreign[nameOf(v)] })
+
+	for _, list := range containerLists() {
+		for i, item := range asList(t.pod[list]) {
+			container := asMap(item)
+			name := nameOf(item)
+			// Without a mount of ours anywhere, the variables can still be ours in the Ray container, and where the
+			// record says so.
+			injected := mountsOurs(container, foreign) || found.additional(name) || (list == "containers" && i == 0 && !anyMount)
+			if container == nil || !injected {
+				continue
+			}
+			stripContainer(container, foreign, found.was(containerKey(list, name, "env")), found.was(containerKey(list, name, "volumeMounts")))
+		}
+	}
+
+	if len(t.options) == 0 {
+		return
+	}
+	stripContainer(t.options, foreign, found.was("autoscalerOptions/env"), found.was("autoscalerOptions/volumeMounts"))
+	if len(t.options) > 0 {
+		return
+	}
+	switch found.was("autoscalerOptions") {
+	case wasEmpty:
+	case wasNull:
+		root["autoscalerOptions"] = nil
+	default:
+		delete(root, "autoscalerOptions")
+	}
+}
+
+func (r *record) additional(name string) bool {
+	return r != nil && slices.Contains(r.Parameters.AdditionalContainers, name)
+}
+
+// stripContainer takes the variables and mounts out of a container, or of autoscalerOptions, which has the same fields.
+func stripContainer(container map[string]any, foreign map[string]bool, wasEnv, wasMounts string) {
+	filter(container, "env", wasEnv, ourEnv)
+	filter(container, "volumeMounts", wasMounts, func(m any) bool { return ourMount(m, foreign) })
+}
+
+// filter drops elements of a list and, when the last one goes, puts the parent back to what it was.
+func filter(parent map[string]any, key, was string, drop func(any) bool) {
+	list := asList(parent[key])
+	if !slices.ContainsFunc(list, drop) {
+		return
+	}
+	kept := slices.DeleteFunc(slices.Clone(list), drop)
+	switch {
+	case len(kept) > 0 || was == wasEmpty:
+		parent[key] = kept
+	case was == wasNull:
+		parent[key] = nil
+	default:
+		delete(parent, key)
+	}
+}

@@ -1,0 +1,125 @@
+package injection
+
+import (
+	"encoding/json"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// readableByAny lets an init container of any user read a projected file.
+const readableByAny = int64(0o444)
+
+// certsSizeLimit bounds what a pod's memory is charged for: the files take a few kilobytes, openssl's temporary files
+// a few more.
+const certsSizeLimit = "4Mi"
+
+func rayEnv() []any {
+	return []any{
+		map[string]any{"name": EnvUseTLS, "value": "1"},
+		map[string]any{"name": EnvServerCert, "value": MountPath + "/tls.crt"},
+		map[string]any{"name": EnvServerKey, "value": MountPath + "/tls.key"},
+		map[string]any{"name": EnvCACert, "value": MountPath + "/ca.crt"},
+	}
+}
+
+func rayEnvNames() []string { return []string{EnvUseTLS, EnvServerCert, EnvServerKey, EnvCACert} }
+
+func rayMount() map[string]any {
+	return map[string]any{"name": CertsVolume, "mountPath": MountPath, "readOnly": true}
+}
+
+func volumes(o Options) []any {
+	list := []any{
+		map[string]any{"name": CertsVolume, "emptyDir": map[string]any{"medium": "Memory", "sizeLimit": certsSizeLimit}},
+		map[string]any{"name": IssuerVolume, "secret": map[string]any{
+			"secretName": SecretName(o.ClusterName), "defaultMode": readableByAny, "optional": true,
+		}},
+	}
+	if o.Parameters.ScriptsPath == "" {
+		list = append(list, map[string]any{"name": ScriptsVolume, "configMap": map[string]any{
+			"name": configMapName(o.Revision), "defaultMode": readableByAny, "optional": true,
+		}})
+	}
+	return list
+}
+
+// initContainer renders the container for a template whose Ray container and pod spec are given.
+func initContainer(kind Kind, ray map[string]any, o Options, r record) map[string]any {
+	script, folder := WorkerScript, o.Parameters.ScriptsPath
+	if kind == Head {
+		script = HeadScript
+	}
+	mounts := []any{
+		map[string]any{"name": CertsVolume, "mountPath": MountPath},
+		map[string]any{"name": IssuerVolume, "mountPath": IssuerMountPath, "readOnly": true},
+	}
+	if folder == "" {
+		folder = ScriptsMountPath
+		mounts = append(mounts, map[string]any{"name": ScriptsVolume, "mountPath": ScriptsMountPath, "readOnly": true})
+	}
+	container := map[string]any{
+		"name":    InitContainerName,
+		"command": []any{"/bin/sh", "-c", bootstrap(), InitContainerName, folder + "/" + script, scriptSHA256(o.Revision, script)},
+		"env": []any{
+			map[string]any{"name": EnvInjection, "value": r.encode()},
+			map[string]any{"name": EnvPodIPs, "valueFrom": fieldRef("status.podIPs")},
+			map[string]any{"name": EnvNodeType, "valueFrom": fieldRef("metadata.labels['ray.io/node-type']")},
+		},
+		"resources":       resources(o.Parameters.Resources),
+		"securityContext": securityContext(ray),
+		"volumeMounts":    mounts,
+	}
+	image, pullPolicy := initImage(ray, o.Parameters)
+	if image != "" {
+		container["image"] = image
+	}
+	if pullPolicy != "" {
+		container["imagePullPolicy"] = pullPolicy
+	}
+	return container
+}
+
+func initImage(ray map[string]any, p Parameters) (image, pullPolicy string) {
+	if p.Image != "" {
+		return p.Image, p.ImagePullPolicy
+	}
+	return asString(ray["image"]), asString(ray["imagePullPolicy"])
+}
+
+// securityContext satisfies Pod Security's restricted level wherever the Ray container does, and runs as the Ray
+// container's user, who then owns the key. What the pod sets applies by itself.
+func securityContext(ray map[string]any) map[string]any {
+	context := map[string]any{
+		"allowPrivilegeEscalation": false,
+		"capabilities":             map[string]any{"drop": []any{"ALL"}},
+		"readOnlyRootFilesystem":   true,
+		"seccompProfile":           map[string]any{"type": "RuntimeDefault"},
+	}
+	from := asMap(ray["securityContext"])
+	for _, key := range []string{"runAsUser", "runAsGroup", "runAsNonRoot", "seLinuxOptions"} {
+		if value := from[key]; value != nil {
+			context[key] = copyValue(value)
+		}
+	}
+	return context
+}
+
+func resources(asked *corev1.ResourceRequirements) map[string]any {
+	if asked == nil {
+		amounts := corev1.ResourceList{
+			corev1.ResourceCPU:    resource.MustParse("250m"),
+			corev1.ResourceMemory: resource.MustParse("64Mi"),
+		}
+		asked = &corev1.ResourceRequirements{Requests: amounts, Limits: amounts}
+	}
+	rendered := map[string]any{}
+	if err := json.Unmarshal(canonicalJSON(asked), &rendered); err != nil {
+		return map[string]any{}
+	}
+	return rendered
+}
+
+func fieldRef(path string) map[string]any {
+	return map[string]any{"fieldRef": map[string]any{"fieldPath": path}}
+}
