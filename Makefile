@@ -1,0 +1,117 @@
+# Everything a contributor runs. Tools and control plane are built from the Go modules pinned in hack/, so a
+# machine needs Go, git, make and bash, and the Go module proxy.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The image that docker-build makes, deploy installs and test-e2e proves.
+IMG ?= controller:latest
+# What the binaries say they are.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+KUBECTL ?= kubectl
+CONTAINER_TOOL ?= docker
+# Arguments of the operator under `make run`.
+ARGS ?=
+# Further arguments of `go test`, as in make test GOTESTFLAGS=-v.
+GOTESTFLAGS ?=
+FUZZTIME ?= 20s
+BENCH ?= .
+
+# hack/built prints the directory that it keeps a tool in, and builds it there the first time.
+CONTROLLER_GEN = "$$(hack/built hack/tools controller-gen=sigs.k8s.io/controller-tools/cmd/controller-gen)/controller-gen"
+GOLANGCI_LINT = "$$(hack/built hack/lint golangci-lint=sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter)/golangci-lint"
+
+##@ General
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN {FS = ":.*##"; print "Usage: make [target] [VARIABLE=value]"} \
+		/^[a-z0-9-]+:.*##/ {printf "  %-14s%s\n", $$1, $$2} \
+		/^##@/ {printf "\n%s\n", substr($$0, 5)}' $(MAKEFILE_LIST)
+
+##@ Develop
+
+.PHONY: generate
+generate: ## Generate the Go code that is made from the API types.
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	$(CONTROLLER_GEN) applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/...
+
+.PHONY: manifests
+manifests: ## Generate the CRD and the roles from the markers in the code.
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
+	$(CONTROLLER_GEN) rbac:roleName=raytls-manager paths=./... output:rbac:artifacts:config=config/rbac
+
+.PHONY: build
+build: ## Build bin/manager and bin/raytls, static.
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/manager ./cmd/raytls
+
+.PHONY: run
+run: ## Run the operator here, against the current kubeconfig (ARGS=...).
+	go run ./cmd/manager $(ARGS)
+
+.PHONY: demo
+demo: ## Show the whole thing on this machine: control plane, KubeRay, operator, handshakes. Needs openssl.
+	hack/demo/run
+
+##@ Test
+
+.PHONY: test
+test: ## Run the unit tests and the envtest suites (GOTESTFLAGS=-v).
+	hack/test $(GOTESTFLAGS)
+
+.PHONY: test-e2e
+test-e2e: ## Run the end-to-end suite against the current kubeconfig, with KubeRay running and IMG loaded.
+	IMG='$(IMG)' go test -tags=e2e -count=1 -timeout=90m $(GOTESTFLAGS) ./test/e2e/... -ginkgo.v
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME.
+	@grep -rl --include='*_test.go' '^func Fuzz' internal | xargs -r -n 1 dirname | sort -u | while read -r dir; do \
+		for target in $$(go test -list '^Fuzz' "./$$dir" | grep '^Fuzz'); do \
+			go test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(FUZZTIME) "./$$dir"; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## Run the benchmarks that match BENCH.
+	assets=$$(hack/controlplane/assets) && KUBEBUILDER_ASSETS=$$assets go test -run='^$$' -bench='$(BENCH)' -benchmem -timeout=30m $(GOTESTFLAGS) ./internal/...
+
+##@ Check
+
+.PHONY: lint
+lint: ## Run golangci-lint with kube-api-linter, and shellcheck where it is installed.
+	$(GOLANGCI_LINT) run
+	hack/shellcheck
+
+.PHONY: verify
+verify: lint ## Run lint, and check that everything generated is what its sources give, in a copy.
+	hack/verify
+
+##@ Deploy
+
+.PHONY: install
+install: ## Install the CRD into the current kubeconfig's cluster.
+	$(KUBECTL) apply --server-side -k config/crd
+
+.PHONY: uninstall
+uninstall: ## Delete every policy and then the CRD. Run it while the operator still runs: it takes back what policies made.
+	$(KUBECTL) delete raytlspolicies --all --all-namespaces --ignore-not-found
+	$(KUBECTL) delete --ignore-not-found -k config/crd
+
+.PHONY: deploy
+deploy: ## Install the operator of image IMG into the current kubeconfig's cluster.
+	@manifests=$$($(KUBECTL) kustomize config/default) && \
+		grep -q 'image: controller:latest$$' <<<"$$manifests" || { echo 'config/default names no image controller:latest'; exit 1; }; \
+		sed 's|image: controller:latest$$|image: $(IMG)|' <<<"$$manifests" | $(KUBECTL) apply --server-side -f -
+
+# The namespace stays, for it holds every authority's key, and so does the CRD, for deleting it deletes the policies.
+.PHONY: undeploy
+undeploy: ## Remove the operator; policies, certificates and authorities stay as they are.
+	$(KUBECTL) kustomize config/default | \
+		awk 'BEGIN {RS = "---\n"; ORS = RS} !/(^|\n)kind: (Namespace|CustomResourceDefinition)\n/' | \
+		$(KUBECTL) delete --ignore-not-found -f -
+
+.PHONY: docker-build
+docker-build: ## Build the operator's image as IMG.
+	$(CONTAINER_TOOL) build --build-arg VERSION='$(VERSION)' -t '$(IMG)' .
