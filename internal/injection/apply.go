@@ -9,8 +9,8 @@ import (
 // enableInTreeAutoscaling is true) carry the injection, whatever they carried of ours before. The rest of the spec is
 // copied as it is, but a conflict anywhere refuses the whole: a cluster is injected wholly or not at all, and a canary's
 // success must mean that the rest can follow. It fails with a *ConflictError where the user must act.
-func Apply(spec map[string]any, o Options, scope Scope) (map[string]any, error) {
-	o, err := o.normalised()
+func Apply(spec map[string]any, options Options, scope Scope) (map[string]any, error) {
+	o, err := options.rendering()
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func check(plain map[string]any, p Parameters) error {
 }
 
 // inject adds our pieces to a template that passed check and holds none.
-func (t template) inject(root map[string]any, o Options) {
+func (t template) inject(root map[string]any, o rendering) {
 	r := record{Revision: o.Revision, Parameters: o.Parameters}
 	r.note("initContainers", t.pod, "initContainers")
 	r.note("volumes", t.pod, "volumes")

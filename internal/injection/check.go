@@ -4,25 +4,26 @@ import "fmt"
 
 // checkShape refuses what is not the shape of a RayCluster's spec as far as Apply touches it.
 func checkShape(spec map[string]any) error {
-	head := asMap(spec["headGroupSpec"])
-	if head == nil {
+	if asMap(spec["headGroupSpec"]) == nil {
 		return conflict("spec.headGroupSpec", "is missing: a RayCluster needs a head")
-	}
-	if err := checkTemplate("spec.headGroupSpec.template", head); err != nil {
-		return err
 	}
 	if !isListOrNothing(spec["workerGroupSpecs"]) {
 		return conflict("spec.workerGroupSpecs", "is not a list")
 	}
-	for i, item := range asList(spec["workerGroupSpecs"]) {
-		group := asMap(item)
-		if group == nil {
+	for i, group := range asList(spec["workerGroupSpecs"]) {
+		if asMap(group) == nil {
 			return conflict(fmt.Sprintf("spec.workerGroupSpecs[%d]", i), "is not a worker group")
 		}
-		if err := checkTemplate(fmt.Sprintf("spec.workerGroupSpecs[%d].template", i), group); err != nil {
+	}
+	for _, t := range templatesOf(spec) {
+		if err := t.checkShape(); err != nil {
 			return err
 		}
 	}
+	return checkOptionsShape(spec)
+}
+
+func checkOptionsShape(spec map[string]any) error {
 	if !autoscaling(spec) || spec["autoscalerOptions"] == nil {
 		return nil
 	}
@@ -33,23 +34,21 @@ func checkShape(spec map[string]any) error {
 	return checkContainerLists("spec.autoscalerOptions", options)
 }
 
-func checkTemplate(path string, group map[string]any) error {
-	pod := asMap(asMap(group["template"])["spec"])
-	containers := asList(pod["containers"])
+func (t template) checkShape() error {
+	containers := asList(t.pod["containers"])
 	if len(containers) == 0 {
-		return conflict(path+".spec.containers", "has no container: the first one must run Ray")
+		return conflict(t.field("containers"), "has no container: the first one must run Ray")
 	}
 	for _, list := range []string{"initContainers", "volumes"} {
-		if !isListOrNothing(pod[list]) {
-			return conflict(path+".spec."+list, "is not a list")
+		if !isListOrNothing(t.pod[list]) {
+			return conflict(t.field("%s", list), "is not a list")
 		}
 	}
-	ray := path + ".spec.containers[0]"
 	if asMap(containers[0]) == nil {
-		return conflict(ray, "is not a container")
+		return conflict(t.field("containers[0]"), "is not a container")
 	}
 	if nameOf(containers[0]) == "" {
-		return conflict(ray+".name", "is missing: give the Ray container a name")
+		return conflict(t.field("containers[0].name"), "is missing: give the Ray container a name")
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ package injection
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,10 +35,6 @@ const (
 	IssuerMountPath = "/etc/raytls/issuer"
 	// ScriptsMountPath is where the init container reads the scripts unless Parameters.ScriptsPath says otherwise.
 	ScriptsMountPath = "/etc/raytls/scripts"
-
-	// HeadScript and WorkerScript are the file names of the gencert scripts.
-	HeadScript   = "gencert_head.sh"
-	WorkerScript = "gencert_worker.sh"
 
 	// EnvInjection is the init container's variable that records, as JSON, what was injected and what was there before.
 	EnvInjection = "RAYTLS_INJECTION"
@@ -107,18 +104,28 @@ type Options struct {
 	Parameters Parameters
 }
 
-func (o Options) normalised() (Options, error) {
+// rendering is Options with their defaults, and the revision's texts.
+type rendering struct {
+	Options
+	scripts scripts
+}
+
+func (o Options) rendering() (rendering, error) {
 	if o.ClusterName == "" {
-		return o, fmt.Errorf("injection: the cluster has no name")
+		return rendering{}, errors.New("injection: the cluster has no name")
 	}
 	if o.Revision == 0 {
 		o.Revision = Revision
 	}
 	if o.Revision < 1 || o.Revision > Revision {
-		return o, fmt.Errorf("injection: revision %d is unknown, this operator renders 1 to %d", o.Revision, Revision)
+		return rendering{}, fmt.Errorf("injection: revision %d is unknown, this operator renders 1 to %d", o.Revision, Revision)
+	}
+	texts, err := scriptsOf(o.Revision)
+	if err != nil {
+		return rendering{}, fmt.Errorf("injection: %w", err)
 	}
 	o.Parameters = o.Parameters.normalised()
-	return o, nil
+	return rendering{Options: o, scripts: texts}, nil
 }
 
 // Scope selects pod templates. The zero value selects none.

@@ -42,8 +42,13 @@ type Template struct {
 
 // Inspect describes every template of the spec, head first.
 func Inspect(spec map[string]any, clusterName string) []Template {
+	plain := copyMap(spec)
+	for _, t := range templatesOf(plain) {
+		t.strip(plain)
+	}
+	stripped := templatesOf(plain)
 	var described []Template
-	for _, t := range templatesOf(spec) {
+	for i, t := range templatesOf(spec) {
 		description := Template{Kind: t.kind, Group: t.group, Path: t.path, State: None}
 		var parameters Parameters
 		found := recordOf(t.pod)
@@ -54,40 +59,35 @@ func Inspect(spec map[string]any, clusterName string) []Template {
 				description.Parameters = &found.Parameters
 			}
 		}
+		description.CanaryKey = t.canaryKey(parameters)
 		if t.touched() {
 			description.State = Partial
-			if found != nil && t.rendersAs(spec, clusterName, found) {
+			if found != nil && stripped[i].rendersAs(t, plain, clusterName, found) {
 				description.State = Injected
 			}
 		}
-		description.CanaryKey = t.canaryKey(parameters)
 		described = append(described, description)
 	}
 	return described
 }
 
-// rendersAs tells whether stripping the template and applying what is recorded gives the template back.
-func (t template) rendersAs(spec map[string]any, clusterName string, r *record) bool {
-	o, err := Options{ClusterName: clusterName, Revision: r.Revision, Parameters: r.Parameters}.normalised()
+// rendersAs injects what is recorded into a stripped template and tells whether that gives what the template is now.
+func (t template) rendersAs(now template, plain map[string]any, clusterName string, r *record) bool {
+	o, err := Options{ClusterName: clusterName, Revision: r.Revision, Parameters: r.Parameters}.rendering()
 	if err != nil {
 		return false
 	}
-	scope := Only(t.kind == Head, t.group)
-	if t.kind == Head {
-		scope.Groups = nil
-	}
-	plain, err := Remove(spec, scope)
-	if err != nil || checkShape(plain) != nil {
+	if t.checkShape() != nil || t.check(plain, o.Parameters) != nil || t.blocked(plain, o.Parameters) {
 		return false
 	}
-	again := slices.IndexFunc(templatesOf(plain), func(other template) bool { return other.path == t.path })
-	rendered := templatesOf(plain)[again]
-	if rendered.check(plain, o.Parameters) != nil || rendered.blocked(plain, o.Parameters) {
+	if t.kind == Head && checkOptionsShape(plain) != nil {
 		return false
 	}
-	rendered.inject(plain, o)
-	rendered.options = asMap(plain["autoscalerOptions"])
-	return equal(t.orderless(r), rendered.orderless(r)) && (t.kind != Head || equal(orderlessContainer(t.options), orderlessContainer(rendered.options)))
+	t.inject(plain, o)
+	if !equal(now.orderless(r), t.orderless(r)) {
+		return false
+	}
+	return t.kind != Head || equal(orderlessContainer(now.options), orderlessContainer(asMap(plain["autoscalerOptions"])))
 }
 
 // blocked tells whether somebody else's TLS is in this very template, or in autoscalerOptions if it is the head's.
@@ -132,8 +132,7 @@ func orderlessContainer(container map[string]any) map[string]any {
 	return copied
 }
 
-// sortByName is stable, so that the order of a user's own entries, in which env values can refer to each other, counts
-// only among namesakes.
+// sortByName is stable, so that namesakes keep their order: the last of them counts.
 func sortByName(parent map[string]any, key string) {
 	slices.SortStableFunc(asList(parent[key]), func(a, b any) int { return cmp.Compare(nameOf(a), nameOf(b)) })
 }

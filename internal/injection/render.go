@@ -29,7 +29,7 @@ func rayMount() map[string]any {
 	return map[string]any{"name": CertsVolume, "mountPath": MountPath, "readOnly": true}
 }
 
-func volumes(o Options) []any {
+func volumes(o rendering) []any {
 	list := []any{
 		map[string]any{"name": CertsVolume, "emptyDir": map[string]any{"medium": "Memory", "sizeLimit": certsSizeLimit}},
 		map[string]any{"name": IssuerVolume, "secret": map[string]any{
@@ -38,18 +38,15 @@ func volumes(o Options) []any {
 	}
 	if o.Parameters.ScriptsPath == "" {
 		list = append(list, map[string]any{"name": ScriptsVolume, "configMap": map[string]any{
-			"name": configMapName(o.Revision), "defaultMode": readableByAny, "optional": true,
+			"name": o.scripts.configMap, "defaultMode": readableByAny, "optional": true,
 		}})
 	}
 	return list
 }
 
 // initContainer renders the container for a template whose Ray container and pod spec are given.
-func initContainer(kind Kind, ray map[string]any, o Options, r record) map[string]any {
-	script, folder := WorkerScript, o.Parameters.ScriptsPath
-	if kind == Head {
-		script = HeadScript
-	}
+func initContainer(kind Kind, ray map[string]any, o rendering, r record) map[string]any {
+	folder := o.Parameters.ScriptsPath
 	mounts := []any{
 		map[string]any{"name": CertsVolume, "mountPath": MountPath},
 		map[string]any{"name": IssuerVolume, "mountPath": IssuerMountPath, "readOnly": true},
@@ -60,7 +57,7 @@ func initContainer(kind Kind, ray map[string]any, o Options, r record) map[strin
 	}
 	container := map[string]any{
 		"name":    InitContainerName,
-		"command": []any{"/bin/sh", "-c", bootstrap(), InitContainerName, folder + "/" + script, scriptSHA256(o.Revision, script)},
+		"command": []any{"/bin/sh", "-c", o.scripts.bootstrap, InitContainerName, folder + "/" + o.scripts.file[kind], o.scripts.sha256[kind]},
 		"env": []any{
 			map[string]any{"name": EnvInjection, "value": r.encode()},
 			map[string]any{"name": EnvPodIPs, "valueFrom": fieldRef("status.podIPs")},

@@ -1,11 +1,31 @@
 package injection
 
-import "fmt"
+import (
+	"github.com/raytls/raytls/internal/gencert"
+)
 
-func bootstrap() string { return "exit 1" }
+// scripts are the texts of a revision that templates hold.
+type scripts struct {
+	bootstrap string
+	configMap string
+	file      map[Kind]string
+	sha256    map[Kind]string
+}
 
-func scriptSHA256(revision int, name string) string { return fmt.Sprintf("%d-%s", revision, name) }
-
-func configMapName(revision int) string {
-	return fmt.Sprintf("raytls-gencert-r%d-0000000000", revision)
+func scriptsOf(revision int) (scripts, error) {
+	found := scripts{
+		bootstrap: gencert.Bootstrap(),
+		file:      map[Kind]string{Head: gencert.HeadScript, Worker: gencert.WorkerScript},
+		sha256:    map[Kind]string{},
+	}
+	var err error
+	if found.configMap, err = gencert.ConfigMapName(revision); err != nil {
+		return scripts{}, err
+	}
+	for kind, file := range found.file {
+		if found.sha256[kind], err = gencert.SHA256(revision, file); err != nil {
+			return scripts{}, err
+		}
+	}
+	return found, nil
 }

@@ -1,0 +1,158 @@
+package injection
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/yaml"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files; for an unreleased revision only")
+
+func options(p Parameters) Options { return Options{ClusterName: "sample", Revision: 1, Parameters: p} }
+
+func fromYAML(t testing.TB, text string) map[string]any {
+	t.Helper()
+	var spec map[string]any
+	if err := yaml.Unmarshal([]byte(text), &spec); err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
+func readYAML(t testing.TB, name string) map[string]any {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "revision1", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fromYAML(t, string(text))
+}
+
+func plain(t testing.TB) map[string]any { return readYAML(t, "plain.yaml") }
+
+func mustApply(t testing.TB, spec map[string]any, p Parameters, scope Scope) map[string]any {
+	t.Helper()
+	out, err := Apply(spec, options(p), scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func mustRemove(t testing.TB, spec map[string]any, scope Scope) map[string]any {
+	t.Helper()
+	out, err := Remove(spec, scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func everyParameter() Parameters {
+	return Parameters{
+		Image: "registry.example/raytls-openssl:1", ImagePullPolicy: "Always", ScriptsPath: "/opt/raytls/",
+		Resources: &corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("0.1")},
+			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")},
+		},
+		AdditionalContainers: []string{"logs", "fetch", "logs"},
+	}
+}
+
+// withUsers sets the pod's user everywhere, which a second image needs.
+func withUsers(spec map[string]any) map[string]any {
+	for _, t := range templatesOf(spec) {
+		t.pod["securityContext"] = map[string]any{"runAsUser": int64(1000)}
+		for _, list := range containerLists() {
+			for _, c := range asList(t.pod[list]) {
+				delete(asMap(c), "securityContext")
+			}
+		}
+	}
+	return spec
+}
+
+// A changed byte in these files restarts the pods of every cluster of that revision.
+func TestGoldenRevision1(t *testing.T) {
+	cases := map[string]struct {
+		reason     string
+		spec       map[string]any
+		parameters Parameters
+	}{
+		"default.yaml": {
+			reason: "the default parameters give the bytes that clusters run", spec: plain(t),
+		},
+		"parameters.yaml": {
+			reason: "every parameter reaches the template", spec: withUsers(plain(t)), parameters: everyParameter(),
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := yaml.Marshal(mustApply(t, tc.spec, tc.parameters, All()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", "revision1", name)
+			if *update {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(got)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+// The kubelet replaces $$ by $ and $(NAME) by a variable's value in a command; neither may be in the text that it hands
+// to the shell.
+func TestCommandSurvivesTheKubelet(t *testing.T) {
+	for _, template := range templatesOf(mustApply(t, plain(t), Parameters{}, All())) {
+		ours := asMap(asList(template.pod["initContainers"])[0])
+		names := []string{"FQ_RAY_IP", "RAY_IP"}
+		for _, entry := range asList(ours["env"]) {
+			names = append(names, nameOf(entry))
+		}
+		for _, word := range asList(ours["command"]) {
+			if strings.Contains(asString(word), "$$") {
+				t.Errorf("%s: the command holds $$, of which the kubelet leaves one", template.path)
+			}
+			for _, name := range names {
+				if strings.Contains(asString(word), "$("+name+")") {
+					t.Errorf("%s: the command holds $(%s), which the kubelet replaces", template.path, name)
+				}
+			}
+		}
+	}
+}
+
+func TestOptionsAreRefused(t *testing.T) {
+	cases := []struct {
+		reason  string
+		options Options
+	}{
+		{"without a name there is no Secret to mount", Options{Revision: 1}},
+		{"a revision of the future cannot be rendered", Options{ClusterName: "c", Revision: Revision + 1}},
+		{"a negative revision is a mistake", Options{ClusterName: "c", Revision: -1}},
+	}
+	for _, tc := range cases {
+		_, err := Apply(plain(t), tc.options, All())
+		var refused *ConflictError
+		if err == nil || errors.As(err, &refused) {
+			t.Errorf("%s: got %v, want an error that is not the user's", tc.reason, err)
+		}
+	}
+}
