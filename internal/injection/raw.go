@@ -176,7 +176,7 @@ func floatNumber(f float64) (json.Number, bool) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return "", false
 	}
-	if f == math.Trunc(f) && math.Abs(f) < 1<<53 {
+	if f == math.Trunc(f) && math.Abs(f) < 1<<63 {
 		return json.Number(strconv.FormatInt(int64(f), 10)), true
 	}
 	return json.Number(strconv.FormatFloat(f, 'g', -1, 64)), true
