@@ -11,6 +11,14 @@ func VerifyPair(chain, bundle []*x509.Certificate, at time.Time) error {
 	if err := VerifyGreedy(chain, bundle, at); err != nil {
 		return err
 	}
+	if err := goVerify(chain, bundle, at); err != nil {
+		return refuse(ReasonGoVerifier, "Go's verifier refuses the chain: %v", err)
+	}
+	return nil
+}
+
+// goVerify asks Go's verifier, which tries every path there is, for both usages.
+func goVerify(chain, bundle []*x509.Certificate, at time.Time) error {
 	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
 	for _, certificate := range bundle {
 		roots.AddCert(certificate)
@@ -23,7 +31,7 @@ func VerifyPair(chain, bundle []*x509.Certificate, at time.Time) error {
 			Roots: roots, Intermediates: intermediates, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{usage},
 		})
 		if err != nil {
-			return refuse(ReasonGoVerifier, "Go's verifier refuses the chain: %v", err)
+			return err
 		}
 	}
 	return nil
