@@ -43,22 +43,23 @@ func check(plain map[string]any, p Parameters) error {
 	if err := checkShape(plain); err != nil {
 		return err
 	}
-	for _, t := range templatesOf(plain) {
-		if err := t.check(plain, p); err != nil {
+	templates := templatesOf(plain)
+	for _, t := range templates {
+		if err := t.checkTargets(p); err != nil {
 			return err
 		}
 	}
 	if findings := ForeignTLS(plain, nil, p.AdditionalContainers...); len(findings) > 0 {
-		return &ConflictError{Field: findings[0].Field, Message: findings[0].Message}
+		return conflict(findings[0].Field, "%s", findings[0].Message)
 	}
 	for _, name := range p.AdditionalContainers {
-		present := slices.ContainsFunc(templatesOf(plain), func(t template) bool {
-			return slices.ContainsFunc(containerLists(), func(list string) bool {
-				return slices.ContainsFunc(asList(t.pod[list]), func(c any) bool { return nameOf(c) == name })
-			})
-		})
-		if !present {
+		if !slices.ContainsFunc(templates, func(t template) bool { return t.containersNamed(name) > 0 }) {
 			return conflict("spec.additionalContainers", "no template has a container named %q: correct the name or leave it out", name)
+		}
+	}
+	for _, t := range templates {
+		if err := t.checkUsers(plain, p); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -70,10 +70,9 @@ func isListOrNothing(v any) bool {
 	return ok
 }
 
-// check refuses a template of the right shape whose containers cannot share one key file.
-func (t template) check(spec map[string]any, p Parameters) error {
-	targets := t.targets(p.AdditionalContainers)
-	for _, c := range targets {
+// checkTargets refuses containers that Apply could not edit, or Remove not find again.
+func (t template) checkTargets(p Parameters) error {
+	for _, c := range t.targets(p.AdditionalContainers) {
 		if err := checkContainerLists(c.path, c.container); err != nil {
 			return err
 		}
@@ -81,7 +80,7 @@ func (t template) check(spec map[string]any, p Parameters) error {
 			return conflict(c.path+".name", "%d containers of this pod are named %q: give each a name of its own", count, c.name)
 		}
 	}
-	return t.checkUsers(spec, targets, p)
+	return nil
 }
 
 func (t template) containersNamed(name string) int {
@@ -99,7 +98,8 @@ func (t template) containersNamed(name string) int {
 // checkUsers makes sure that whoever reads the key is the user who writes it: the file has mode 0600 and belongs to the
 // init container's user, which is the Ray container's. An image's own user is not known here, so a second image is only
 // accepted where the user is set.
-func (t template) checkUsers(spec map[string]any, targets []target, p Parameters) error {
+func (t template) checkUsers(spec map[string]any, p Parameters) error {
+	targets := t.targets(p.AdditionalContainers)
 	ray := targets[0]
 	rayUser := t.userOf(ray.container)
 	rayImage := asString(ray.container["image"])

@@ -77,10 +77,10 @@ func (t template) rendersAs(now template, plain map[string]any, clusterName stri
 	if err != nil {
 		return false
 	}
-	if t.checkShape() != nil || t.check(plain, o.Parameters) != nil || t.blocked(plain, o.Parameters) {
+	if t.checkShape() != nil || (t.kind == Head && checkOptionsShape(plain) != nil) || t.checkTargets(o.Parameters) != nil {
 		return false
 	}
-	if t.kind == Head && checkOptionsShape(plain) != nil {
+	if t.blocked(plain, o.Parameters) || t.checkUsers(plain, o.Parameters) != nil {
 		return false
 	}
 	t.inject(plain, o)
@@ -92,8 +92,8 @@ func (t template) rendersAs(now template, plain map[string]any, clusterName stri
 
 // blocked tells whether somebody else's TLS is in this very template, or in autoscalerOptions if it is the head's.
 func (t template) blocked(plain map[string]any, p Parameters) bool {
-	var found []Finding
-	report := func(field, message string, _ ...any) { found = append(found, Finding{field, message}) }
+	found := false
+	report := func(string, string, ...any) { found = true }
 	containers := t.targets(p.AdditionalContainers)
 	if options := asMap(plain["autoscalerOptions"]); t.kind == Head && options != nil {
 		containers = append(containers, target{path: "spec.autoscalerOptions", container: options})
@@ -103,7 +103,7 @@ func (t template) blocked(plain map[string]any, p Parameters) bool {
 		foreignMounts(c.path, c.container, report)
 	}
 	t.foreignNames(report)
-	return len(found) > 0
+	return found
 }
 
 // orderless copies the pod spec with those lists sorted in which the place of our entries means nothing.
