@@ -64,7 +64,7 @@ is_hex() {
   [ "${#1}" -le 64 ]
 }
 
-# Fifteen digits keep sums within what every shell's arithmetic holds; no leading zero, since that would mean octal.
+# Twelve digits are enough for the year 9999; no leading zero, since that would mean octal in a sum.
 is_number() {
   case $1 in 0) return 0 ;; '' | 0* | *[!0-9]*) return 1 ;; esac
   [ "${#1}" -le 12 ]
@@ -223,6 +223,7 @@ write_config() {
   add_san IP ::1
   for ip in $ips; do add_san IP "$ip"; done
   role_names
+  : >"$work/index"
   printf '%s\n' \
     '[req]' 'prompt = no' 'encrypt_key = no' 'default_md = sha256' 'string_mask = utf8only' \
     'distinguished_name = subject' \
@@ -234,8 +235,8 @@ write_config() {
     '[leaf]' 'basicConstraints = critical,CA:FALSE' "keyUsage = critical,$key_usage" \
     'extendedKeyUsage = serverAuth,clientAuth' 'subjectKeyIdentifier = hash' \
     'authorityKeyIdentifier = keyid:always' 'subjectAltName = @names' \
-    '[names]' "$sans" >"$work/openssl.cnf"
-  : >"$work/index"
+    '[names]' "$sans" >"$work/openssl.cnf" ||
+    fail "nothing can be written in the directory $out: it must be the volume raytls-certs, with room in it"
 }
 
 # The pod's key depends on the algorithm alone, so it is made once, however often signing is tried.
@@ -255,6 +256,7 @@ set_times() {
   now=$(date -u '+%s %Y-%m-%dT%H:%M:%SZ')
   issued_at=${now#* }
   now=${now%% *}
+  is_number "$now" || fail 'the date command of this image does not work'
   if [ "$now" -lt "$not_before" ]; then
     waiting 'the issuer in the CA Secret is not valid yet by the clock of this node'
     return 1
@@ -268,8 +270,9 @@ set_times() {
   if [ "$start" -lt "$not_before" ]; then start=$not_before; fi
   end=$((now + days * 86400))
   if [ "$end" -gt "$not_after" ] || role_until_issuer_end; then end=$not_after; fi
-  start=$(date -u -d "@$start" +%Y%m%d%H%M%SZ)
-  end=$(date -u -d "@$end" '+%Y%m%d%H%M%SZ %Y-%m-%dT%H:%M:%SZ')
+  start=$(date -u -d "@$start" +%Y%m%d%H%M%SZ) || start=
+  end=$(date -u -d "@$end" '+%Y%m%d%H%M%SZ %Y-%m-%dT%H:%M:%SZ') || end=
+  if [ -z "$start" ] || [ -z "$end" ]; then fail 'the date command of this image does not understand -d @SECONDS'; fi
   ends_at=${end#* }
   end=${end%% *}
 }
