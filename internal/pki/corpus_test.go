@@ -61,6 +61,10 @@ func corpus(t *testing.T) map[string]verdict {
 		unrelated    = forge{name: "unrelated"}.make(t)
 		expiredOther = forge{name: "other", key: other.key, from: -9 * day, to: -day}.make(t)
 	)
+	oldStyle := forge{rawName: name(asn1.TagT61String, "old CA")}.make(t)
+	oldStyleMiddle := forge{name: "authority", signer: oldStyle}.make(t)
+	oldStyleLeaf := forge{name: "leaf", signer: oldStyleMiddle, leaf: true}.make(t)
+	oldStyleImposter := forge{name: "old CA", key: oldStyle.key, to: -time.Hour}.make(t)
 	leafWith := func(f forge) *forgery {
 		f.name, f.signer, f.leaf = "leaf", ca, true
 		return f.make(t)
@@ -158,9 +162,25 @@ func corpus(t *testing.T) map[string]verdict {
 		"IP name constraint":               {"BoringSSL cannot read them and fails", list(constrained, constrainedCA), list(root), time.Time{}, ReasonProfile, false, true},
 		"critical extension":               {"unknown and critical", list(critical, criticalCA), list(root), time.Time{}, ReasonProfile, false, false},
 		"ring":                             {"two trusted CAs that sign each other: no end, but no harm either", list(ringLeaf, ringCA), list(crossB, crossBack), time.Time{}, "", true, true},
+		"old string type above":            {"a brought root named in T61String, as old CAs are", list(oldStyleLeaf), list(oldStyleMiddle, root), time.Time{}, "", true, true},
+		"old string type below":            {"the same name in two string types is one name to BoringSSL", list(oldStyleLeaf), list(oldStyleMiddle, oldStyleImposter), time.Time{}, ReasonNoIssuer, false, true},
 		"RSA root":                         {"RSA above ECDSA", list(rsaLeaf), list(rsaRoot), time.Time{}, "", true, true},
 		"P-384":                            {"P-384 leaf", list(leafWith(forge{key: newTestKey(t, ECDSAP384)}), ca), list(root), time.Time{}, "", true, true},
 	}
+}
+
+// name is a distinguished name with one common name of a string type.
+func name(tag int, text string) []byte {
+	type attribute struct {
+		Type  asn1.ObjectIdentifier
+		Value asn1.RawValue
+	}
+	type attributeSET []attribute
+	raw, err := asn1.Marshal([]attributeSET{{{asn1.ObjectIdentifier{2, 5, 4, 3}, asn1.RawValue{Tag: tag, Bytes: []byte(text)}}}})
+	if err != nil {
+		panic(err)
+	}
+	return raw
 }
 
 // ipConstraint permits 10.0.0.0/8.

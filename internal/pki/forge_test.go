@@ -22,6 +22,7 @@ type forgery struct {
 type forge struct {
 	name       string // subject, a common name
 	issuerName string // overrides the issuer's own
+	rawName    []byte // overrides name
 	key        crypto.Signer
 	signer     *forgery // nil: signs itself
 	signerKey  crypto.Signer
@@ -71,7 +72,8 @@ func (f forge) make(t testing.TB) *forgery {
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: f.name},
+		Subject:               pkix.Name{CommonName: f.name}, // without a name: empty
+		RawSubject:            f.rawName,
 		NotBefore:             clock().Add(f.from),
 		NotAfter:              clock().Add(f.to),
 		SubjectKeyId:          f.keyID,
@@ -107,14 +109,14 @@ func (f forge) make(t testing.TB) *forgery {
 
 func (f forge) sign(t testing.TB, template *x509.Certificate) *x509.Certificate {
 	t.Helper()
-	issuer := &x509.Certificate{Subject: template.Subject, SubjectKeyId: template.SubjectKeyId}
+	issuer := &x509.Certificate{RawSubject: template.RawSubject, Subject: template.Subject, SubjectKeyId: template.SubjectKeyId}
 	signerKey := f.key
 	if f.signer != nil {
-		issuer.Subject, issuer.SubjectKeyId = f.signer.certificate.Subject, f.signer.certificate.SubjectKeyId
+		issuer.RawSubject, issuer.SubjectKeyId = f.signer.certificate.RawSubject, f.signer.certificate.SubjectKeyId
 		signerKey = f.signer.key
 	}
 	if f.issuerName != "" {
-		issuer.Subject = pkix.Name{CommonName: f.issuerName}
+		issuer.RawSubject, issuer.Subject = nil, pkix.Name{CommonName: f.issuerName}
 	}
 	if f.signerKey != nil {
 		signerKey = f.signerKey

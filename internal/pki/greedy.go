@@ -102,7 +102,7 @@ func checkTrusted(anchors, trusted []*node, at time.Time) error {
 		if err := current.checkExtensions(); err != nil {
 			return err
 		}
-		if current.selfSigned() {
+		if current.selfSigned() && bytes.Equal(current.certificate.RawSubject, current.certificate.RawIssuer) {
 			continue
 		}
 		for _, issuer := range issuersOf(current, trusted) {
@@ -155,7 +155,7 @@ func checkSignature(child, issuer *x509.Certificate) error {
 type node struct {
 	certificate     *x509.Certificate
 	label           string
-	subject, issuer string
+	subject, issuer foldedName
 	hasKeyUsage     bool
 }
 
@@ -163,19 +163,14 @@ func newNodes(where string, certificates []*x509.Certificate) ([]*node, error) {
 	nodes := make([]*node, 0, len(certificates))
 	for index, certificate := range certificates {
 		label := fmt.Sprintf("certificate %d of the %s", index+1, where)
-		subject, err := foldName(certificate.RawSubject)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", label, err)
-		}
-		issuer, err := foldName(certificate.RawIssuer)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", label, err)
-		}
 		if err := checkKeyIDs(certificate); err != nil {
 			return nil, fmt.Errorf("%s: %w", label, err)
 		}
 		nodes = append(nodes, &node{
-			certificate: certificate, label: label, subject: subject, issuer: issuer,
+			certificate: certificate,
+			label:       label,
+			subject:     foldName(certificate.RawSubject),
+			issuer:      foldName(certificate.RawIssuer),
 			hasKeyUsage: hasExtension(certificate, oidKeyUsage),
 		})
 	}
@@ -184,7 +179,7 @@ func newNodes(where string, certificates []*x509.Certificate) ([]*node, error) {
 
 // mayHaveIssued is BoringSSL's X509_check_issued: names, key identifiers where both sides have one, keyCertSign.
 func (n *node) mayHaveIssued(child *node) bool {
-	return n.subject == child.issuer && n.keyIDFits(child) && n.maySign()
+	return n.subject.fits(child.issuer) && n.keyIDFits(child) && n.maySign()
 }
 
 func (n *node) keyIDFits(child *node) bool {
@@ -196,7 +191,7 @@ func (n *node) maySign() bool {
 	return !n.hasKeyUsage || n.certificate.KeyUsage&x509.KeyUsageCertSign != 0
 }
 
-// selfSigned is BoringSSL's EXFLAG_SS, which does not look at the signature.
+// selfSigned is BoringSSL's EXFLAG_SS, which does not look at the signature, or more than that where a name is opaque.
 func (n *node) selfSigned() bool { return n.mayHaveIssued(n) }
 
 // checkOnPath checks what must hold for the certificate at this distance from the leaf, up to and including the
@@ -304,8 +299,18 @@ func checkKeyIDs(certificate *x509.Certificate) error {
 	return nil
 }
 
-// foldName makes names equal wherever BoringSSL's comparison, which ignores ASCII case and runs of spaces, may do so.
-func foldName(raw []byte) (string, error) {
+// foldedName is equal for names that BoringSSL's comparison, which ignores ASCII case and runs of spaces, may call
+// equal. A name of unusual build is opaque and fits any other: checkIssued then insists on the same bytes.
+type foldedName struct {
+	text   string
+	opaque bool
+}
+
+func (n foldedName) fits(other foldedName) bool {
+	return n.opaque || other.opaque || n.text == other.text
+}
+
+func foldName(raw []byte) foldedName {
 	type attribute struct {
 		Type  asn1.ObjectIdentifier
 		Value asn1.RawValue
@@ -313,21 +318,21 @@ func foldName(raw []byte) (string, error) {
 	type attributeSET []attribute
 	var sequence []attributeSET
 	if rest, err := asn1.Unmarshal(raw, &sequence); err != nil || len(rest) > 0 {
-		return "", refuse(ReasonProfile, "its distinguished name cannot be read")
+		return foldedName{opaque: true}
 	}
 	var folded strings.Builder
 	for _, set := range sequence {
 		if len(set) != 1 {
-			return "", refuse(ReasonProfile, "its distinguished name has a part with several values")
+			return foldedName{opaque: true}
 		}
 		value := set[0].Value
 		switch value.Tag {
 		case asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagIA5String:
 		default:
-			return "", refuse(ReasonProfile, "its distinguished name uses the string type %d", value.Tag)
+			return foldedName{opaque: true}
 		}
 		text := strings.ToLower(strings.Join(strings.Fields(string(value.Bytes)), " "))
 		fmt.Fprintf(&folded, "%s=%q,", set[0].Type, text)
 	}
-	return folded.String(), nil
+	return foldedName{text: folded.String()}
 }

@@ -171,3 +171,190 @@ func TestSerialsAreRandom(t *testing.T) {
 		t.Errorf("20 serials: %d differ, the longest has %d bits; want 20 and about 128", len(seen), longest)
 	}
 }
+
+func TestClipping(t *testing.T) {
+	second := clock().Truncate(time.Second)
+	parentOf := func(from, to time.Duration) *Parent {
+		return newTestParent(t, forge{name: "brought", from: from, to: to})
+	}
+	cases := map[string]struct {
+		reason                 string
+		parent                 *Parent
+		authority, issuer      time.Duration // validities asked for
+		later                  time.Duration // when the issuer is made
+		notBefore, notAfter    time.Duration // of the authority, from the clock
+		issuerBefore, issuerTo time.Duration
+	}{
+		"no parent": {
+			reason: "nothing to clip", authority: 100 * day, issuer: 20 * day,
+			notBefore: -day, notAfter: 100 * day, issuerBefore: -day, issuerTo: 20 * day,
+		},
+		"fresh parent": {
+			reason: "the authority starts no earlier than what signed it", parent: parentOf(-time.Minute, 500*day), authority: 100 * day, issuer: 20 * day,
+			notBefore: -time.Minute, notAfter: 100 * day, issuerBefore: -time.Minute, issuerTo: 20 * day,
+		},
+		"short parent": {
+			reason: "authority and issuer end with the parent", parent: parentOf(-30*day, 10*day), authority: 100 * day, issuer: 20 * day,
+			notBefore: -day, notAfter: 10 * day, issuerBefore: -day, issuerTo: 10 * day,
+		},
+		"late issuer": {
+			reason: "an issuer near the authority's end is cut to it", authority: 100 * day, issuer: 20 * day, later: 90 * day,
+			notBefore: -day, notAfter: 100 * day, issuerBefore: 89 * day, issuerTo: 100 * day,
+		},
+	}
+	for name, test := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Log(test.reason)
+			authority := newTestAuthority(t, AuthorityOptions{Parent: test.parent, Validity: test.authority})
+			now := clock().Add(test.later)
+			issuer, err := authority.NewIssuer(IssuerOptions{KeyAlgorithm: ECDSAP256, Validity: test.issuer, Now: now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := func(what string, got time.Time, offset time.Duration) {
+				t.Helper()
+				// A forged parent's own times have no fraction left either.
+				if expected := second.Add(offset); !got.Equal(expected) {
+					t.Errorf("%s is %s, want %s", what, got, expected)
+				}
+			}
+			want("the authority's notBefore", authority.NotBefore(), test.notBefore)
+			want("the authority's notAfter", authority.NotAfter(), test.notAfter)
+			want("the issuer's notBefore", issuer.NotBefore(), test.issuerBefore)
+			want("the issuer's notAfter", issuer.NotAfter(), test.issuerTo)
+			want("the authority's moment of issue", authority.IssuedAt(), 0)
+			want("the issuer's moment of issue", issuer.IssuedAt(), test.later)
+			wantReason(t, authority.CheckIssuer(issuer, now), "")
+			leaf := newTestLeaf(t, issuer, now)
+			if leaf.NotAfter.After(issuer.NotAfter()) || leaf.NotBefore.Before(issuer.NotBefore()) {
+				t.Error("the leaf outlives its issuer")
+			}
+			wantReason(t, Publishable(issuer, issuer.CertificatePEM(), authority.CertificatePEM(), now), "")
+		})
+	}
+}
+
+// Pods trust the authority alone: the brought CA is neither in a chain nor in a bundle.
+func TestBroughtParentIsNotNeededToVerify(t *testing.T) {
+	for _, algorithm := range []KeyAlgorithm{ECDSAP256, ECDSAP384, RSA2048} {
+		parent := newTestParent(t, forge{name: "brought", key: newTestKey(t, algorithm)})
+		authority := newTestAuthority(t, AuthorityOptions{Parent: parent})
+		issuer := newTestIssuer(t, authority, clock())
+		leaf := newTestLeaf(t, issuer, clock())
+		wantReason(t, VerifyPair([]*x509.Certificate{leaf, issuer.Certificate()}, []*x509.Certificate{authority.Certificate()}, clock()), "")
+		if !parent.Signed(authority) {
+			t.Error("the parent does not know its authority")
+		}
+		if parent.Signed(newTestAuthority(t, AuthorityOptions{})) || newTestParent(t, forge{name: "brought"}).Signed(authority) {
+			t.Error("a parent claims an authority that it did not sign")
+		}
+		again, err := ParseAuthority(authority.CertificatePEM(), mustKeyPEM(t, authority))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again.ID() != authority.ID() {
+			t.Error("the ID changed when the authority was stored")
+		}
+	}
+}
+
+func TestNothingIsMadeOutsideOfTheSignersLife(t *testing.T) {
+	authority := newTestAuthority(t, AuthorityOptions{Validity: 10 * day})
+	issuer, err := authority.NewIssuer(IssuerOptions{KeyAlgorithm: ECDSAP256, Validity: 5 * day, Now: clock()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := newTestParent(t, forge{name: "brought", to: 5 * day})
+	newIssuer := func(algorithm KeyAlgorithm, validity, later time.Duration) error {
+		_, err := authority.NewIssuer(IssuerOptions{KeyAlgorithm: algorithm, Validity: validity, Now: clock().Add(later)})
+		return err
+	}
+	newLeaf := func(options LeafOptions, later time.Duration) error {
+		options.Now, options.KeyAlgorithm = clock().Add(later), ECDSAP256
+		_, _, err := issuer.NewLeaf(options)
+		return err
+	}
+	newAuthority := func(options AuthorityOptions) error {
+		_, err := NewAuthority(options)
+		return err
+	}
+	name := []string{"localhost"}
+	cases := map[string]struct {
+		reason string
+		err    error
+		want   Reason
+	}{
+		"issuer at the end":         {"an expired authority signs nothing", newIssuer(ECDSAP256, day, 10*day), ReasonExpired},
+		"issuer too early":          {"clocks that went back", newIssuer(ECDSAP256, day, -2*day), ReasonNotYetValid},
+		"issuer without validity":   {"zero is a mistake of the caller", newIssuer(ECDSAP256, 0, 0), ReasonOptions},
+		"issuer's algorithm":        {"a word that is not one of ours", newIssuer("Ed25519", day, 0), ReasonUnsupportedKey},
+		"leaf at the end":           {"an expired issuer signs nothing", newLeaf(LeafOptions{DNSNames: name, Validity: day}, 5*day), ReasonExpired},
+		"leaf too early":            {"clocks that went back", newLeaf(LeafOptions{DNSNames: name, Validity: day}, -2*day), ReasonNotYetValid},
+		"leaf without validity":     {"a negative validity", newLeaf(LeafOptions{DNSNames: name, Validity: -day}, 0), ReasonOptions},
+		"leaf without a name":       {"no peer could check it", newLeaf(LeafOptions{Validity: day}, 0), ReasonOptions},
+		"leaf with a zone":          {"certificates hold no zones", newLeaf(LeafOptions{IPs: []netip.Addr{netip.MustParseAddr("fe80::1%eth0")}, Validity: day}, 0), ReasonOptions},
+		"leaf with no address":      {"the zero address", newLeaf(LeafOptions{IPs: []netip.Addr{{}}, Validity: day}, 0), ReasonOptions},
+		"authority, parent ended":   {"the brought CA expired since it was read", newAuthority(AuthorityOptions{KeyAlgorithm: ECDSAP256, Validity: day, Now: clock().Add(5 * day), Parent: parent}), ReasonExpired},
+		"authority's algorithm":     {"no algorithm", newAuthority(AuthorityOptions{Validity: day, Now: clock()}), ReasonUnsupportedKey},
+		"authority, parent's start": {"the brought CA is not valid yet", newAuthority(AuthorityOptions{KeyAlgorithm: ECDSAP256, Validity: day, Now: clock().Add(-2 * day), Parent: parent}), ReasonNotYetValid},
+	}
+	for name, test := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Log(test.reason)
+			wantReason(t, test.err, test.want)
+		})
+	}
+	wantReason(t, KeyAlgorithm("P256").Validate(), ReasonUnsupportedKey)
+	for _, algorithm := range KeyAlgorithms() {
+		wantReason(t, algorithm.Validate(), "")
+	}
+}
+
+func TestNames(t *testing.T) {
+	longest := strings.Repeat("n", 63) + "/" + strings.Repeat("c", 63)
+	for name, want := range map[string]string{
+		"ml/sample":              "ml/sample",
+		longest:                  longest[:64],
+		strings.Repeat("é", 100): strings.Repeat("é", 64),
+		"":                       "",
+	} {
+		first, second := newTestAuthorityNamed(t, name), newTestAuthorityNamed(t, name)
+		if got := first.Certificate().Subject.CommonName; got != want {
+			t.Errorf("the common name is %q, want %q", got, want)
+		}
+		if string(first.Certificate().RawSubject) == string(second.Certificate().RawSubject) || first.ID() == second.ID() {
+			t.Errorf("two generations of %q share a name or an ID", name)
+		}
+		issuer := newTestIssuer(t, first, clock())
+		if _, err := ParseAuthority(first.CertificatePEM(), mustKeyPEM(t, first)); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+		if _, err := ParseIssuer(issuer.CertificatePEM(), mustKeyPEM(t, issuer)); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+		wantReason(t, Publishable(issuer, issuer.CertificatePEM(), first.CertificatePEM(), clock()), "")
+		wantReason(t, Publishable(issuer, issuer.CertificatePEM(), second.CertificatePEM(), clock()), ReasonNoIssuer)
+	}
+}
+
+func newTestAuthorityNamed(t *testing.T, name string) *Authority {
+	t.Helper()
+	authority, err := NewAuthority(AuthorityOptions{Name: name, KeyAlgorithm: ECDSAP256, Validity: 10 * day, Now: clock()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return authority
+}
+
+func TestPrintingShowsNoKey(t *testing.T) {
+	authority := newTestAuthority(t, AuthorityOptions{Parent: newTestParent(t, forge{name: "brought"})})
+	issuer := newTestIssuer(t, authority, clock())
+	parent := newTestParent(t, forge{name: "brought"})
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
+		for _, value := range []any{authority, *authority, issuer, *issuer, parent, *parent} {
+			if text := fmt.Sprintf(verb, value); len(text) > 100 {
+				t.Errorf("%s of %T prints its inside", verb, value)
+			}
+		}
+	}
+}
