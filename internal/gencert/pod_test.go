@@ -180,6 +180,9 @@ if [ -e "$SLEEPS/step$n" ]; then . "$SLEEPS/step$n"; else [ "$n" -lt 40 ] || kil
 		"RAYTLS_TERMINATION_LOG": p.file("termination-log"), "RAYTLS_HOSTS_FILE": p.file("hosts"),
 		"RAYTLS_POD_IPS": "10.1.2.3", "HOSTNAME": "rayc-abcde", "SLEEPS": p.file("sleeps"),
 	}
+	if shell[0] == "busybox" {
+		p.path = p.tools()
+	}
 	if name == HeadScript {
 		p.env["FQ_RAY_IP"] = headService
 	}
@@ -199,6 +202,39 @@ func (p *pod) write(name, text string, mode os.FileMode) {
 }
 
 func (p *pod) stub(name, body string) { p.write(filepath.Join("bin", name), "#!/bin/sh\n"+body, 0o755) }
+
+// tools makes a PATH of what the scripts may need and nothing else, without the named ones. Beside busybox's shell they
+// are busybox's, except for openssl.
+func (p *pod) tools(without ...string) string {
+	p.t.Helper()
+	dir, err := os.MkdirTemp(p.dir, "tools")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		p.t.Fatal(err)
+	}
+next:
+	for _, name := range []string{"cat", "date", "mkdir", "mv", "rm", "sha256sum", "openssl"} {
+		for _, missing := range without {
+			if name == missing {
+				continue next
+			}
+		}
+		target := name
+		if p.shell[0] == "busybox" && name != "openssl" {
+			target = "busybox"
+		}
+		path, err := exec.LookPath(target)
+		if err != nil {
+			p.t.Skipf("%s is not installed on this machine: install it to run this test", target)
+		}
+		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	return dir
+}
 
 // publish lays a Secret out under a directory of the pod as the kubelet does: files of one version, and a link to it.
 func (p *pod) publish(dir, version string, data map[string]string) {
