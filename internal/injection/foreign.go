@@ -45,19 +45,27 @@ func ForeignTLS(spec map[string]any, lookup func(kind, name string) (keys []stri
 		report("spec.tlsOptions.enabled", "is true: KubeRay's own TLS is in use; set it to false to hand the cluster over")
 	}
 	for _, t := range templatesOf(plain) {
-		for _, c := range t.targets(additional) {
-			foreignEnv(c.path, c.container, lookup, report)
-			foreignMounts(c.path, c.container, report)
-		}
-		t.foreignNames(report)
+		t.foreign(additional, lookup, report)
 	}
-	if options := asMap(plain["autoscalerOptions"]); options != nil {
-		foreignEnv("spec.autoscalerOptions", options, lookup, report)
-		if autoscaling(plain) {
-			foreignMounts("spec.autoscalerOptions", options, report)
-		}
-	}
+	foreignOptions(plain, lookup, report)
 	return found
+}
+
+func (t template) foreign(additional []string, lookup func(kind, name string) ([]string, bool), report func(string, string, ...any)) {
+	for _, c := range t.targets(additional) {
+		foreignEnv(c.path, c.container, lookup, report)
+		foreignMounts(c.path, c.container, report)
+	}
+	t.foreignNames(report)
+}
+
+// foreignOptions looks for variables even where no autoscaler runs: switched on later, it must not find somebody else's.
+func foreignOptions(plain map[string]any, lookup func(kind, name string) ([]string, bool), report func(string, string, ...any)) {
+	options := asMap(plain["autoscalerOptions"])
+	foreignEnv("spec.autoscalerOptions", options, lookup, report)
+	if autoscaling(plain) {
+		foreignMounts("spec.autoscalerOptions", options, report)
+	}
 }
 
 // EnvFromRefs lists, without repetition, what ForeignTLS will look up for the same arguments.

@@ -3,11 +3,14 @@ package injection
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
 	"sigs.k8s.io/yaml"
 )
 
@@ -42,41 +45,113 @@ func FuzzArbitraryJSON(f *testing.F) {
 		if decoder.Decode(&spec) != nil {
 			return
 		}
-		before := copyMap(spec)
-		lookup := func(string, string) ([]string, bool) { return []string{EnvUseTLS}, true }
-		Inspect(spec, "sample")
-		ForeignTLS(spec, lookup, "sidecar")
-		EnvFromRefs(spec, "sidecar")
-		Hash(spec, Parameters{})
-		plain, err := Remove(spec, All())
-		if err == nil && AnyPiece(plain) {
-			t.Fatal("Remove leaves a piece of ours")
-		}
-		for _, p := range []Parameters{{}, {ScriptsPath: "/opt", AdditionalContainers: []string{"sidecar"}}} {
-			out, err := Apply(spec, options(p), All())
-			if err != nil {
-				continue
-			}
-			back, err := Remove(out, All())
-			if err != nil {
-				t.Fatal(err)
-			}
-			same(t, "apply then remove is not exact", plain, back)
-			again, err := Apply(out, options(p), All())
-			if err != nil {
-				t.Fatal(err)
-			}
-			same(t, "a second Apply changes something", out, again)
-			for _, found := range Inspect(out, "sample") {
-				if found.State != Injected {
-					t.Fatalf("%s is %s after Apply", found.Path, found.State)
-				}
-			}
-			checkDiff(t, spec, out)
-			checkDiff(t, out, plain)
-		}
-		if !reflect.DeepEqual(before, spec) {
-			t.Fatal("an input was changed")
-		}
+		checkPromises(t, spec)
 	})
+}
+
+// checkPromises calls everything with a spec of any shape.
+func checkPromises(t rapid.TB, spec map[string]any) {
+	t.Helper()
+	before := copyMap(spec)
+	lookup := func(string, string) ([]string, bool) { return []string{EnvUseTLS}, true }
+	Inspect(spec, "sample")
+	ForeignTLS(spec, lookup, "sidecar-0")
+	EnvFromRefs(spec, "sidecar-0")
+	Hash(spec, Parameters{})
+	plain, err := Remove(spec, All())
+	if err == nil && AnyPiece(plain) {
+		t.Fatalf("Remove leaves a piece of ours: %s", canonicalJSON(plain))
+	}
+	for _, p := range []Parameters{{}, {ScriptsPath: "/opt", AdditionalContainers: []string{"sidecar-0"}}} {
+		out, err := Apply(spec, options(p), All())
+		if err != nil {
+			continue
+		}
+		back, err := Remove(out, All())
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, "apply then remove is not exact", plain, back)
+		again, err := Apply(out, options(p), All())
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, "a second Apply changes something", out, again)
+		for _, found := range Inspect(out, "sample") {
+			if found.State != Injected {
+				t.Fatalf("%s is %s after Apply", found.Path, found.State)
+			}
+		}
+		checkDiff(t, spec, out)
+		checkDiff(t, out, plain)
+	}
+	if !reflect.DeepEqual(before, spec) {
+		t.Fatal("an input was changed")
+	}
+}
+
+// A fuzzer's bytes seldom stay JSON, so this damages specs, injected or not, as trees.
+func TestPromisesHoldForDamagedSpecs(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		spec := genSpec().Draw(t, "spec")
+		if rapid.Bool().Draw(t, "injected") {
+			spec, _ = applied(t, spec, genScope().Draw(t, "scope"))
+			spec = copyMap(spec)
+		}
+		for range rapid.IntRange(1, 4).Draw(t, "injuries") {
+			damage(t, spec)
+		}
+		checkPromises(t, spec)
+	})
+}
+
+// damage walks to a random place and deletes, replaces, repeats or moves what is there.
+func damage(t *rapid.T, spec map[string]any) {
+	var at any = spec
+	for range rapid.IntRange(0, 8).Draw(t, "depth") {
+		var next any
+		switch typed := at.(type) {
+		case map[string]any:
+			if len(typed) > 0 {
+				next = typed[rapid.SampledFrom(slices.Sorted(maps.Keys(typed))).Draw(t, "key")]
+			}
+		case []any:
+			if len(typed) > 0 {
+				next = rapid.SampledFrom(typed).Draw(t, "item")
+			}
+		}
+		if len(asMap(next)) == 0 && len(asList(next)) == 0 {
+			break
+		}
+		at = next
+	}
+	value := rapid.OneOf(genValue(2), rapid.SampledFrom([]any{
+		InitContainerName, CertsVolume, IssuerVolume, "sidecar-0", "ray", EnvUseTLS, EnvInjection, MountPath, `{"revision":1}`, `{"revision":9}`,
+		rayMount(), rayEnv()[0], rayEnv(), []any{rayMount()}, []any{map[string]any{"name": "ray"}},
+	})).Draw(t, "value")
+	switch typed := at.(type) {
+	case map[string]any:
+		if len(typed) == 0 {
+			return
+		}
+		key := rapid.SampledFrom(slices.Sorted(maps.Keys(typed))).Draw(t, "key")
+		if rapid.Bool().Draw(t, "delete") {
+			delete(typed, key)
+			return
+		}
+		typed[key] = copyValue(value)
+	case []any:
+		if len(typed) == 0 {
+			return
+		}
+		i, j := rapid.IntRange(0, len(typed)-1).Draw(t, "i"), rapid.IntRange(0, len(typed)-1).Draw(t, "j")
+		switch rapid.IntRange(0, 2).Draw(t, "how") {
+		case 0:
+			typed[i] = copyValue(value)
+		case 1:
+			typed[i] = copyValue(typed[j])
+		default:
+			typed[i], typed[j] = typed[j], typed[i]
+		}
+	}
 }

@@ -30,6 +30,9 @@ type Template struct {
 	// Path is such as spec.workerGroupSpecs[0].template.
 	Path  string
 	State State
+	// Stripped says that what Apply puts into every template is not all there: the init container with its record, the
+	// volumes, or the Ray container's variables and mount. A template that is merely out of date is not stripped.
+	Stripped bool
 	// Revision as recorded, 0 where nothing is; it can be newer than this package's.
 	Revision int
 	// Parameters as recorded, nil where nothing is (or in a newer revision's words). They come from the object, so
@@ -59,6 +62,7 @@ func Inspect(spec map[string]any, clusterName string) []Template {
 				description.Parameters = &found.Parameters
 			}
 		}
+		description.Stripped = t.stripped(found)
 		description.CanaryKey = t.canaryKey(parameters)
 		if t.touched() {
 			description.State = Partial
@@ -94,15 +98,10 @@ func (t template) rendersAs(now template, plain map[string]any, clusterName stri
 func (t template) blocked(plain map[string]any, p Parameters) bool {
 	found := false
 	report := func(string, string, ...any) { found = true }
-	containers := t.targets(p.AdditionalContainers)
-	if options := asMap(plain["autoscalerOptions"]); t.kind == Head && options != nil {
-		containers = append(containers, target{path: "spec.autoscalerOptions", container: options})
+	t.foreign(p.AdditionalContainers, nil, report)
+	if t.kind == Head {
+		foreignOptions(plain, nil, report)
 	}
-	for _, c := range containers {
-		foreignEnv(c.path, c.container, nil, report)
-		foreignMounts(c.path, c.container, report)
-	}
-	t.foreignNames(report)
 	return found
 }
 
@@ -135,6 +134,21 @@ func orderlessContainer(container map[string]any) map[string]any {
 // sortByName is stable, so that namesakes keep their order: the last of them counts.
 func sortByName(parent map[string]any, key string) {
 	slices.SortStableFunc(asList(parent[key]), func(a, b any) int { return cmp.Compare(nameOf(a), nameOf(b)) })
+}
+
+func (t template) stripped(r *record) bool {
+	if r == nil {
+		return true
+	}
+	has := func(parent map[string]any, key, name string) bool {
+		return slices.ContainsFunc(asList(parent[key]), func(item any) bool { return nameOf(item) == name })
+	}
+	ray := map[string]any{}
+	if containers := asList(t.pod["containers"]); len(containers) > 0 && asMap(containers[0]) != nil {
+		ray = asMap(containers[0])
+	}
+	return !has(t.pod, "volumes", CertsVolume) || !has(t.pod, "volumes", IssuerVolume) || !has(ray, "volumeMounts", CertsVolume) ||
+		slices.ContainsFunc(rayEnvNames(), func(name string) bool { return !has(ray, "env", name) })
 }
 
 func (t template) canaryKey(p Parameters) string {
