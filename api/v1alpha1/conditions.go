@@ -61,8 +61,8 @@ const (
 	ReasonForeignTLS = "ForeignTLS"
 	// ReasonInjectionConflict: something in the cluster's spec is in the injection's way.
 	ReasonInjectionConflict = "InjectionConflict"
-	// ReasonSecretConflict: an object of a name that the operator needs exists and is not the operator's.
-	ReasonSecretConflict = "SecretConflict"
+	// ReasonNameConflict: an object of a name that the operator needs exists and is not the operator's.
+	ReasonNameConflict = "NameConflict"
 	// ReasonAuthorityLost: the Secret with the cluster's authority is gone while pods that trust it run.
 	ReasonAuthorityLost = "AuthorityLost"
 	// ReasonEnableFailed: enabling failed and was put back; it is tried again when the templates or the approval change.

@@ -1,0 +1,278 @@
+package raycluster
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/gencert"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/rollout"
+)
+
+// Names that KubeRay and Kueue define.
+const (
+	labelCluster           = "ray.io/cluster"
+	labelNodeType          = "ray.io/node-type"
+	labelGroup             = "ray.io/group"
+	labelOwnerKind         = "ray.io/originated-from-crd"
+	labelOwnerName         = "ray.io/originated-from-cr-name"
+	labelQueue             = "kueue.x-k8s.io/queue-name"
+	annotationNoHead       = "ray.io/disable-provisioned-head-restart"
+	annotationFT           = "ray.io/ft-enabled"
+	managedByKubeRay       = "ray.io/kuberay-operator"
+	kindRayService         = "RayService"
+	kindRayJob             = "RayJob"
+	nodeTypeHead           = "head"
+	upgradeRecreate        = rayv1.RayClusterRecreate
+	maxMessage             = 1024
+	maxTerminationMessages = 256
+)
+
+// provisioned says whether the cluster was ready once: by the condition, and before KubeRay had that, by the state.
+func provisioned(c *rayv1.RayCluster) bool {
+	if condition := meta.FindStatusCondition(c.Status.Conditions, string(rayv1.RayClusterProvisioned)); condition != nil {
+		return condition.Status == metav1.ConditionTrue
+	}
+	if c.Status.StateTransitionTimes[rayv1.Ready] != nil {
+		return true
+	}
+	return c.Status.State == rayv1.Ready
+}
+
+// faultTolerant says whether the cluster's GCS keeps its state outside of the head.
+func faultTolerant(c *rayv1.RayCluster) bool {
+	return c.Spec.GcsFaultToleranceOptions != nil || c.Annotations[annotationFT] == "true"
+}
+
+func recreates(c *rayv1.RayCluster) bool {
+	return c.Spec.UpgradeStrategy != nil && c.Spec.UpgradeStrategy.Type != nil && *c.Spec.UpgradeStrategy.Type == upgradeRecreate
+}
+
+// managedElsewhere names who but this cluster's KubeRay runs the RayCluster; empty for nobody.
+func managedElsewhere(c *rayv1.RayCluster) string {
+	if c.Spec.ManagedBy == nil || *c.Spec.ManagedBy == managedByKubeRay {
+		return ""
+	}
+	return *c.Spec.ManagedBy
+}
+
+// blocked names what forbids to restart the cluster even where that is approved, and says why.
+// jobs are the RayJobs that own the cluster or run on it.
+func blocked(c *rayv1.RayCluster, jobs []rayv1.RayJob) (by, why string) {
+	for _, job := range jobs {
+		if !rayv1.IsJobDeploymentTerminal(job.Status.JobDeploymentStatus) && job.DeletionTimestamp.IsZero() {
+			return kindRayJob + "/" + job.Name, fmt.Sprintf("RayJob %s runs on the cluster, and a restart would fail it; the cluster goes on when the job has finished", job.Name)
+		}
+	}
+	if name, owned := ownedBy(c, kindRayService); owned {
+		return kindRayService + "/" + name, fmt.Sprintf("RayService %s replaces its cluster by its own upgrade, without downtime: change an annotation in its spec.rayClusterConfig.headGroupSpec.template, and the new cluster is encrypted from its start", name)
+	}
+	if provisioned(c) && c.Annotations[annotationNoHead] == "true" {
+		return "annotation " + annotationNoHead, "KubeRay would not make a new head for this cluster; a cluster created anew is encrypted from its start"
+	}
+	return "", ""
+}
+
+// ownedBy says whether a KubeRay object of that kind made the cluster, and its name.
+func ownedBy(c *rayv1.RayCluster, kind string) (string, bool) {
+	if owner := metav1.GetControllerOf(c); owner != nil {
+		return owner.Name, owner.Kind == kind
+	}
+	return c.Labels[labelOwnerName], c.Labels[labelOwnerKind] == kind
+}
+
+// templates describes the spec's templates to the planner. parameters are what is to be rendered.
+func templates(spec map[string]any, c *rayv1.RayCluster, parameters injection.Parameters, recorded []string) []rollout.Template {
+	var out []rollout.Template
+	replicas := map[string]int32{}
+	for _, g := range c.Spec.WorkerGroupSpecs {
+		switch {
+		case g.Suspend != nil && *g.Suspend:
+			replicas[g.GroupName] = 0
+		case g.Replicas != nil:
+			replicas[g.GroupName] = *g.Replicas
+		case g.MinReplicas != nil:
+			replicas[g.GroupName] = *g.MinReplicas
+		}
+	}
+	for _, t := range injection.Inspect(spec, c.Name) {
+		fits := t.Parameters != nil && t.Parameters.Equal(parameters)
+		out = append(out, rollout.Template{
+			Group:     t.Group,
+			Injected:  t.State == injection.Injected && fits,
+			Pieces:    t.State != injection.None,
+			Recorded:  t.Group == "" || slices.Contains(recorded, t.Group),
+			Stripped:  t.Stripped,
+			CanaryKey: t.CanaryKey,
+			Replicas:  replicas[t.Group],
+		})
+	}
+	return out
+}
+
+// recordedParameters are those that the head's template, or else the first that has any, was rendered with.
+func recordedParameters(described []injection.Template) *injection.Parameters {
+	for _, t := range described {
+		if t.Parameters != nil {
+			return t.Parameters
+		}
+	}
+	return nil
+}
+
+// parameters are those of the policy that reach the templates.
+func parameters(spec *v1alpha1.RayTLSPolicySpec) injection.Parameters {
+	init := spec.Issuance.InitContainer
+	return injection.Parameters{
+		Image: init.Image, ImagePullPolicy: string(init.ImagePullPolicy), Resources: init.Resources,
+		ScriptsPath: init.ScriptsPath, AdditionalContainers: spec.AdditionalContainers,
+	}
+}
+
+// podFacts describes a pod to the planner.
+func podFacts(pod *corev1.Pod) rollout.Pod {
+	out := rollout.Pod{
+		Name: pod.Name, UID: string(pod.UID), Created: pod.CreationTimestamp.Time,
+		Injected: slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == injection.InitContainerName }),
+	}
+	if pod.Labels[labelNodeType] != nodeTypeHead {
+		out.Group = cmp.Or(pod.Labels[labelGroup], "-") // never the head's name
+	}
+	if pod.DeletionTimestamp != nil {
+		out.Terminating, out.Deadline = true, pod.DeletionTimestamp.Time
+	}
+	out.Ready = slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+	if status := initStatus(pod); status != nil {
+		out.Certified = status.State.Terminated != nil && status.State.Terminated.ExitCode == 0
+		out.Failure = failure(status)
+	}
+	return out
+}
+
+func initStatus(pod *corev1.Pod) *corev1.ContainerStatus {
+	i := slices.IndexFunc(pod.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == injection.InitContainerName })
+	if i < 0 {
+		return nil
+	}
+	return &pod.Status.InitContainerStatuses[i]
+}
+
+// failure says why the init container cannot make a certificate. What may pass by itself, such as a registry that does
+// not answer, is none.
+func failure(status *corev1.ContainerStatus) string {
+	for _, state := range []corev1.ContainerState{status.State, status.LastTerminationState} {
+		ended := state.Terminated
+		if ended == nil || ended.ExitCode == 0 {
+			continue
+		}
+		if said := sentence(ended.Message); said != "" {
+			return fmt.Sprintf("init container %s failed: %s", injection.InitContainerName, said)
+		}
+		return fmt.Sprintf("init container %s ended with exit code %d (%s); see its log", injection.InitContainerName, ended.ExitCode, ended.Reason)
+	}
+	if waiting := status.State.Waiting; waiting != nil {
+		switch waiting.Reason {
+		case "CreateContainerConfigError", "InvalidImageName", "ErrImageNeverPull", "CreateContainerError", "RunContainerError":
+			return fmt.Sprintf("init container %s cannot start: %s: %s", injection.InitContainerName, waiting.Reason, sentence(waiting.Message))
+		}
+	}
+	return ""
+}
+
+// sentence is what an init container said when it failed, made fit for a condition: one line, printable, bounded. Nothing
+// that could be a key is repeated.
+func sentence(message string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(message), "\n")
+	if strings.Contains(line, "PRIVATE KEY") {
+		return "(not repeated here: it holds key material)"
+	}
+	line = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(line, ""))
+	return cut(line, maxTerminationMessages)
+}
+
+// cut shortens a text to so many bytes at most, between two characters.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most-len("…")], "") + "…"
+}
+
+// leaf is the certificate that the pod says it has; nil if it says none.
+func leaf(pod *corev1.Pod) *gencert.Report {
+	status := initStatus(pod)
+	if status == nil || status.State.Terminated == nil || status.State.Terminated.ExitCode != 0 {
+		return nil
+	}
+	report, err := gencert.ParseReport(status.State.Terminated.Message)
+	if err != nil {
+		return nil
+	}
+	return &report
+}
+
+// restored is what is kept on an encrypted cluster to tell a new worker group from a stripped one.
+type restored struct {
+	Groups []string    `json:"groups,omitempty"`
+	Times  []time.Time `json:"times,omitempty"`
+}
+
+func parseRestored(text string) restored {
+	var r restored
+	if json.Unmarshal([]byte(text), &r) != nil {
+		return restored{}
+	}
+	return r
+}
+
+// String is the record as JSON, for parseRestored.
+func (r restored) String() string {
+	text, err := json.Marshal(r)
+	if err != nil { // no field of it can fail to encode
+		panic(err)
+	}
+	return string(text)
+}
+
+// approval is the policy's token for the cluster, unless it was used already.
+func approval(policy *v1alpha1.RayTLSPolicy, c *rayv1.RayCluster) string {
+	for _, pair := range strings.Split(policy.Annotations[v1alpha1.AnnotationApproveRestart], ",") {
+		name, token, found := strings.Cut(strings.TrimSpace(pair), "=")
+		if found && name == c.Name && token != "" && token != c.Annotations[v1alpha1.AnnotationApproved] {
+			return token
+		}
+	}
+	return ""
+}
+
+// manager names the last manager, other than us, that wrote to the object's spec.
+func manager(object metav1.Object) string {
+	var last metav1.ManagedFieldsEntry
+	for _, entry := range object.GetManagedFields() {
+		if entry.Manager == v1alpha1.ManagedBy || entry.Subresource != "" || entry.FieldsV1 == nil || entry.Time == nil ||
+			!strings.Contains(entry.FieldsV1.GetRawString(), `"f:spec"`) {
+			continue
+		}
+		if last.Time == nil || last.Time.Before(entry.Time) {
+			last = entry
+		}
+	}
+	return last.Manager
+}

@@ -1,0 +1,166 @@
+package raycluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/controller/coverage"
+	"github.com/raytls/raytls/internal/gencert"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/rollout"
+)
+
+// Indexes of the caches.
+const (
+	IndexPodCluster = "raytls.cluster"
+	IndexJobCluster = "raytls.cluster"
+)
+
+// state is what one reconcile found and decided.
+type state struct {
+	key types.NamespacedName
+	now time.Time
+
+	// object is the cached RayCluster as it is in the API server, fields unknown to this program included. It is
+	// never changed. cluster is the same, for deciding; spec is the object's.
+	object  *unstructured.Unstructured
+	cluster *rayv1.RayCluster
+	spec    map[string]any
+
+	decision coverage.Decision
+	// policy is the spec of the cluster's policy with its defaults; nil without a policy.
+	policy    *v1alpha1.RayTLSPolicySpec
+	pods      []corev1.Pod
+	jobs      []rayv1.RayJob
+	authority *corev1.Secret
+	issuer    *corev1.Secret
+	scripts   *corev1.ConfigMap
+
+	// parameters are what the templates are to be rendered with.
+	parameters injection.Parameters
+	snapshot   rollout.Snapshot
+	planned    rollout.Plan
+	// edited is the spec that the plan asks for; nil for no change.
+	edited map[string]any
+	// authorityID and issued are known once keys are provided.
+	authorityID string
+	issued      *issuance
+
+	status v1alpha1.ClusterStatus
+	next   time.Time
+}
+
+// again asks for a further look, at that time at the latest.
+func (st *state) again(at time.Time) {
+	if !at.IsZero() && (st.next.IsZero() || at.Before(st.next)) {
+		st.next = at
+	}
+}
+
+// gather reads everything from the caches. The error is NotFound if the cluster is gone.
+func (r *Reconciler) gather(ctx context.Context, key types.NamespacedName) (*state, error) {
+	st := &state{key: key, now: r.Clock.Now(), object: &unstructured.Unstructured{}, cluster: &rayv1.RayCluster{}}
+	st.object.SetGroupVersionKind(RayClusterKind)
+	if err := r.Client.Get(ctx, key, st.object, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(st.object.Object, st.cluster); err != nil {
+		return nil, fmt.Errorf("reading RayCluster %s: %w", key, err)
+	}
+	st.spec, _ = st.object.Object["spec"].(map[string]any)
+	st.status.Name = key.Name
+
+	var policies v1alpha1.RayTLSPolicyList
+	if err := r.Client.List(ctx, &policies, client.InNamespace(key.Namespace)); err != nil {
+		return nil, fmt.Errorf("listing policies: %w", err)
+	}
+	candidates := make([]*v1alpha1.RayTLSPolicy, 0, len(policies.Items))
+	for i := range policies.Items {
+		candidates = append(candidates, &policies.Items[i])
+	}
+	st.decision = coverage.Decide(st.cluster, candidates)
+	if st.decision.Policy != nil {
+		spec := st.decision.Policy.Spec.WithDefaults()
+		st.policy = &spec
+	}
+	if err := r.gatherPods(ctx, st); err != nil {
+		return nil, err
+	}
+	return st, r.gatherKeys(ctx, st)
+}
+
+func (r *Reconciler) gatherPods(ctx context.Context, st *state) error {
+	var pods corev1.PodList
+	if err := r.Client.List(ctx, &pods, client.InNamespace(st.key.Namespace), client.MatchingFields{IndexPodCluster: st.key.Name}); err != nil {
+		return fmt.Errorf("listing pods: %w", err)
+	}
+	for _, pod := range pods.Items {
+		// Labels can be anybody's; the controller reference to this very cluster is KubeRay's.
+		ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+		if metav1.IsControlledBy(&pod, st.cluster) && !ended {
+			st.pods = append(st.pods, pod)
+		}
+	}
+	var jobs rayv1.RayJobList
+	if err := r.Client.List(ctx, &jobs, client.InNamespace(st.key.Namespace), client.MatchingFields{IndexJobCluster: st.key.Name}); err != nil {
+		return fmt.Errorf("listing RayJobs: %w", err)
+	}
+	st.jobs = jobs.Items
+	owner, owned := ownedBy(st.cluster, kindRayJob)
+	if !owned {
+		return nil
+	}
+	for _, job := range st.jobs {
+		if job.Name == owner {
+			return nil
+		}
+	}
+	var job rayv1.RayJob
+	err := r.Client.Get(ctx, types.NamespacedName{Namespace: st.key.Namespace, Name: owner}, &job)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading RayJob %s: %w", owner, err)
+	}
+	st.jobs = append(st.jobs, job)
+	return nil
+}
+
+func (r *Reconciler) gatherKeys(ctx context.Context, st *state) error {
+	authority, issuer, scripts := &corev1.Secret{}, &corev1.Secret{}, &corev1.ConfigMap{}
+	name, err := gencert.ConfigMapName(injection.Revision)
+	if err != nil {
+		return err
+	}
+	for _, read := range []struct {
+		key  types.NamespacedName
+		into client.Object
+		set  func()
+	}{
+		{types.NamespacedName{Namespace: r.Namespace, Name: AuthorityName(st.key)}, authority, func() { st.authority = authority }},
+		{types.NamespacedName{Namespace: st.key.Namespace, Name: injection.SecretName(st.key.Name)}, issuer, func() { st.issuer = issuer }},
+		{types.NamespacedName{Namespace: st.key.Namespace, Name: name}, scripts, func() { st.scripts = scripts }},
+	} {
+		err := r.Client.Get(ctx, read.key, read.into)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", read.key, err)
+		}
+		read.set()
+	}
+	return nil
+}

@@ -1,0 +1,308 @@
+package raycluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/controller/acceptance"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/rollout"
+)
+
+// plan decides the cluster's next step.
+func (r *Reconciler) plan(ctx context.Context, st *state) error {
+	st.describe()
+	if st.policy == nil || !st.cluster.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	if by := managedElsewhere(st.cluster); by != "" {
+		st.status.BlockedBy = by
+		st.status.Reason, st.status.Message = v1alpha1.ReasonBlocked, fmt.Sprintf("spec.managedBy hands the cluster to %s, so it is left alone", by)
+		return nil
+	}
+	progress, err := rollout.ParseProgress(st.cluster.Annotations[v1alpha1.AnnotationRollout])
+	if err != nil {
+		return problemf(v1alpha1.ReasonError, "annotation %s of the RayCluster: %v; remove it", v1alpha1.AnnotationRollout, err)
+	}
+	st.fill(progress)
+	if err := r.mayEnable(ctx, st); err != nil {
+		return err
+	}
+	st.planned = rollout.Make(&st.snapshot)
+	if starts := st.snapshot.Progress == nil && st.planned.Progress != nil; starts {
+		if st.snapshot.NoSlot, err = r.takeSlot(ctx, st); err != nil {
+			return err
+		}
+		if st.snapshot.NoSlot != "" {
+			st.planned = rollout.Make(&st.snapshot)
+		}
+	}
+	if st.planned.Progress == nil {
+		r.slots.release(st.key)
+	}
+	st.status.Reason, st.status.Message, st.status.BlockedBy = st.planned.Reason, st.planned.Message, st.planned.BlockedBy
+	st.again(st.planned.Again)
+	if st.paused() && (st.planned.Writes(&st.snapshot) || len(st.planned.Delete) > 0 || st.planned.Released) {
+		st.status.Reason = v1alpha1.ReasonPaused
+		st.status.Message = fmt.Sprintf("spec.paused keeps this from being done: %s", st.planned.Message)
+	}
+	return st.edit()
+}
+
+func (st *state) paused() bool { return st.policy != nil && st.policy.Paused }
+
+// fill makes the planner's snapshot of what was gathered.
+func (st *state) fill(progress *rollout.Progress) {
+	c, policy := st.cluster, st.policy
+	record := parseRestored(c.Annotations[v1alpha1.AnnotationRestored])
+	s := rollout.Snapshot{
+		Now: st.now, Goal: st.decision.Goal,
+		Suspended: c.Spec.Suspend != nil && *c.Spec.Suspend, Provisioned: provisioned(c),
+		Recreate: recreates(c), Observed: c.Status.ObservedGeneration >= c.Generation,
+		Queued:    c.Labels[labelQueue] != "",
+		Immediate: policy.Rollout.Enable == v1alpha1.EnableImmediate, Approval: approval(st.decision.Policy, c),
+		Enabled: c.Annotations[v1alpha1.AnnotationInjection] != "", FailedAttempt: c.Annotations[v1alpha1.AnnotationEnableFailed],
+		Restored: record.Times, Progress: progress, Deadline: time.Duration(policy.Rollout.ProgressDeadlineSeconds) * time.Second,
+	}
+	s.BlockedBy, s.BlockedWhy = blocked(c, st.jobs)
+	for i := range st.pods {
+		s.Pods = append(s.Pods, podFacts(&st.pods[i]))
+	}
+	// What was injected stays as it is until the cluster has no pods: a change of the policy restarts nobody.
+	st.parameters = parameters(policy)
+	if old := recordedParameters(injection.Inspect(st.spec, c.Name)); old != nil && len(s.Pods) > 0 && (s.Enabled || progress != nil) {
+		st.parameters = *old
+	}
+	s.Attempt = injection.Hash(st.spec, st.parameters)
+	s.Templates = templates(st.spec, c, st.parameters, record.Groups)
+	if slices.ContainsFunc(s.Templates, func(t rollout.Template) bool { return t.Stripped }) {
+		s.Manager = manager(st.object)
+	}
+	st.snapshot = s
+}
+
+// mayEnable says what is in the way of injecting a cluster that does not carry the injection yet.
+func (r *Reconciler) mayEnable(ctx context.Context, st *state) error {
+	s := &st.snapshot
+	if s.Goal != rollout.Encrypted || s.Enabled || s.Progress != nil {
+		return nil
+	}
+	if verdict := acceptance.Spec(st.policy, r.Images); !verdict.Accepted {
+		return problemf(v1alpha1.ReasonNotAccepted, "%s", verdict.Message)
+	}
+	keys := map[injection.Ref][]string{}
+	for _, ref := range injection.EnvFromRefs(st.spec, st.parameters.AdditionalContainers...) {
+		found, err := r.envKeys(ctx, st.key.Namespace, ref)
+		if err != nil {
+			return err
+		}
+		keys[ref] = found
+	}
+	lookup := func(kind, name string) ([]string, bool) {
+		found := keys[injection.Ref{Kind: kind, Name: name}]
+		return found, found != nil
+	}
+	if foreign := injection.ForeignTLS(st.spec, lookup, st.parameters.AdditionalContainers...); len(foreign) > 0 {
+		return problemf(v1alpha1.ReasonForeignTLS, "%s %s", foreign[0].Field, foreign[0].Message)
+	}
+	_, err := injection.Apply(st.spec, st.options(), injection.All())
+	return applyProblem(err)
+}
+
+// envKeys lists the keys of a ConfigMap or Secret that an envFrom names; nil if it does not exist.
+func (r *Reconciler) envKeys(ctx context.Context, namespace string, ref injection.Ref) ([]string, error) {
+	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
+	var configMap corev1.ConfigMap
+	var secret corev1.Secret
+	object := client.Object(&configMap)
+	if ref.Kind == injection.KindSecret {
+		object = &secret
+	}
+	if err := r.Live.Get(ctx, key, object); err != nil {
+		if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("reading %s %s: %w", ref.Kind, ref.Name, err)
+	}
+	keys := []string{}
+	for k := range configMap.Data {
+		keys = append(keys, k)
+	}
+	for k := range secret.Data {
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
+func (st *state) options() injection.Options {
+	return injection.Options{ClusterName: st.cluster.Name, Revision: injection.Revision, Parameters: st.parameters}
+}
+
+// edit makes the spec that the plan asks for.
+func (st *state) edit() error {
+	var err error
+	switch st.planned.Edit {
+	case rollout.NoEdit:
+	case rollout.InjectAll:
+		st.edited, err = injection.Apply(st.spec, st.options(), injection.All())
+	case rollout.Inject:
+		groups := slices.DeleteFunc(slices.Clone(st.planned.Groups), func(g string) bool { return g == "" })
+		st.edited, err = injection.Apply(st.spec, st.options(), injection.Only(len(groups) < len(st.planned.Groups), groups...))
+	case rollout.RemoveAll:
+		st.edited, err = injection.Remove(st.spec, injection.All())
+	}
+	return applyProblem(err)
+}
+
+func applyProblem(err error) error {
+	var conflict *injection.ConflictError
+	if errors.As(err, &conflict) {
+		return problemf(v1alpha1.ReasonInjectionConflict, "%s: %s", conflict.Field, conflict.Message)
+	}
+	return err
+}
+
+// describe fills in what the status says of the cluster whatever is decided.
+func (st *state) describe() {
+	for _, t := range injection.Inspect(st.spec, st.cluster.Name) {
+		st.status.InjectionRevision = max(st.status.InjectionRevision, int32(t.Revision)) //nolint:gosec // a small number
+	}
+	if st.authority != nil {
+		if authority, _, err := parseAuthority(st.key, st.authority); err == nil {
+			st.authorityID = authority.ID()
+		}
+	}
+	counts := &st.status.Pods
+	for i := range st.pods {
+		counts.Total++
+		facts, certificate := podFacts(&st.pods[i]), leaf(&st.pods[i])
+		switch {
+		case !facts.Injected:
+			counts.Plaintext++
+		case certificate == nil:
+		case certificate.Authority != st.authorityID:
+			counts.Old++
+		default:
+			counts.UpToDate++
+		}
+		if certificate != nil && (st.status.LeafNotAfter == nil || certificate.NotAfter.Before(st.status.LeafNotAfter.Time)) {
+			st.status.LeafNotAfter = &metav1.Time{Time: certificate.NotAfter}
+		}
+	}
+}
+
+// record is what the plan asks to be on record on the cluster, as annotations; an empty value is for none.
+func (st *state) record() map[string]string {
+	p, have := &st.planned, st.cluster.Annotations
+	want := map[string]string{
+		v1alpha1.AnnotationEnableFailed: p.FailedAttempt,
+		v1alpha1.AnnotationApproved:     have[v1alpha1.AnnotationApproved],
+		v1alpha1.AnnotationPolicy:       have[v1alpha1.AnnotationPolicy],
+	}
+	for _, key := range []string{v1alpha1.AnnotationInjection, v1alpha1.AnnotationRollout, v1alpha1.AnnotationRestored} {
+		want[key] = ""
+	}
+	if p.Released {
+		clear := map[string]string{}
+		for key := range want {
+			clear[key] = ""
+		}
+		return clear
+	}
+	if p.Approval != "" {
+		want[v1alpha1.AnnotationApproved] = p.Approval
+	}
+	if p.Enabled || p.Progress != nil || p.FailedAttempt != "" {
+		want[v1alpha1.AnnotationPolicy] = st.decision.Policy.Name
+	}
+	if p.Progress != nil {
+		want[v1alpha1.AnnotationRollout] = p.Progress.String()
+	}
+	if p.Enabled {
+		want[v1alpha1.AnnotationInjection] = strconv.Itoa(injection.Revision)
+		want[v1alpha1.AnnotationRestored] = st.restoredText()
+	}
+	return want
+}
+
+// restoredText keeps the record as it is unless the plan injects.
+func (st *state) restoredText() string {
+	have := st.cluster.Annotations[v1alpha1.AnnotationRestored]
+	if have != "" && st.planned.Edit != rollout.InjectAll {
+		return have
+	}
+	record := restored{Times: st.planned.Restored}
+	for _, t := range st.snapshot.Templates {
+		if t.Group != "" {
+			record.Groups = append(record.Groups, t.Group)
+		}
+	}
+	return record.String()
+}
+
+// slots counts the clusters of each policy whose restart was started and is not yet in the cache.
+type slots struct {
+	mu    sync.Mutex
+	taken map[types.NamespacedName]types.NamespacedName // cluster to policy
+}
+
+func (s *slots) release(cluster types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.taken, cluster)
+}
+
+// takeSlot reserves one of the policy's slots for the cluster, or says what it has to wait for.
+func (r *Reconciler) takeSlot(ctx context.Context, st *state) (why string, err error) {
+	if !st.snapshot.Provisioned || st.snapshot.Suspended || len(st.pods) == 0 {
+		return "", nil
+	}
+	policy := types.NamespacedName{Namespace: st.key.Namespace, Name: st.decision.Policy.Name}
+	var clusters unstructured.UnstructuredList
+	clusters.SetGroupVersionKind(RayClusterKind)
+	if err := r.Client.List(ctx, &clusters, client.InNamespace(st.key.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return "", fmt.Errorf("listing RayClusters: %w", err)
+	}
+	busy := map[string]bool{}
+	for i := range clusters.Items {
+		other := &clusters.Items[i]
+		annotations := other.GetAnnotations()
+		if other.GetName() == st.key.Name || annotations[v1alpha1.AnnotationPolicy] != policy.Name {
+			continue
+		}
+		if annotations[v1alpha1.AnnotationRollout] != "" {
+			busy[other.GetName()] = true
+		}
+		if annotations[v1alpha1.AnnotationEnableFailed] != "" && st.snapshot.Approval == "" && st.snapshot.Goal == rollout.Encrypted {
+			return fmt.Sprintf("enabling RayCluster %s failed, and no further running cluster is started until that is mended; approve this one to start it all the same", other.GetName()), nil
+		}
+	}
+	r.slots.mu.Lock()
+	defer r.slots.mu.Unlock()
+	for cluster, of := range r.slots.taken {
+		if of == policy && cluster != st.key {
+			busy[cluster.Name] = true
+		}
+	}
+	if most := int(st.policy.Rollout.MaxConcurrentClusters); len(busy) >= most {
+		return fmt.Sprintf("%d of at most %d clusters (rollout.maxConcurrentClusters) are being restarted; this one comes later", len(busy), most), nil
+	}
+	if r.slots.taken == nil {
+		r.slots.taken = map[types.NamespacedName]types.NamespacedName{}
+	}
+	r.slots.taken[st.key] = policy
+	return "", nil
+}

@@ -1,0 +1,148 @@
+// Package raycluster brings each RayCluster to what its policy asks: keys, injection and restarts.
+package raycluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/recorder"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/controller/acceptance"
+	"github.com/raytls/raytls/internal/controller/observed"
+	"github.com/raytls/raytls/internal/rollout"
+)
+
+// RayClusterKind is the version of RayCluster that is read and written. KubeRay has served it since v1.0.
+var RayClusterKind = rayv1.GroupVersion.WithKind("RayCluster")
+
+// soon is when to look again after the cache was found to lag behind the API server.
+const soon = 200 * time.Millisecond
+
+// Reconciler reconciles RayClusters.
+type Reconciler struct {
+	// Client reads from caches and writes. Live reads past them, one object at a time.
+	Client client.Client
+	Live   client.Reader
+	// Namespace is the operator's own, where authorities are kept.
+	Namespace string
+	// Images are the init images that policies may name.
+	Images   acceptance.Allowlist
+	Clock    clock.PassiveClock
+	Recorder recorder.EventRecorder
+	Observed *observed.Clusters
+	slots    slots
+}
+
+// step is a part of a reconcile. It reads and adds to the state; what it returns ends the reconcile.
+type step func(context.Context, *state) error
+
+// +kubebuilder:rbac:groups=ray.io,resources=rayclusters,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=ray.io,resources=rayjobs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch;delete
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;delete
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete,namespace=raytls-system
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Reconcile takes one step for one RayCluster.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	st, err := r.gather(ctx, request.NamespacedName)
+	if apierrors.IsNotFound(err) {
+		r.Observed.Delete(request.NamespacedName)
+		r.slots.release(request.NamespacedName)
+		return ctrl.Result{}, r.forget(ctx, request.NamespacedName)
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	for _, run := range []step{r.plan, r.provideKeys, r.wakePods, r.removeKeys, r.write, r.deletePods} {
+		if err = run(ctx, st); err != nil {
+			break
+		}
+	}
+	r.observe(st, err)
+	return r.result(ctx, st, err)
+}
+
+// problem is what a user has to mend. It is reported, and tried again when something changes.
+type problem struct {
+	reason, message string
+	// again asks to look again, where nothing that is watched tells that it was mended.
+	again time.Duration
+}
+
+func (p *problem) Error() string { return p.message }
+
+func problemf(reason, format string, args ...any) *problem {
+	return &problem{reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+// errStale says that the cache lags behind the API server.
+var errStale = errors.New("the cache lags behind the API server")
+
+// result turns the outcome of a reconcile into when the next one is.
+func (r *Reconciler) result(ctx context.Context, st *state, err error) (ctrl.Result, error) {
+	var user *problem
+	switch {
+	case err == nil:
+	case errors.Is(err, errStale), apierrors.IsConflict(err):
+		log.FromContext(ctx).V(1).Info("Reading again", "cause", err.Error())
+		return ctrl.Result{RequeueAfter: soon}, nil
+	case errors.As(err, &user):
+		if user.again > 0 {
+			st.again(r.Clock.Now().Add(user.again))
+		}
+	default:
+		return ctrl.Result{}, err
+	}
+	if st.next.IsZero() {
+		return ctrl.Result{}, nil
+	}
+	after := st.next.Sub(r.Clock.Now())
+	if after > time.Hour {
+		after = wait.Jitter(after, 0.01) // so that clusters enabled together do not renew together
+	}
+	return ctrl.Result{RequeueAfter: max(after, time.Second)}, nil
+}
+
+// observe tells what was found of the cluster.
+func (r *Reconciler) observe(st *state, err error) {
+	var user *problem
+	status := &st.status
+	switch {
+	case err == nil, errors.Is(err, errStale), apierrors.IsConflict(err):
+	case errors.As(err, &user):
+		status.Reason, status.Message, status.BlockedBy = user.reason, user.message, ""
+	default:
+		status.Reason, status.Message, status.BlockedBy = v1alpha1.ReasonError, err.Error(), ""
+	}
+	status.Message = cut(status.Message, maxMessage)
+	found := observed.Cluster{UID: st.cluster.UID}
+	if policy := st.decision.Policy; policy != nil && st.cluster.DeletionTimestamp.IsZero() && status.Reason != "" {
+		found.Policy, found.Status = policy.Name, *status
+		found.Encrypted = st.decision.Goal == rollout.Encrypted && status.Reason == v1alpha1.ReasonEncrypted
+		found.Restarting = st.planned.Progress != nil
+		found.Failed = status.Reason == v1alpha1.ReasonEnableFailed
+	}
+	for _, loser := range st.decision.Losers {
+		if found.Conflicts == nil {
+			found.Conflicts = map[string]v1alpha1.ClusterStatus{}
+		}
+		found.Conflicts[loser.Name] = v1alpha1.ClusterStatus{
+			Name: st.cluster.Name, Reason: v1alpha1.ReasonPolicyConflict, Pods: status.Pods,
+			Message: fmt.Sprintf("RayTLSPolicy %s covers this RayCluster already; narrow one of the two, or single the cluster out with a targetRef", st.decision.Policy.Name),
+		}
+	}
+	r.Observed.Set(st.key, found)
+}

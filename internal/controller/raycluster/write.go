@@ -1,0 +1,155 @@
+package raycluster
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/injection"
+)
+
+// write changes the cluster's templates and what is on record on it, in one patch.
+func (r *Reconciler) write(ctx context.Context, st *state) error {
+	if st.decision.Policy == nil || st.planned.Reason == "" || st.paused() {
+		return nil
+	}
+	var operations []injection.Operation
+	if st.edited != nil {
+		operations = injection.Diff(st.spec, st.edited)
+	}
+	operations = append(operations, annotationOperations(st.object.GetAnnotations(), st.record())...)
+	if len(operations) == 0 {
+		return nil
+	}
+	// Makes the patch fail with a conflict if the object is not the one that it was made for.
+	operations = append(operations, injection.Operation{Op: "replace", Path: "/metadata/resourceVersion", Value: st.object.GetResourceVersion()})
+	patch, err := json.Marshal(operations)
+	if err != nil {
+		return fmt.Errorf("encoding the patch of the RayCluster: %w", err)
+	}
+	log.FromContext(ctx).Info("Patching RayCluster", "edit", st.planned.Edit, "reason", st.planned.Reason, "message", st.planned.Message)
+	target := st.object.DeepCopy()
+	if err := r.Client.Patch(ctx, target, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
+		return client.IgnoreNotFound(rejected(err))
+	}
+	if event := st.planned.Event; event != nil {
+		r.event(st, event.Warning, event.Reason, "Patch", event.Message)
+	}
+	return nil
+}
+
+// rejected turns an API server's or a webhook's refusal of the patch into something for people.
+func rejected(err error) error {
+	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
+		return problemf(v1alpha1.ReasonInjectionConflict, "the API server refuses the changed RayCluster: %v", err)
+	}
+	return err
+}
+
+// annotationOperations turn the annotations into ones with these values; empty ones are removed.
+func annotationOperations(have, want map[string]string) []injection.Operation {
+	var operations []injection.Operation
+	result := maps.Clone(have)
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		value, path := want[key], "/metadata/annotations/"+strings.ReplaceAll(key, "/", "~1")
+		current, exists := have[key]
+		switch {
+		case value == "" && exists:
+			delete(result, key)
+			operations = append(operations, injection.Operation{Op: "remove", Path: path})
+		case value != "" && value != current:
+			operations = append(operations, injection.Operation{Op: "add", Path: path, Value: value})
+		}
+	}
+	if len(operations) == 0 {
+		return nil
+	}
+	if have == nil {
+		return slices.Insert(operations, 0, injection.Operation{Op: "add", Path: "/metadata/annotations", Value: map[string]string{}})
+	}
+	return operations
+}
+
+// deletePods deletes the pods of the plan. A plan that writes deletes nothing: pods go when the write is seen.
+func (r *Reconciler) deletePods(ctx context.Context, st *state) error {
+	if st.paused() || st.planned.Writes(&st.snapshot) {
+		return nil
+	}
+	for _, pod := range st.planned.Delete {
+		log.FromContext(ctx).Info("Deleting pod", "pod", pod.Name, "reason", st.planned.Message)
+		uid := types.UID(pod.UID)
+		target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: st.key.Namespace, Name: pod.Name}}
+		err := r.Client.Delete(ctx, target, client.Preconditions{UID: &uid})
+		// A conflict is another pod of that name: the one that was meant is gone.
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			return fmt.Errorf("deleting pod %s: %w", pod.Name, err)
+		}
+		r.event(st, false, "RestartingPod", "Delete", fmt.Sprintf("deleted pod %s: %s", pod.Name, st.planned.Message))
+	}
+	return nil
+}
+
+// wakePods has the kubelets of pods that wait for a Secret or ConfigMap look again now and not within a minute.
+func (r *Reconciler) wakePods(ctx context.Context, st *state) error {
+	if st.issued == nil || st.issuer == nil {
+		return nil
+	}
+	since := st.issued.issuer.IssuedAt()
+	if created := st.issuer.CreationTimestamp.Time; created.After(since) {
+		since = created
+	}
+	sum := sha256.New()
+	fmt.Fprint(sum, st.issued.issuer.ID(), st.issuer.UID)
+	if st.scripts != nil {
+		fmt.Fprint(sum, st.scripts.UID)
+		if created := st.scripts.CreationTimestamp.Time; created.After(since) {
+			since = created
+		}
+	}
+	token := hex.EncodeToString(sum.Sum(nil)[:8])
+	for i := range st.pods {
+		pod := &st.pods[i]
+		facts := podFacts(pod)
+		if !facts.Injected || facts.Certified || facts.Terminating || facts.Created.After(since) || pod.Annotations[v1alpha1.AnnotationSync] == token {
+			continue
+		}
+		if pod.Spec.NodeName == "" {
+			continue // its kubelet will read what is there by then
+		}
+		log.FromContext(ctx).Info("Annotating pod, so that its kubelet mounts the keys now", "pod", pod.Name)
+		patch := fmt.Sprintf(`{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, pod.UID, v1alpha1.AnnotationSync, token)
+		target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: st.key.Namespace, Name: pod.Name}}
+		err := r.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner(v1alpha1.ManagedBy))
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			return fmt.Errorf("annotating pod %s: %w", pod.Name, err)
+		}
+	}
+	return nil
+}
+
+// event tells what happened to the cluster, and to its policy.
+func (r *Reconciler) event(st *state, warning bool, reason, action, note string) {
+	kind := corev1.EventTypeNormal
+	if warning {
+		kind = corev1.EventTypeWarning
+	}
+	note = cut(note, maxMessage)
+	if st.decision.Policy == nil {
+		r.Recorder.Eventf(st.object, nil, kind, reason, action, "%s", note)
+		return
+	}
+	r.Recorder.Eventf(st.object, st.decision.Policy, kind, reason, action, "%s", note)
+}
