@@ -33,10 +33,7 @@ const removeFirst = "remove it, or leave this cluster to the TLS it has"
 // the keys of an object that an envFrom names; an object it does not find is taken to be harmless, and a nil lookup finds
 // none. additional are the names of further containers that speak Ray.
 func ForeignTLS(spec map[string]any, lookup func(kind, name string) (keys []string, found bool), additional ...string) []Finding {
-	plain, err := Remove(spec, All())
-	if err != nil {
-		plain = spec
-	}
+	plain := withoutPieces(spec)
 	var found []Finding
 	report := func(field, format string, args ...any) {
 		found = append(found, Finding{Field: field, Message: fmt.Sprintf(format, args...)})

@@ -168,7 +168,8 @@ func conflict(field, format string, args ...any) *ConflictError {
 	return &ConflictError{Field: field, Message: fmt.Sprintf(format, args...)}
 }
 
-// canonicalJSON gives JSON with sorted keys, whatever order the Go type has.
+// canonicalJSON gives JSON with sorted keys, whatever order the Go type has. What is passed here came out of JSON or
+// is one of our own structs, so that nothing in it can fail to encode.
 func canonicalJSON(v any) []byte {
 	first, err := json.Marshal(v)
 	if err != nil {

@@ -45,10 +45,7 @@ type Template struct {
 
 // Inspect describes every template of the spec, head first.
 func Inspect(spec map[string]any, clusterName string) []Template {
-	plain := copyMap(spec)
-	for _, t := range templatesOf(plain) {
-		t.strip(plain)
-	}
+	plain := withoutPieces(spec)
 	stripped := templatesOf(plain)
 	var described []Template
 	for i, t := range templatesOf(spec) {
@@ -163,10 +160,7 @@ func (t template) canaryKey(p Parameters) string {
 // Hash identifies what an enabling was tried with: every template without our pieces, autoscalerOptions, and the
 // parameters. Replicas, limits of scale and suspension do not count. 16 hexadecimal digits.
 func Hash(spec map[string]any, p Parameters) string {
-	plain, err := Remove(spec, All())
-	if err != nil {
-		plain = spec
-	}
+	plain := withoutPieces(spec)
 	groups := []any{}
 	for _, item := range asList(plain["workerGroupSpecs"]) {
 		groups = append(groups, []any{asMap(item)["groupName"], asMap(item)["template"]})

@@ -23,6 +23,15 @@ func Remove(spec map[string]any, scope Scope) (map[string]any, error) {
 	return out, nil
 }
 
+// withoutPieces is for looking only: it also strips what it can of a newer revision, which Remove must not write.
+func withoutPieces(spec map[string]any) map[string]any {
+	out := copyMap(spec)
+	for _, t := range templatesOf(out) {
+		t.strip(out)
+	}
+	return out
+}
+
 // AnyPiece tells whether any template, or autoscalerOptions, holds any piece of ours.
 func AnyPiece(spec map[string]any) bool {
 	return slices.ContainsFunc(templatesOf(spec), template.touched)
