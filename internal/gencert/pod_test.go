@@ -24,9 +24,9 @@ import (
 
 const headService = "rayc-head-svc.ml.svc.cluster.local"
 
-// shells are those that a Ray or a small image may have as /bin/sh.
+// shells are those that a Ray or a small image may have as /bin/sh, in the mode that they have under that name.
 func shells() map[string][]string {
-	return map[string][]string{"dash": {"dash"}, "bash": {"bash"}, "ash": {"busybox", "ash"}}
+	return map[string][]string{"dash": {"dash"}, "bash": {"bash", "--posix"}, "ash": {"busybox", "ash"}}
 }
 
 // eachShell runs a test under every shell that this machine has.

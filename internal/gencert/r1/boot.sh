@@ -21,7 +21,7 @@ said=
 while :; do
   # Read once; what is checked and what runs is this variable, so a file that changes in between is harmless.
   if text=$(cat "$1" 2>/dev/null); then
-    sum=$(printf '%s\n' "$text" | digest)
+    sum=$(printf '%s\n' "$text" | digest) || sum=
     if [ "${sum%% *}" = "$2" ]; then break; fi
     why="waiting: $1 is not the script that this pod was made for"
   else

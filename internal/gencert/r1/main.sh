@@ -223,8 +223,7 @@ write_config() {
   add_san IP ::1
   for ip in $ips; do add_san IP "$ip"; done
   role_names
-  : >"$work/index"
-  printf '%s\n' \
+  { printf '' >"$work/index" && printf '%s\n' \
     '[req]' 'prompt = no' 'encrypt_key = no' 'default_md = sha256' 'string_mask = utf8only' \
     'distinguished_name = subject' \
     '[subject]' 'O = raytls' "OU = ray-$role" "CN = $host" \
@@ -235,7 +234,7 @@ write_config() {
     '[leaf]' 'basicConstraints = critical,CA:FALSE' "keyUsage = critical,$key_usage" \
     'extendedKeyUsage = serverAuth,clientAuth' 'subjectKeyIdentifier = hash' \
     'authorityKeyIdentifier = keyid:always' 'subjectAltName = @names' \
-    '[names]' "$sans" >"$work/openssl.cnf" ||
+    '[names]' "$sans" >"$work/openssl.cnf"; } ||
     fail "nothing can be written in the directory $out: it must be the volume raytls-certs, with room in it"
 }
 
@@ -340,7 +339,7 @@ main() {
   case $issuer_dir in /*) ;; *) issuer_dir=$PWD/$issuer_dir ;; esac
   case $out in /*) ;; *) out=$PWD/$out ;; esac
   # One name, so that what a killed run left behind is found and removed.
-  rm -rf "$out/.raytls" 2>/dev/null || :
+  if [ -e "$out/.raytls" ]; then rm -rf "$out/.raytls" 2>/dev/null || :; fi
   mkdir "$out/.raytls" 2>/dev/null || fail "the directory $out is not writable for the user of the init container: it must be the volume raytls-certs"
   work=$out/.raytls
   # Only this configuration and this trust bundle count, not what the image brings.
