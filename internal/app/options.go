@@ -1,0 +1,60 @@
+// Package app wires the operator together.
+package app
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/raytls/raytls/internal/controller/acceptance"
+)
+
+// Options are the operator's settings.
+type Options struct {
+	// Namespace is the operator's own: authorities and its lease are kept there.
+	Namespace string
+	// Metrics and Probes are addresses to listen on; "0" for none.
+	Metrics, Probes string
+	// MetricsInsecure serves metrics over HTTP to anybody, for tests.
+	MetricsInsecure bool
+	// LeaderElect has one of several replicas do the work.
+	LeaderElect bool
+	// Images are the init images that policies may name.
+	Images acceptance.Allowlist
+	// Log is how to log.
+	Log zap.Options
+}
+
+// ParseOptions reads the command line. It returns flag.ErrHelp after printing the help that was asked for.
+func ParseOptions(args []string) (Options, error) {
+	var o Options
+	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
+	flags.StringVar(&o.Namespace, "namespace", os.Getenv("POD_NAMESPACE"), "The operator's own namespace, where authorities are kept. Defaults to $POD_NAMESPACE.")
+	flags.StringVar(&o.Metrics, "metrics-bind-address", ":8443", `The address for metrics over HTTPS, with authentication and authorization by the API server; "0" for none.`)
+	flags.BoolVar(&o.MetricsInsecure, "metrics-insecure", false, "Serve metrics over HTTP without authentication.")
+	flags.StringVar(&o.Probes, "health-probe-bind-address", ":8081", `The address for /healthz and /readyz; "0" for none.`)
+	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "Have one of several replicas do the work.")
+	flags.Func("allowed-init-image", "An init container image that policies may name, or the beginning of images with a * at the end. Can be repeated. Without it, only the Ray containers' own images are used.", func(image string) error {
+		if image == "" || strings.Contains(strings.TrimSuffix(image, "*"), "*") {
+			return errors.New("must be an image, or the beginning of one with a single * at the end")
+		}
+		o.Images = append(o.Images, image)
+		return nil
+	})
+	o.Log.BindFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		return o, fmt.Errorf("reading the command line: %w", err)
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("reading the command line: unexpected %q", flags.Arg(0))
+	}
+	if problems := validation.IsDNS1123Label(o.Namespace); len(problems) > 0 {
+		return o, fmt.Errorf("--namespace or $POD_NAMESPACE must name the operator's own namespace: %s", strings.Join(problems, ", "))
+	}
+	return o, nil
+}

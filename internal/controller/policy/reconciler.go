@@ -1,0 +1,223 @@
+// Package policy sums up what was found of a policy's clusters, and holds a deleted policy until it is carried out.
+package policy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/recorder"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/controller/acceptance"
+	"github.com/raytls/raytls/internal/controller/coverage"
+	"github.com/raytls/raytls/internal/controller/observed"
+	"github.com/raytls/raytls/internal/controller/raycluster"
+)
+
+const indexSecretRef = "raytls.secretRef"
+
+// Reconciler reconciles RayTLSPolicies.
+type Reconciler struct {
+	// Client reads from caches and writes. Live reads past them.
+	Client   client.Client
+	Live     client.Reader
+	// SecretNames caches the metadata of all Secrets, since brought CAs carry no label of ours.
+	SecretNames cache.Cache
+	Images   acceptance.Allowlist
+	Clock    clock.PassiveClock
+	Recorder recorder.EventRecorder
+	Observed *observed.Clusters
+}
+
+// +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies,verbs=get;list;watch;update
+// +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies/status,verbs=update
+// +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies/finalizers,verbs=update
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=ray.io,resources=rayclusters,verbs=get;list;watch
+
+// Reconcile brings a policy's finalizer and status up to date.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	policy := &v1alpha1.RayTLSPolicy{}
+	if err := r.Client.Get(ctx, request.NamespacedName, policy); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if policy.DeletionTimestamp.IsZero() && controllerutil.AddFinalizer(policy, v1alpha1.Finalizer) {
+		log.FromContext(ctx).Info("Adding finalizer")
+		return ctrl.Result{}, client.IgnoreNotFound(r.Client.Update(ctx, policy, client.FieldOwner(v1alpha1.ManagedBy)))
+	}
+	summary, err := r.gather(ctx, policy)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if !policy.DeletionTimestamp.IsZero() {
+		done, err := r.finish(ctx, policy)
+		if done || err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	if !summary.complete {
+		return ctrl.Result{}, nil // the clusters that are missing put the policy in the queue
+	}
+	return r.report(ctx, policy, summary)
+}
+
+// gather collects what the status is made of.
+func (r *Reconciler) gather(ctx context.Context, policy *v1alpha1.RayTLSPolicy) (*summary, error) {
+	s := &summary{now: r.Clock.Now(), complete: true, target: policy.Spec.TargetRef == nil}
+	spec := policy.Spec.WithDefaults()
+	s.spec = &spec
+	s.verdict = acceptance.Spec(&spec, r.Images)
+	if ref := spec.CertificateAuthority.SecretRef; ref != nil && s.verdict.Accepted {
+		brought, err := raycluster.ReadSecret(ctx, r.Live, types.NamespacedName{Namespace: policy.Namespace, Name: ref.Name})
+		if err != nil {
+			return nil, err
+		}
+		_, s.verdict = acceptance.BroughtCA(&spec, brought, s.now)
+	}
+	found := r.Observed.Namespace(policy.Namespace)
+	clusters, err := r.clusters(ctx, r.Client, policy.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	for i := range clusters {
+		cluster := &clusters[i]
+		if policy.Spec.TargetRef != nil && coverage.Matches(policy, cluster) {
+			s.target = true
+		}
+		c, known := found[cluster.GetName()]
+		if !known || c.UID != cluster.GetUID() {
+			s.complete = false
+			continue
+		}
+		if c.Policy == policy.Name {
+			s.covered = append(s.covered, c)
+		} else if status, lost := c.Conflicts[policy.Name]; lost {
+			s.covered = append(s.covered, observed.Cluster{Status: status})
+		}
+	}
+	return s, nil
+}
+
+func (r *Reconciler) clusters(ctx context.Context, reader client.Reader, namespace string) ([]unstructured.Unstructured, error) {
+	var clusters unstructured.UnstructuredList
+	clusters.SetGroupVersionKind(raycluster.RayClusterKind)
+	options := []client.ListOption{client.InNamespace(namespace)}
+	if reader == client.Reader(r.Client) {
+		options = append(options, client.UnsafeDisableDeepCopy)
+	}
+	if err := reader.List(ctx, &clusters, options...); err != nil {
+		return nil, fmt.Errorf("listing RayClusters: %w", err)
+	}
+	return clusters.Items, nil
+}
+
+// finish removes the finalizer once the deletion policy is carried out.
+func (r *Reconciler) finish(ctx context.Context, policy *v1alpha1.RayTLSPolicy) (done bool, err error) {
+	if !controllerutil.ContainsFinalizer(policy, v1alpha1.Finalizer) {
+		return true, nil
+	}
+	if policy.Spec.DeletionPolicy == v1alpha1.DeletionRemove {
+		// Past the cache, which may not have what was bound a moment ago.
+		clusters, err := r.clusters(ctx, r.Live, policy.Namespace)
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(clusters, func(c unstructured.Unstructured) bool {
+			return c.GetAnnotations()[v1alpha1.AnnotationPolicy] == policy.Name && c.GetDeletionTimestamp().IsZero()
+		}) {
+			return false, nil
+		}
+	}
+	log.FromContext(ctx).Info("Removing finalizer", "deletionPolicy", policy.Spec.DeletionPolicy)
+	controllerutil.RemoveFinalizer(policy, v1alpha1.Finalizer)
+	return true, client.IgnoreNotFound(r.Client.Update(ctx, policy, client.FieldOwner(v1alpha1.ManagedBy)))
+}
+
+// report writes the status where it differs.
+func (r *Reconciler) report(ctx context.Context, policy *v1alpha1.RayTLSPolicy, s *summary) (ctrl.Result, error) {
+	before := policy.Status.DeepCopy()
+	policy.Status = s.status(before, policy.Generation)
+	result := ctrl.Result{}
+	if after := s.verdict.Again.Sub(s.now); !s.verdict.Again.IsZero() && after > 0 {
+		result.RequeueAfter = after + time.Second
+	}
+	if apiequality.Semantic.DeepEqual(before, &policy.Status) {
+		return result, nil
+	}
+	if err := r.Client.Status().Update(ctx, policy, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	r.announce(policy, before)
+	return result, nil
+}
+
+// announce tells of conditions that changed.
+func (r *Reconciler) announce(policy *v1alpha1.RayTLSPolicy, before *v1alpha1.RayTLSPolicyStatus) {
+	for _, condition := range policy.Status.Conditions {
+		i := slices.IndexFunc(before.Conditions, func(c metav1.Condition) bool { return c.Type == condition.Type })
+		if i >= 0 && before.Conditions[i].Reason == condition.Reason && before.Conditions[i].Status == condition.Status {
+			continue
+		}
+		kind := corev1.EventTypeNormal
+		if condition.Status == metav1.ConditionFalse && !progressing(condition.Reason) {
+			kind = corev1.EventTypeWarning
+		}
+		r.Recorder.Eventf(policy, nil, kind, condition.Reason, condition.Type, "%s", condition.Message)
+	}
+}
+
+// SetupWithManager registers the reconciler and its watches.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.RayTLSPolicy{}, indexSecretRef, func(o client.Object) []string {
+		policy, ok := o.(*v1alpha1.RayTLSPolicy)
+		if !ok || policy.Spec.CertificateAuthority.SecretRef == nil {
+			return nil
+		}
+		return []string{policy.Spec.CertificateAuthority.SecretRef.Name}
+	})
+	if err != nil {
+		return fmt.Errorf("indexing policies: %w", err)
+	}
+	secrets := &metav1.PartialObjectMetadata{}
+	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	err = ctrl.NewControllerManagedBy(mgr).
+		Named("raytlspolicy").
+		For(&v1alpha1.RayTLSPolicy{}).
+		WatchesRawSource(r.Observed).
+		WatchesRawSource(source.Kind(r.SecretNames, secrets, handler.TypedEnqueueRequestsFromMapFunc(r.bySecret))).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("setting up the RayTLSPolicy controller: %w", err)
+	}
+	return nil
+}
+
+func (r *Reconciler) bySecret(ctx context.Context, o *metav1.PartialObjectMetadata) []reconcile.Request {
+	var policies v1alpha1.RayTLSPolicyList
+	err := r.Client.List(ctx, &policies, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexSecretRef: o.GetName()})
+	if err != nil {
+		log.FromContext(ctx).Error(err, "Listing policies", "namespace", o.GetNamespace())
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range policies.Items {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&policies.Items[i])})
+	}
+	return out
+}

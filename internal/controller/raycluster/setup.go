@@ -1,0 +1,212 @@
+package raycluster
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/injection"
+)
+
+// workers is how many clusters are reconciled at a time. Making keys keeps a core busy, waiting for the API server does not.
+const workers = 8
+
+// CacheOptions are what the cache holds for this package: of Secrets and ConfigMaps only the operator's own, of pods only
+// Ray's and of those only what is looked at.
+func CacheOptions() (map[client.Object]cache.ByObject, error) {
+	ours, err := labels.NewRequirement(v1alpha1.LabelManagedBy, selection.Equals, []string{v1alpha1.ManagedBy})
+	if err != nil {
+		return nil, fmt.Errorf("selecting the operator's own objects: %w", err)
+	}
+	rays, err := labels.NewRequirement(labelCluster, selection.Exists, nil)
+	if err != nil {
+		return nil, fmt.Errorf("selecting Ray's pods: %w", err)
+	}
+	own := cache.ByObject{Label: labels.NewSelector().Add(*ours)}
+	return map[client.Object]cache.ByObject{
+		&corev1.Secret{}:    own,
+		&corev1.ConfigMap{}: own,
+		&corev1.Pod{}:       {Label: labels.NewSelector().Add(*rays), Transform: slimPod},
+		&rayv1.RayJob{}:     {Transform: slimJob},
+	}, nil
+}
+
+// slimPod keeps of a pod what is looked at: a cluster can have thousands.
+func slimPod(object any) (any, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return object, nil
+	}
+	var inits []corev1.Container
+	for _, c := range pod.Spec.InitContainers {
+		if c.Name == injection.InitContainerName {
+			inits = append(inits, corev1.Container{Name: c.Name})
+		}
+	}
+	var status []corev1.ContainerStatus
+	if s := initStatus(pod); s != nil {
+		status = append(status, *s)
+	}
+	pod.ManagedFields = nil
+	pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName, InitContainers: inits}
+	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase, Conditions: pod.Status.Conditions, InitContainerStatuses: status}
+	return pod, nil
+}
+
+// slimJob keeps of a RayJob what is looked at.
+func slimJob(object any) (any, error) {
+	job, ok := object.(*rayv1.RayJob)
+	if !ok {
+		return object, nil
+	}
+	job.ManagedFields = nil
+	job.Spec = rayv1.RayJobSpec{}
+	job.Status = rayv1.RayJobStatus{RayClusterName: job.Status.RayClusterName, JobDeploymentStatus: job.Status.JobDeploymentStatus}
+	return job, nil
+}
+
+// SetupWithManager registers the reconciler, its indexes and its watches.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	indexer := mgr.GetFieldIndexer()
+	if err := indexer.IndexField(ctx, &corev1.Pod{}, IndexPodCluster, func(o client.Object) []string {
+		return []string{o.GetLabels()[labelCluster]}
+	}); err != nil {
+		return fmt.Errorf("indexing pods: %w", err)
+	}
+	if err := indexer.IndexField(ctx, &rayv1.RayJob{}, IndexJobCluster, func(o client.Object) []string {
+		job, ok := o.(*rayv1.RayJob)
+		if !ok || job.Status.RayClusterName == "" {
+			return nil
+		}
+		return []string{job.Status.RayClusterName}
+	}); err != nil {
+		return fmt.Errorf("indexing RayJobs: %w", err)
+	}
+	cluster := &unstructured.Unstructured{}
+	cluster.SetGroupVersionKind(RayClusterKind)
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("raycluster").
+		For(cluster).
+		Watches(cluster, r.slotFreed()).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.bySecret)).
+		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.injectedIn)).
+		Watches(&rayv1.RayJob{}, handler.EnqueueRequestsFromMapFunc(byJob)).
+		Watches(&v1alpha1.RayTLSPolicy{}, handler.EnqueueRequestsFromMapFunc(r.allIn),
+			// Not the status, which says what was found of the clusters.
+			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, deletionChanged()))).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("setting up the RayCluster controller: %w", err)
+	}
+	return nil
+}
+
+func deletionChanged() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+	}}
+}
+
+func request(namespace, name string) []reconcile.Request {
+	if name == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}}
+}
+
+func byLabel(_ context.Context, o client.Object) []reconcile.Request {
+	return request(o.GetNamespace(), o.GetLabels()[labelCluster])
+}
+
+func byJob(_ context.Context, o client.Object) []reconcile.Request {
+	job, ok := o.(*rayv1.RayJob)
+	if !ok {
+		return nil
+	}
+	return request(job.Namespace, job.Status.RayClusterName)
+}
+
+// bySecret maps an authority or a CA Secret to its cluster.
+func (r *Reconciler) bySecret(_ context.Context, o client.Object) []reconcile.Request {
+	if o.GetLabels()[v1alpha1.LabelComponent] == v1alpha1.ComponentAuthority && o.GetNamespace() == r.Namespace {
+		namespace, name, _ := strings.Cut(o.GetAnnotations()[v1alpha1.AnnotationCluster], "/")
+		return request(namespace, name)
+	}
+	name, _ := strings.CutPrefix(o.GetName(), injection.SecretName(""))
+	return request(o.GetNamespace(), name)
+}
+
+// allIn maps to every cluster of the object's namespace.
+func (r *Reconciler) allIn(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.clustersIn(ctx, o.GetNamespace(), func(*unstructured.Unstructured) bool { return true })
+}
+
+// injectedIn maps to the clusters of the object's namespace that carry the injection.
+func (r *Reconciler) injectedIn(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.clustersIn(ctx, o.GetNamespace(), func(c *unstructured.Unstructured) bool {
+		spec, _ := c.Object["spec"].(map[string]any)
+		return injection.AnyPiece(spec)
+	})
+}
+
+func (r *Reconciler) clustersIn(ctx context.Context, namespace string, keep func(*unstructured.Unstructured) bool) []reconcile.Request {
+	var clusters unstructured.UnstructuredList
+	clusters.SetGroupVersionKind(RayClusterKind)
+	if err := r.Client.List(ctx, &clusters, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Listing RayClusters", "namespace", namespace)
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range clusters.Items {
+		if keep(&clusters.Items[i]) {
+			out = append(out, request(namespace, clusters.Items[i].GetName())...)
+		}
+	}
+	return out
+}
+
+// slotFreed wakes the clusters that wait for others when one of those is through.
+func (r *Reconciler) slotFreed() handler.EventHandler {
+	wake := func(namespace string, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		for _, key := range r.Observed.Waiting(namespace) {
+			q.Add(reconcile.Request{NamespacedName: key})
+		}
+	}
+	holds := func(o metav1.Object) string {
+		a := o.GetAnnotations()
+		return a[v1alpha1.AnnotationRollout] + "/" + a[v1alpha1.AnnotationEnableFailed]
+	}
+	return handler.Funcs{
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			if before := holds(e.ObjectOld); before != "/" && before != holds(e.ObjectNew) {
+				wake(e.ObjectNew.GetNamespace(), q)
+			}
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			if holds(e.Object) != "/" {
+				wake(e.Object.GetNamespace(), q)
+			}
+		},
+	}
+}
