@@ -1,6 +1,9 @@
 package pki
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -87,6 +90,15 @@ func corpus(t *testing.T) map[string]verdict {
 	futureBelow, futureCA := caWith(forge{from: day})
 	_, constrainedCA := caWith(forge{extra: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 30}, Critical: true, Value: ipConstraint()}}})
 	constrained := forge{name: "leaf", signer: constrainedCA, leaf: true, address: net.IPv4(10, 0, 0, 1)}.make(t)
+	softly, softlyCA := caWith(forge{extra: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 30}, Value: ipConstraint()}}})
+	serialAKI, serialAKICA := caWith(forge{extra: []pkix.Extension{{Id: oidAuthorityKeyID, Value: keyIDAndSerial(t, root.certificate.SubjectKeyId)}}})
+	plainCert, plainCertCA := caWith(forge{leaf: true, keyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature})
+	p521, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p521Root := forge{name: "p521 root", key: p521}.make(t)
+	p521Child := forge{name: "p521 child", signer: p521Root}.make(t)
 	critical, criticalCA := caWith(forge{extra: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}}})
 	pathZero := forge{name: "path 0", signer: root, pathLength: pathLength(0)}.make(t)
 	underZero := forge{name: "issuer", signer: pathZero}.make(t)
@@ -142,6 +154,7 @@ func corpus(t *testing.T) map[string]verdict {
 
 		"same name, other key":             {"the AKI tells two roots of one name apart", list(leaf, ca), list(forge{name: "root"}.make(t), root), time.Time{}, "", true, true},
 		"same name, other key, no key ids": {"without key ids the first by name is taken", list(anonLeaf, anonCA), list(imposter, anonRoot), time.Time{}, ReasonSignature, false, true},
+		"same name, right key first":       {"the right one first: only because BoringSSL happens to keep the order", list(anonLeaf, anonCA), list(anonRoot, imposter), time.Time{}, ReasonSignature, true, true},
 		"no key ids":                       {"one candidate by name", list(anonLeaf, anonCA), list(anonRoot), time.Time{}, "", true, true},
 		"wrong AKI":                        {"the signature is right and the key id is not", list(wrongAKI, wrongAKICA), list(root), time.Time{}, ReasonNoIssuer, false, true},
 		"wrong key":                        {"the names are right and the signature is not", list(wrongKey, wrongKeyCA), list(root), time.Time{}, ReasonSignature, false, false},
@@ -160,6 +173,14 @@ func corpus(t *testing.T) map[string]verdict {
 		"CA for TLS as leaf":               {"the same with the usages of a leaf: both take it, we do not", list(forge{name: "issuer", signer: root, keyUsage: caKeyUsage | x509.KeyUsageDigitalSignature}.make(t)), list(root), time.Time{}, ReasonProfile, true, true},
 		"self-signed leaf":                 {"not trusted", list(forge{name: "leaf", keyUsage: -1, leaf: true}.make(t)), list(root), time.Time{}, ReasonSelfSigned, false, false},
 		"IP name constraint":               {"BoringSSL cannot read them and fails", list(constrained, constrainedCA), list(root), time.Time{}, ReasonProfile, false, true},
+		"soft name constraint":             {"the same, not critical, over a leaf with names only", list(softly, softlyCA), list(root), time.Time{}, ReasonProfile, true, true},
+		"AKI with a serial":                {"BoringSSL compares the serial number too", list(serialAKI, serialAKICA), list(root), time.Time{}, ReasonProfile, false, true},
+		"ring in the chain":                {"two CAs that sign each other and lead nowhere", list(ringLeaf, ringCA, crossB, crossBack), list(root), time.Time{}, ReasonNoIssuer, false, false},
+		"CA:FALSE with keyCertSign":        {"keyUsage alone makes no CA", list(plainCert, plainCertCA), list(root), time.Time{}, ReasonNotCA, false, false},
+		"CA:FALSE as anchor":               {"BoringSSL does not ask the anchor", list(plainCert), list(plainCertCA), time.Time{}, ReasonNotCA, true, false},
+		"P-521 leaf":                       {"verifies, but no handshake of gRPC's takes it", list(leafWith(forge{key: p521}), ca), list(root), time.Time{}, ReasonUnsupportedKey, true, true},
+		"P-521 root":                       {"the same key above", list(forge{name: "leaf", signer: p521Root, leaf: true}.make(t)), list(p521Root), time.Time{}, ReasonUnsupportedKey, true, true},
+		"P-521 above the anchor":           {"the same key where only BoringSSL still looks", list(forge{name: "leaf", signer: p521Child, leaf: true}.make(t)), list(p521Child, p521Root), time.Time{}, ReasonUnsupportedKey, true, true},
 		"critical extension":               {"unknown and critical", list(critical, criticalCA), list(root), time.Time{}, ReasonProfile, false, false},
 		"ring":                             {"two trusted CAs that sign each other: no end, but no harm either", list(ringLeaf, ringCA), list(crossB, crossBack), time.Time{}, "", true, true},
 		"old string type above":            {"a brought root named in T61String, as old CAs are", list(oldStyleLeaf), list(oldStyleMiddle, root), time.Time{}, "", true, true},
@@ -167,6 +188,19 @@ func corpus(t *testing.T) map[string]verdict {
 		"RSA root":                         {"RSA above ECDSA", list(rsaLeaf), list(rsaRoot), time.Time{}, "", true, true},
 		"P-384":                            {"P-384 leaf", list(leafWith(forge{key: newTestKey(t, ECDSAP384)}), ca), list(root), time.Time{}, "", true, true},
 	}
+}
+
+// keyIDAndSerial is an authority key identifier whose serial number is nobody's.
+func keyIDAndSerial(t *testing.T, keyID []byte) []byte {
+	t.Helper()
+	value, err := asn1.Marshal(struct {
+		KeyID  []byte `asn1:"tag:0"`
+		Serial int    `asn1:"tag:2"`
+	}{keyID, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
 }
 
 // name is a distinguished name with one common name of a string type.
@@ -222,4 +256,33 @@ func TestVerifyGreedy(t *testing.T) {
 
 func TestVerifyGreedyRefusesNothingAtAll(t *testing.T) {
 	wantReason(t, VerifyGreedy(nil, nil, clock()), ReasonMalformed)
+}
+
+func TestNamesInTheSearch(t *testing.T) {
+	several, err := asn1.Marshal(pkix.RDNSequence{{
+		{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "root"}, {Type: asn1.ObjectIdentifier{2, 5, 4, 10}, Value: "x"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := name(asn1.TagPrintableString, "the root")
+	for reason, test := range map[string]struct {
+		other []byte
+		want  bool
+	}{
+		"itself":                 {plain, true},
+		"another string type":    {name(asn1.TagUTF8String, "the root"), true},
+		"case and spaces":        {name(asn1.TagUTF8String, " The  ROOT "), true},
+		"another name":           {name(asn1.TagPrintableString, "theroot"), false},
+		"an old string type":     {name(asn1.TagT61String, "another"), true},
+		"a part of two values":   {several, true},
+		"what cannot be read":    {[]byte{1}, true},
+		"bytes behind the name":  {append(name(asn1.TagPrintableString, "another"), 5, 0), true},
+		"an empty name":          {[]byte{0x30, 0}, false},
+		"a name with more parts": {append([]byte{0x30, plain[1] * 2}, append(plain[2:], plain[2:]...)...), false},
+	} {
+		if got := foldName(plain).fits(foldName(test.other)); got != test.want {
+			t.Errorf("%s: fits=%t, want %t", reason, got, test.want)
+		}
+	}
 }

@@ -38,8 +38,11 @@ func parentPair(t testing.TB, f forge) (certPEM, keyPEM []byte) {
 }
 
 func TestParseParent(t *testing.T) {
-	ecKey := newTestKey(t, ECDSAP256).(*ecdsa.PrivateKey)
-	rsaKey := newTestKey(t, RSA2048).(*rsa.PrivateKey)
+	ecKey, isEC := newTestKey(t, ECDSAP256).(*ecdsa.PrivateKey)
+	rsaKey, isRSA := newTestKey(t, RSA2048).(*rsa.PrivateKey)
+	if !isEC || !isRSA {
+		t.Fatal("GenerateKey gives other types than it says")
+	}
 	sec1DER, err := x509.MarshalECPrivateKey(ecKey)
 	if err != nil {
 		t.Fatal(err)
