@@ -59,8 +59,12 @@ func TestUserEditsSurvive(t *testing.T) {
 			edited := mustApply(t, plain(t), Parameters{}, All())
 			tc.edit(edited)
 
-			if got := Inspect(edited, "sample")[0].State; got != tc.state {
-				t.Errorf("%s: the head is %s, want %s", tc.reason, got, tc.state)
+			got := Inspect(edited, "sample")[0]
+			if got.State != tc.state {
+				t.Errorf("%s: the head is %s, want %s", tc.reason, got.State, tc.state)
+			}
+			if got.Stripped != (name == "new container in front") {
+				t.Errorf("%s: stripped is %t, but only another Ray container lacks our pieces", tc.reason, got.Stripped)
 			}
 			if diff := cmp.Diff(want, mustRemove(t, edited, All())); diff != "" {
 				t.Errorf("the edit did not survive Remove (-want +got):\n%s", diff)
@@ -83,6 +87,7 @@ func stripEnv(container map[string]any) { dropNamed(container, "env", rayEnvName
 
 // What an applying tool strips in part is still ours, is reported as partial, and goes or is put right wholly.
 func TestPartlyStrippedTemplates(t *testing.T) {
+	whole := map[string]bool{"autoscaler options gone": true, "a mount too many": true, "our volume replaced": true}
 	cases := map[string]struct {
 		reason string
 		strip  func(spec map[string]any)
@@ -129,6 +134,9 @@ func TestPartlyStrippedTemplates(t *testing.T) {
 			if states[0].State != Partial || states[1].State != Injected {
 				t.Errorf("%s: head is %s and the first group %s, want partial and injected", tc.reason, states[0].State, states[1].State)
 			}
+			if states[0].Stripped == whole[name] || states[1].Stripped {
+				t.Errorf("%s: head is stripped: %t, first group: %t", tc.reason, states[0].Stripped, states[1].Stripped)
+			}
 			back := mustRemove(t, injected, All())
 			if AnyPiece(back) || strings.Contains(string(canonicalJSON(back)), "RAY_USE_TLS") {
 				t.Errorf("%s: a piece of ours is left:\n%s", tc.reason, canonicalJSON(back))
@@ -158,9 +166,9 @@ func TestInspect(t *testing.T) {
 		got[i].CanaryKey = ""
 	}
 	want := []Template{
-		{Kind: Head, Path: "spec.headGroupSpec.template", State: None},
+		{Kind: Head, Path: "spec.headGroupSpec.template", State: None, Stripped: true},
 		{Kind: Worker, Group: "small", Path: "spec.workerGroupSpecs[0].template", State: Injected, Revision: 1, Parameters: &Parameters{}},
-		{Kind: Worker, Group: "multi-host", Path: "spec.workerGroupSpecs[1].template", State: None},
+		{Kind: Worker, Group: "multi-host", Path: "spec.workerGroupSpecs[1].template", State: None, Stripped: true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
