@@ -149,7 +149,6 @@ func newCA(role, name string, key crypto.Signer, pathLength int, now time.Time, 
 		MaxPathLen:            pathLength,
 		MaxPathLenZero:        pathLength == 0,
 		SubjectKeyId:          keyID,
-		AuthorityKeyId:        keyID,
 	}
 	if parent == nil {
 		parent, parentKey = template, key

@@ -133,7 +133,8 @@ func TestCheckIssuer(t *testing.T) {
 	}
 	other := newTestAuthority(t, AuthorityOptions{})
 	// The same key and name with a shorter life: what the authority would be after somebody edited its Secret.
-	short := &Authority{key: authority.key, certificate: resigned(t, authority, 10*day)}
+	short := &Authority{key: authority.key, certificate: resigned(t, authority, authority.certificate.Subject.CommonName, 10*day)}
+	renamed := &Authority{key: authority.key, certificate: resigned(t, authority, "another/name", 100*day)}
 	impersonated := &Authority{key: other.key, certificate: authority.certificate}
 	forged := newTestIssuer(t, impersonatedSigner(t, impersonated), clock())
 	cases := map[string]struct {
@@ -149,6 +150,7 @@ func TestCheckIssuer(t *testing.T) {
 		"not yet valid":   {"before notBefore", authority, issuer, issuer.NotBefore().Add(-time.Second), ReasonNotYetValid},
 		"other authority": {"another cluster's issuer", other, issuer, clock(), ReasonNoIssuer},
 		"forged":          {"right names, wrong signature", authority, forged, clock(), ReasonSignature},
+		"renamed":         {"the right key under another name: verifiers look for the name", renamed, issuer, clock(), ReasonNoIssuer},
 		"outlives":        {"it would end after the authority", short, issuer, clock(), ReasonProfile},
 	}
 	for name, test := range cases {
@@ -159,9 +161,9 @@ func TestCheckIssuer(t *testing.T) {
 	}
 }
 
-func resigned(t *testing.T, authority *Authority, validity time.Duration) *x509.Certificate {
+func resigned(t *testing.T, authority *Authority, name string, validity time.Duration) *x509.Certificate {
 	t.Helper()
-	certificate, err := newCA(roleAuthority, authority.certificate.Subject.CommonName, authority.key, authorityPathLength, clock(), validity, nil, nil)
+	certificate, err := newCA(roleAuthority, name, authority.key, authorityPathLength, clock(), validity, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
