@@ -1,6 +1,7 @@
 package injection
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -87,7 +88,7 @@ func stripEnv(container map[string]any) { dropNamed(container, "env", rayEnvName
 
 // What an applying tool strips in part is still ours, is reported as partial, and goes or is put right wholly.
 func TestPartlyStrippedTemplates(t *testing.T) {
-	whole := map[string]bool{"autoscaler options gone": true, "a mount too many": true, "our volume replaced": true}
+	whole := map[string]bool{"autoscaler options gone": true, "the autoscaler's mount gone": true, "a mount too many": true, "our volume replaced": true}
 	cases := map[string]struct {
 		reason string
 		strip  func(spec map[string]any)
@@ -118,6 +119,15 @@ func TestPartlyStrippedTemplates(t *testing.T) {
 			group["template"] = map[string]any{"spec": mustRemovedPod(s)}
 		}},
 		"autoscaler options gone": {"the autoscaler could not connect", func(s map[string]any) { delete(s, "autoscalerOptions") }},
+		"the autoscaler's mount gone": {"the autoscaler could not read its files", func(s map[string]any) {
+			delete(asMap(s["autoscalerOptions"]), "volumeMounts")
+		}},
+		"record and volumes gone": {"an init container of our name that mounts our volumes is ours", func(s map[string]any) {
+			delete(asMap(asList(pod(s)["initContainers"])[0]), "env")
+			delete(pod(s), "volumes")
+			delete(ray(s), "volumeMounts")
+			delete(asMap(s["autoscalerOptions"]), "volumeMounts")
+		}},
 		"a mount too many": {"nobody else may mount our volume", func(s map[string]any) {
 			add(sidecar(s), "volumeMounts", map[string]any{"name": CertsVolume, "mountPath": "/stolen"})
 		}},
@@ -228,5 +238,79 @@ func TestCanaryKey(t *testing.T) {
 	spec := mustApply(t, withUsers(plain(t)), Parameters{Image: "openssl:3"}, All())
 	if keys := Inspect(spec, "sample"); keys[0].CanaryKey != keys[2].CanaryKey {
 		t.Error("one init image and one security context need one canary, whatever the Ray images")
+	}
+}
+
+func TestAdditionalContainersVariablesGoWithoutTheirMount(t *testing.T) {
+	spec := withUsers(plain(t))
+	injected := mustApply(t, spec, Parameters{AdditionalContainers: []string{"logs"}}, All())
+	delete(sidecar(injected), "volumeMounts")
+	if diff := cmp.Diff(spec, mustRemove(t, injected, All())); diff != "" {
+		t.Errorf("the record names the container, so its variables are ours (-want +got):\n%s", diff)
+	}
+}
+
+// A user's own TLS beside our injection is neither removed as ours nor taken for a sound injection.
+func TestTLSAddedToAnInjectedTemplate(t *testing.T) {
+	cases := map[string]struct {
+		reason string
+		edit   func(spec map[string]any)
+		field  string
+	}{
+		"another value": {"the variable is there twice", func(s map[string]any) {
+			add(ray(s), "env", map[string]any{"name": EnvUseTLS, "value": "0"})
+		}, head + "containers[0].env[RAY_USE_TLS]"},
+		"a new Ray container with our very values": {"our mount is in the other container", func(s map[string]any) {
+			insertFirst(pod(s), "containers", map[string]any{"name": "new", "image": "new:1", "env": rayEnv()})
+		}, head + "containers[0].env[RAY_USE_TLS]"},
+		"another user for the autoscaler": {"it could not read the key", func(s map[string]any) {
+			asMap(s["autoscalerOptions"])["securityContext"] = map[string]any{"runAsUser": int64(1)}
+		}, "spec.autoscalerOptions.securityContext.runAsUser"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			want := plain(t)
+			tc.edit(want)
+			edited := mustApply(t, plain(t), Parameters{}, All())
+			tc.edit(edited)
+			if got := Inspect(edited, "sample")[0].State; got != Partial {
+				t.Errorf("%s: the head is %s", tc.reason, got)
+			}
+			var refused *ConflictError
+			if _, err := Apply(edited, options(Parameters{}), All()); !errors.As(err, &refused) || refused.Field != tc.field {
+				t.Errorf("%s: Apply says %v, want a conflict at %s", tc.reason, err, tc.field)
+			}
+			if diff := cmp.Diff(want, mustRemove(t, edited, All())); diff != "" {
+				t.Errorf("the user's part did not survive Remove (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestScope(t *testing.T) {
+	cases := map[string]struct {
+		reason string
+		scope  Scope
+		want   [3]bool
+	}{
+		"all":               {"every template", All(), [3]bool{true, true, true}},
+		"head":              {"the head alone", Only(true), [3]bool{true, false, false}},
+		"a group":           {"a group by name", Only(false, "multi-host"), [3]bool{false, false, true}},
+		"head and group":    {"both", Only(true, "small"), [3]bool{true, true, false}},
+		"nothing":           {"the zero value selects none", Scope{}, [3]bool{}},
+		"nameless group":    {"the head's lack of a group name is no group name", Only(false, ""), [3]bool{}},
+		"group of no spec":  {"a group may have gone meanwhile", Only(false, "gone"), [3]bool{}},
+		"all and something": {"All wins", Scope{All: true, Groups: []string{"small"}}, [3]bool{true, true, true}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			var got [3]bool
+			for i, found := range Inspect(mustApply(t, plain(t), Parameters{}, tc.scope), "sample") {
+				got[i] = found.State == Injected
+			}
+			if got != tc.want {
+				t.Errorf("%s: injected are %v, want %v", tc.reason, got, tc.want)
+			}
+		})
 	}
 }

@@ -18,10 +18,7 @@ type record struct {
 	Was map[string]string `json:"was,omitempty"`
 }
 
-func (r record) encode() string {
-	r.Parameters = r.Parameters.normalised()
-	return string(canonicalJSON(r))
-}
+func (r record) encode() string { return string(canonicalJSON(r)) }
 
 // note remembers how the parent looked. Call it before the parent is touched.
 func (r *record) note(key string, parent map[string]any, child string) {

@@ -90,10 +90,8 @@ func (t template) touched() bool {
 		return true
 	}
 	for _, list := range containerLists() {
-		for _, container := range asList(t.pod[list]) {
-			if nameOf(container) != InitContainerName && mountsOurs(container, foreign) {
-				return true
-			}
+		if slices.ContainsFunc(asList(t.pod[list]), func(c any) bool { return mountsOurs(c, foreign) }) {
+			return true
 		}
 	}
 	return mountsOurs(t.options, foreign)
@@ -101,16 +99,7 @@ func (t template) touched() bool {
 
 // ourEnv tells an entry of a Ray container that is exactly what Apply writes.
 func ourEnv(item any) bool {
-	entry := asMap(item)
-	if len(entry) != 2 {
-		return false
-	}
-	for _, ours := range rayEnv() {
-		if equal(entry, ours) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(rayEnv(), func(ours any) bool { return equal(item, ours) })
 }
 
 // strip removes every piece of ours from the template, and for the head from root's autoscalerOptions.
