@@ -1,0 +1,98 @@
+// Package coverage decides which policy a RayCluster follows, and to what end.
+package coverage
+
+import (
+	"cmp"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/rollout"
+)
+
+// Decision says which policy a cluster follows. Without a policy, a cluster stays as it is.
+type Decision struct {
+	// Policy is nil when none covers the cluster or the one that did is gone.
+	Policy *v1alpha1.RayTLSPolicy
+	// Goal is what the cluster is meant to become, when there is a policy.
+	Goal rollout.Goal
+	// Losers are the policies that cover the cluster too and have to say so. A selector that loses against a
+	// targetRef is not among them: that is how a cluster is singled out.
+	Losers []*v1alpha1.RayTLSPolicy
+}
+
+// Decide finds the policy for a cluster with this metadata among its namespace's policies.
+//
+// A cluster stays with the policy it is bound to, whatever its labels become, as long as that exists; only a
+// targetRef takes it over from a selector. Otherwise a targetRef comes before a selector, then the older before the
+// younger. A policy that is being deleted keeps only what it has to give back.
+func Decide(cluster metav1.Object, policies []*v1alpha1.RayTLSPolicy) Decision {
+	bound := cluster.GetAnnotations()[v1alpha1.AnnotationPolicy]
+	_, excluded := cluster.GetLabels()[v1alpha1.LabelExclude]
+	var leaving *v1alpha1.RayTLSPolicy
+	var candidates []*v1alpha1.RayTLSPolicy
+	for _, p := range policies {
+		switch {
+		case !p.DeletionTimestamp.IsZero() && p.Name == bound:
+			leaving = p
+		case !p.DeletionTimestamp.IsZero():
+		case p.Name == bound || Matches(p, cluster):
+			candidates = append(candidates, p)
+		}
+	}
+	slices.SortFunc(candidates, func(a, b *v1alpha1.RayTLSPolicy) int {
+		return cmp.Or(
+			cmp.Compare(rank(a, bound), rank(b, bound)),
+			a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
+			cmp.Compare(a.Name, b.Name),
+		)
+	})
+	if len(candidates) == 0 {
+		return leave(leaving)
+	}
+	winner, losers := candidates[0], candidates[1:]
+	if excluded {
+		if winner.Name == bound {
+			return leave(winner)
+		}
+		return leave(leaving)
+	}
+	losers = slices.DeleteFunc(losers, func(l *v1alpha1.RayTLSPolicy) bool {
+		return winner.Spec.TargetRef != nil && l.Spec.TargetRef == nil
+	})
+	return Decision{Policy: winner, Goal: rollout.Encrypted, Losers: losers}
+}
+
+// leave is for a cluster that its policy no longer covers.
+func leave(p *v1alpha1.RayTLSPolicy) Decision {
+	if p == nil || p.Spec.DeletionPolicy != v1alpha1.DeletionRemove {
+		return Decision{}
+	}
+	return Decision{Policy: p, Goal: rollout.Plaintext}
+}
+
+// rank orders what covers a cluster: bound by targetRef, targetRef, bound by selector, selector.
+func rank(p *v1alpha1.RayTLSPolicy, bound string) int {
+	r := 0
+	if p.Spec.TargetRef == nil {
+		r = 2
+	}
+	if p.Name != bound {
+		r++
+	}
+	return r
+}
+
+// Matches says whether the policy's selector or targetRef fits the cluster. A selector that cannot be parsed fits none.
+func Matches(p *v1alpha1.RayTLSPolicy, cluster metav1.Object) bool {
+	if p.Spec.TargetRef != nil {
+		return p.Spec.TargetRef.Kind == v1alpha1.TargetRayCluster && p.Spec.TargetRef.Name == cluster.GetName()
+	}
+	if p.Spec.Selector == nil {
+		return false
+	}
+	selector, err := metav1.LabelSelectorAsSelector(p.Spec.Selector)
+	return err == nil && selector.Matches(labels.Set(cluster.GetLabels()))
+}
