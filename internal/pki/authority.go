@@ -27,7 +27,7 @@ type AuthorityOptions struct {
 	Parent *Parent
 }
 
-// NewAuthority makes a key and its certificate (pathlen 1), valid from 24 hours before Now, self-signed or signed by
+// NewAuthority makes a key and its certificate (no pathlen), valid from 24 hours before Now, self-signed or signed by
 // the parent. It fails with ReasonExpired or ReasonNotYetValid if the parent is not valid at Now.
 func NewAuthority(options AuthorityOptions) (*Authority, error) {
 	key, err := GenerateKey(options.KeyAlgorithm)

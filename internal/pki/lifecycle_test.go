@@ -116,7 +116,7 @@ func TestProfileOfEveryAlgorithm(t *testing.T) {
 				reason string
 				ok     bool
 			}{
-				{"authority: pathlen 1", root.IsCA && root.MaxPathLen == 1},
+				{"authority: no pathlen", root.IsCA && root.MaxPathLen == -1},
 				{"issuer: pathlen 0", intermediate.IsCA && intermediate.MaxPathLen == 0 && intermediate.MaxPathLenZero},
 				{"leaf: not a CA, said explicitly", leaf.BasicConstraintsValid && !leaf.IsCA},
 				{"authority: certSign and crlSign only", root.KeyUsage == x509.KeyUsageCertSign|x509.KeyUsageCRLSign},

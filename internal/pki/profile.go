@@ -20,7 +20,9 @@ const (
 	caBackdating   = 24 * time.Hour
 	leafBackdating = 5 * time.Minute
 
-	authorityPathLength = 1
+	// No limit: a successor's authority signed by this one puts two CA certificates under it. Only the authority's own
+	// key signs under it anyway, since issuers have no room for a CA.
+	authorityPathLength = -1
 	issuerPathLength    = 0
 
 	caKeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
