@@ -166,6 +166,12 @@ func TestCertificateProfile(t *testing.T) {
 		if len(leaf.SubjectKeyId) == 0 || string(leaf.AuthorityKeyId) != string(a.issuer.SubjectKeyId) {
 			t.Error("the leaf must carry its own key id and the issuer's")
 		}
+		keyIDOnly := append([]byte{0x30, byte(len(a.issuer.SubjectKeyId) + 2), 0x80, byte(len(a.issuer.SubjectKeyId))}, a.issuer.SubjectKeyId...)
+		for _, extension := range leaf.Extensions {
+			if extension.Id.String() == "2.5.29.35" && string(extension.Value) != string(keyIDOnly) {
+				t.Errorf("the authority key identifier must be the key id alone: %x", extension.Value)
+			}
+		}
 		if got, want := leaf.Subject.String(), "CN=rayc-abcde,OU=ray-head,O=raytls"; got != want {
 			t.Errorf("subject is %s, want %s", got, want)
 		}

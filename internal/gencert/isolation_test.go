@@ -1,11 +1,16 @@
 package gencert
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // open lets another user reach a test's directory and write what a pod's user may write.
@@ -80,10 +85,55 @@ func TestWhereItRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.env["HOME"], p.env["TMPDIR"] = "/nonexistent", "/nonexistent"
-		p.env["OPENSSL_CONF"], p.env["CDPATH"], p.env["LC_ALL"] = "/nonexistent", "/etc:/usr", "tr_TR.UTF-8"
+		p.write("openssl.cnf", "openssl_conf = missing section\n[broken\n", 0o644)
+		p.env["OPENSSL_CONF"], p.env["CDPATH"], p.env["LC_ALL"] = p.file("openssl.cnf"), "/etc:/usr", "tr_TR.UTF-8"
 		p.issued(p.run())
 		if left := list(t, p.workDir); len(left) != 0 {
 			t.Errorf("the working directory was written: %v", left)
+		}
+	})
+}
+
+// TestImageTrustDoesNotCount gives the image an authority of its own, which the cluster's bundle does not hold.
+func TestImageTrustDoesNotCount(t *testing.T) {
+	shell := anyShell(t)
+	a, other := year(t), year(t)
+	good := a.secret(t, a.profile(nil))
+	p := newPod(t, shell, WorkerScript)
+	if err := os.Mkdir(p.file("trust"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p.write("trust/root.pem", string(a.rootPEM), 0o644)
+	if output, err := exec.Command("openssl", "rehash", p.file("trust")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	// Another name than the right authority's: openssl looks no further than the first of a name.
+	p.env["SSL_CERT_DIR"], p.env["SSL_CERT_FILE"] = p.file("trust"), p.file("trust/root.pem")
+	p.publish("issuer", "..1", with(good, "ca.crt", string(other.issuerPEM)))
+	p.steps = []string{p.prepare(good)}
+	o := p.run()
+	p.issued(o)
+	if o.sleeps != 1 {
+		t.Error("a certificate was published that only the image trusts, not the cluster's bundle")
+	}
+}
+
+// TestWorkIsPrivate looks at the files of a run that is under way, in its second try.
+func TestWorkIsPrivate(t *testing.T) {
+	eachShell(t, func(t *testing.T, shell []string) {
+		a, other := year(t), year(t)
+		good := a.secret(t, a.profile(nil))
+		p := newPod(t, shell, WorkerScript)
+		p.publish("issuer", "..1", with(good, "ca.crt", string(other.rootPEM)))
+		p.steps = []string{"", fmt.Sprintf("PATH=%s find %s -perm /077 >%s\n", os.Getenv("PATH"), p.file("out/.raytls"), p.file("seen")), p.prepare(good)}
+		p.issued(p.run())
+		seen, err := os.ReadFile(p.file("seen"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{p.file("out/.raytls/ca.crt"), p.file("out/.raytls/tls.crt")}
+		if diff := cmp.Diff(want, slices.Sorted(strings.Lines(string(seen))), cmp.Transformer("trim", strings.TrimSpace)); diff != "" {
+			t.Errorf("files that others can read (-want +got):\n%s", diff)
 		}
 	})
 }
