@@ -1,0 +1,68 @@
+// Package cli is the command line tool raytls.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/raytls/raytls/internal/injection"
+)
+
+// Main runs the command line args, whose first element is the program's path: under the name kubectl-raytls the help
+// speaks of `kubectl raytls`, as kubectl calls its plugins. What was asked for goes to out. An error is a sentence for
+// the user, without the program's name.
+func Main(version string, args []string, out io.Writer) error {
+	if len(args) == 0 {
+		return errors.New("the command line is empty, even of the program's name")
+	}
+	root := newRoot(version, args[0])
+	root.SetArgs(args[1:])
+	root.SetOut(out)
+	// Only Main's caller says what went wrong; cobra writes nothing of its own there.
+	root.SetErr(io.Discard)
+	return root.Execute()
+}
+
+func newRoot(version, program string) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "raytls",
+		Short:         "Mutual TLS for RayClusters",
+		Long:          "raytls is the tool beside the raytls operator, which gives RayClusters mutual TLS.",
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: displayName(program)},
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; `%s --help` lists what there is", err, cmd.CommandPath())
+	})
+	root.AddCommand(newVersion(version), newGencert())
+	return root
+}
+
+// displayName gives the words that a user types to run the program at this path.
+func displayName(program string) string {
+	name := strings.TrimSuffix(filepath.Base(program), ".exe")
+	if plugin, ok := strings.CutPrefix(name, "kubectl-"); ok {
+		return "kubectl " + plugin
+	}
+	return name
+}
+
+func newVersion(version string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "raytls %s, injection revision %d\n", version, injection.Revision)
+			return err
+		},
+	}
+}
