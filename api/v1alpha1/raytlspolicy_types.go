@@ -226,13 +226,14 @@ type PodCertificate struct {
 	// +kubebuilder:validation:Maximum=3650
 	ValidityDays int32 `json:"validityDays,omitempty"`
 
-	// headDNSNames are further names under which clients reach the head, such as that of an ingress.
+	// headDNSNames are further names under which clients reach the head, such as that of an ingress. The last
+	// label starts with a letter, as that of every name on the network does.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=253
-	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$`
+	// +kubebuilder:validation:items:Pattern=`^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`
 	HeadDNSNames []string `json:"headDNSNames,omitempty"`
 
 	// headServiceShortName adds the head service's bare name to the head's certificate, for clients that

@@ -127,7 +127,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, config *rest.Config, 
 	found := observed.New()
 	recorder := mgr.GetEventRecorder(v1alpha1.ManagedBy)
 	clusters := &raycluster.Reconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace, Images: options.Images,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Namespace: options.Namespace, Images: options.Images,
 		Clock: clock.RealClock{}, Recorder: recorder, Observed: found,
 	}
 	if err := clusters.SetupWithManager(ctx, mgr); err != nil {

@@ -130,6 +130,11 @@ func planRest(s *Snapshot, p *Plan) {
 // shown says whether an injected pod of the group has its certificate, or why none will have it.
 func (s *Snapshot) shown(group string) (done bool, why string) {
 	fresh := s.live(and(in(group), injected))
+	for _, p := range s.Ended {
+		if p.Group == group && p.Injected && !p.Created.Before(s.Progress.Since) {
+			fresh = append(fresh, p) // with restartPolicy Never, the init container's failure is the pod's end
+		}
+	}
 	if slices.ContainsFunc(fresh, certified) {
 		return true, ""
 	}

@@ -64,6 +64,8 @@ type Snapshot struct {
 	// Templates, head first.
 	Templates []Template
 	Pods      []Pod
+	// Ended are pods that run no more and have not been deleted yet.
+	Ended []Pod
 	// Suspended: the cluster is meant to have no pods.
 	Suspended bool
 	// Provisioned: the cluster was ready once. One that was not has no work to lose.

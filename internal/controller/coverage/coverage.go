@@ -50,14 +50,14 @@ func Decide(cluster metav1.Object, policies []*v1alpha1.RayTLSPolicy) Decision {
 		)
 	})
 	if len(candidates) == 0 {
-		return leave(leaving)
+		return leave(leaving, cluster)
 	}
 	winner, losers := candidates[0], candidates[1:]
 	if excluded {
 		if winner.Name == bound {
-			return leave(winner)
+			return leave(winner, cluster)
 		}
-		return leave(leaving)
+		return leave(leaving, cluster)
 	}
 	losers = slices.DeleteFunc(losers, func(l *v1alpha1.RayTLSPolicy) bool {
 		return winner.Spec.TargetRef != nil && l.Spec.TargetRef == nil
@@ -65,12 +65,23 @@ func Decide(cluster metav1.Object, policies []*v1alpha1.RayTLSPolicy) Decision {
 	return Decision{Policy: winner, Goal: rollout.Encrypted, Losers: losers}
 }
 
-// leave is for a cluster that its policy no longer covers.
-func leave(p *v1alpha1.RayTLSPolicy) Decision {
-	if p == nil || p.Spec.DeletionPolicy != v1alpha1.DeletionRemove {
+// leave is for a cluster that its policy no longer covers. One in the middle of a restart cannot be kept as it is: half
+// its pods could not talk to the other half.
+func leave(p *v1alpha1.RayTLSPolicy, cluster metav1.Object) Decision {
+	switch {
+	case p == nil:
 		return Decision{}
+	case p.Spec.DeletionPolicy == v1alpha1.DeletionRemove:
+		return Decision{Policy: p, Goal: rollout.Plaintext}
+	case UnderWay(cluster):
+		return Decision{Policy: p, Goal: rollout.Encrypted}
 	}
-	return Decision{Policy: p, Goal: rollout.Plaintext}
+	return Decision{}
+}
+
+// UnderWay says whether the cluster is being restarted.
+func UnderWay(cluster metav1.Object) bool {
+	return cluster.GetAnnotations()[v1alpha1.AnnotationRollout] != ""
 }
 
 // rank orders what covers a cluster: bound by targetRef, targetRef, bound by selector, selector.

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -35,19 +36,18 @@ const indexSecretRef = "raytls.secretRef"
 // Reconciler reconciles RayTLSPolicies.
 type Reconciler struct {
 	// Client reads from caches and writes. Live reads past them.
-	Client   client.Client
-	Live     client.Reader
+	Client client.Client
+	Live   client.Reader
 	// SecretNames caches the metadata of all Secrets, since brought CAs carry no label of ours.
 	SecretNames cache.Cache
-	Images   acceptance.Allowlist
-	Clock    clock.PassiveClock
-	Recorder recorder.EventRecorder
-	Observed *observed.Clusters
+	Images      acceptance.Allowlist
+	Clock       clock.PassiveClock
+	Recorder    recorder.EventRecorder
+	Observed    *observed.Clusters
 }
 
-// +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies,verbs=get;list;watch;update
+// +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies/status,verbs=update
-// +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies/finalizers,verbs=update
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
 // +kubebuilder:rbac:groups=ray.io,resources=rayclusters,verbs=get;list;watch
 
@@ -57,9 +57,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.Client.Get(ctx, request.NamespacedName, policy); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if policy.DeletionTimestamp.IsZero() && controllerutil.AddFinalizer(policy, v1alpha1.Finalizer) {
+	if policy.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(policy, v1alpha1.Finalizer) {
 		log.FromContext(ctx).Info("Adding finalizer")
-		return ctrl.Result{}, client.IgnoreNotFound(r.Client.Update(ctx, policy, client.FieldOwner(v1alpha1.ManagedBy)))
+		return ctrl.Result{}, r.patchFinalizer(ctx, policy, controllerutil.AddFinalizer)
 	}
 	summary, err := r.gather(ctx, policy)
 	if err != nil {
@@ -132,21 +132,27 @@ func (r *Reconciler) finish(ctx context.Context, policy *v1alpha1.RayTLSPolicy) 
 	if !controllerutil.ContainsFinalizer(policy, v1alpha1.Finalizer) {
 		return true, nil
 	}
-	if policy.Spec.DeletionPolicy == v1alpha1.DeletionRemove {
-		// Past the cache, which may not have what was bound a moment ago.
-		clusters, err := r.clusters(ctx, r.Live, policy.Namespace)
-		if err != nil {
-			return false, err
-		}
-		if slices.ContainsFunc(clusters, func(c unstructured.Unstructured) bool {
-			return c.GetAnnotations()[v1alpha1.AnnotationPolicy] == policy.Name && c.GetDeletionTimestamp().IsZero()
-		}) {
-			return false, nil
-		}
+	// Past the cache, which may not have what was bound a moment ago.
+	clusters, err := r.clusters(ctx, r.Live, policy.Namespace)
+	if err != nil {
+		return false, err
+	}
+	if slices.ContainsFunc(clusters, func(c unstructured.Unstructured) bool {
+		return c.GetAnnotations()[v1alpha1.AnnotationPolicy] == policy.Name && c.GetDeletionTimestamp().IsZero() &&
+			(policy.Spec.DeletionPolicy == v1alpha1.DeletionRemove || coverage.UnderWay(&c))
+	}) {
+		return false, nil
 	}
 	log.FromContext(ctx).Info("Removing finalizer", "deletionPolicy", policy.Spec.DeletionPolicy)
-	controllerutil.RemoveFinalizer(policy, v1alpha1.Finalizer)
-	return true, client.IgnoreNotFound(r.Client.Update(ctx, policy, client.FieldOwner(v1alpha1.ManagedBy)))
+	return true, r.patchFinalizer(ctx, policy, controllerutil.RemoveFinalizer)
+}
+
+// patchFinalizer patches nothing but the finalizers, so that fields of a newer version of the API survive.
+func (r *Reconciler) patchFinalizer(ctx context.Context, policy *v1alpha1.RayTLSPolicy, change func(client.Object, string) bool) error {
+	changed := policy.DeepCopy()
+	change(changed, v1alpha1.Finalizer)
+	patch := client.MergeFromWithOptions(policy, client.MergeFromWithOptimisticLock{})
+	return client.IgnoreNotFound(r.Client.Patch(ctx, changed, patch, client.FieldOwner(v1alpha1.ManagedBy)))
 }
 
 // report writes the status where it differs.
@@ -161,6 +167,9 @@ func (r *Reconciler) report(ctx context.Context, policy *v1alpha1.RayTLSPolicy, 
 		return result, nil
 	}
 	if err := r.Client.Status().Update(ctx, policy, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
+		if apierrors.IsConflict(err) {
+			return ctrl.Result{RequeueAfter: time.Second}, nil // the cache lags behind
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	r.announce(policy, before)

@@ -37,15 +37,18 @@ type state struct {
 	object  *unstructured.Unstructured
 	cluster *rayv1.RayCluster
 	spec    map[string]any
+	// unreadable says that the RayCluster is not what this program takes for one.
+	unreadable error
 
 	decision coverage.Decision
 	// policy is the spec of the cluster's policy with its defaults; nil without a policy.
-	policy    *v1alpha1.RayTLSPolicySpec
-	pods      []corev1.Pod
-	jobs      []rayv1.RayJob
-	authority *corev1.Secret
-	issuer    *corev1.Secret
-	scripts   *corev1.ConfigMap
+	policy *v1alpha1.RayTLSPolicySpec
+	// ended pods run no more; with restartPolicy Never, they tell of init containers that failed.
+	pods, ended []corev1.Pod
+	jobs        []rayv1.RayJob
+	authority   *corev1.Secret
+	issuer      *corev1.Secret
+	scripts     *corev1.ConfigMap
 
 	// parameters are what the templates are to be rendered with.
 	parameters injection.Parameters
@@ -76,7 +79,11 @@ func (r *Reconciler) gather(ctx context.Context, key types.NamespacedName) (*sta
 		return nil, err
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(st.object.Object, st.cluster); err != nil {
-		return nil, fmt.Errorf("reading RayCluster %s: %w", key, err)
+		st.unreadable = err
+		st.cluster = &rayv1.RayCluster{ObjectMeta: metav1.ObjectMeta{
+			Namespace: key.Namespace, Name: key.Name, UID: st.object.GetUID(), DeletionTimestamp: st.object.GetDeletionTimestamp(),
+			Labels: st.object.GetLabels(), Annotations: st.object.GetAnnotations(),
+		}}
 	}
 	st.spec, _ = st.object.Object["spec"].(map[string]any)
 	st.status.Name = key.Name
@@ -107,10 +114,14 @@ func (r *Reconciler) gatherPods(ctx context.Context, st *state) error {
 	}
 	for _, pod := range pods.Items {
 		// Labels can be anybody's; the controller reference to this very cluster is KubeRay's.
-		ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-		if metav1.IsControlledBy(&pod, st.cluster) && !ended {
-			st.pods = append(st.pods, pod)
+		if !metav1.IsControlledBy(&pod, st.cluster) {
+			continue
 		}
+		if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+			st.ended = append(st.ended, pod)
+			continue
+		}
+		st.pods = append(st.pods, pod)
 	}
 	var jobs rayv1.RayJobList
 	if err := r.Client.List(ctx, &jobs, client.InNamespace(st.key.Namespace), client.MatchingFields{IndexJobCluster: st.key.Name}); err != nil {

@@ -194,9 +194,11 @@ func renewal(authority *pki.Authority, issuer *pki.Issuer, s settings) time.Time
 	}
 	due := issuer.IssuedAt().Add(s.leafValidity())
 	if last := issuer.NotAfter().Add(-s.leafValidity()); last.Before(due) {
-		return last
+		due = last
 	}
-	return due
+	// Up to a fiftieth earlier, so that clusters enabled together do not renew together.
+	spread := s.leafValidity() / 50 / 256 * time.Duration(issuer.Certificate().SerialNumber.Bytes()[0])
+	return due.Add(-spread)
 }
 
 // issuerSecret is the cluster's CA Secret with that data: a new one, or a changed copy of the one that is there.

@@ -200,7 +200,9 @@ func (r *Reconciler) create(ctx context.Context, object client.Object, owner met
 		return r.Client.Update(ctx, object, client.FieldOwner(v1alpha1.ManagedBy))
 	}
 	p := problemf(v1alpha1.ReasonNameConflict, "%s %s in namespace %s exists and is not the operator's; it is left alone, so delete or rename it", kind, object.GetName(), object.GetNamespace())
-	p.again = time.Minute // what is not labelled as ours is not watched
+	if kind == "ConfigMap" {
+		p.again = time.Minute // ConfigMaps that are not labelled as ours are not watched
+	}
 	return p
 }
 

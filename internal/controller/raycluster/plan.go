@@ -25,7 +25,11 @@ import (
 // plan decides the cluster's next step.
 func (r *Reconciler) plan(ctx context.Context, st *state) error {
 	st.describe()
+	if st.unreadable != nil {
+		return problemf(v1alpha1.ReasonError, "the RayCluster cannot be read: %v", st.unreadable)
+	}
 	if st.policy == nil || !st.cluster.DeletionTimestamp.IsZero() {
+		r.slots.release(st.key)
 		return nil
 	}
 	if by := managedElsewhere(st.cluster); by != "" {
@@ -55,6 +59,9 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 	}
 	st.status.Reason, st.status.Message, st.status.BlockedBy = st.planned.Reason, st.planned.Message, st.planned.BlockedBy
 	st.again(st.planned.Again)
+	if st.planned.Reason == v1alpha1.ReasonEncrypted && !st.parameters.Equal(parameters(st.policy)) {
+		st.status.Message = "the policy's changed init container or additional containers reach this cluster's templates when it has no pods"
+	}
 	if st.paused() && (st.planned.Writes(&st.snapshot) || len(st.planned.Delete) > 0 || st.planned.Released) {
 		st.status.Reason = v1alpha1.ReasonPaused
 		st.status.Message = fmt.Sprintf("spec.paused keeps this from being done: %s", st.planned.Message)
@@ -80,6 +87,9 @@ func (st *state) fill(progress *rollout.Progress) {
 	s.BlockedBy, s.BlockedWhy = blocked(c, st.jobs)
 	for i := range st.pods {
 		s.Pods = append(s.Pods, podFacts(&st.pods[i]))
+	}
+	for i := range st.ended {
+		s.Ended = append(s.Ended, podFacts(&st.ended[i]))
 	}
 	// What was injected stays as it is until the cluster has no pods: a change of the policy restarts nobody.
 	st.parameters = parameters(policy)

@@ -9,9 +9,9 @@ import (
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
@@ -33,6 +33,8 @@ type Reconciler struct {
 	// Client reads from caches and writes. Live reads past them, one object at a time.
 	Client client.Client
 	Live   client.Reader
+	// SecretNames caches the metadata of all Secrets, since what is not the operator's is not labelled as such.
+	SecretNames cache.Cache
 	// Namespace is the operator's own, where authorities are kept.
 	Namespace string
 	// Images are the init images that policies may name.
@@ -109,11 +111,7 @@ func (r *Reconciler) result(ctx context.Context, st *state, err error) (ctrl.Res
 	if st.next.IsZero() {
 		return ctrl.Result{}, nil
 	}
-	after := st.next.Sub(r.Clock.Now())
-	if after > time.Hour {
-		after = wait.Jitter(after, 0.01) // so that clusters enabled together do not renew together
-	}
-	return ctrl.Result{RequeueAfter: max(after, time.Second)}, nil
+	return ctrl.Result{RequeueAfter: max(st.next.Sub(r.Clock.Now()), time.Second)}, nil
 }
 
 // observe tells what was found of the cluster.

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
@@ -101,14 +102,16 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}); err != nil {
 		return fmt.Errorf("indexing RayJobs: %w", err)
 	}
-	cluster := &unstructured.Unstructured{}
+	cluster, secrets := &unstructured.Unstructured{}, &metav1.PartialObjectMetadata{}
 	cluster.SetGroupVersionKind(RayClusterKind)
+	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("raycluster").
 		For(cluster).
 		Watches(cluster, r.slotFreed()).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.bySecret)).
+		WatchesRawSource(source.Kind(r.SecretNames, secrets, handler.TypedEnqueueRequestsFromMapFunc(r.byName))).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.injectedIn)).
 		Watches(&rayv1.RayJob{}, handler.EnqueueRequestsFromMapFunc(byJob)).
 		Watches(&v1alpha1.RayTLSPolicy{}, handler.EnqueueRequestsFromMapFunc(r.allIn),
@@ -155,6 +158,25 @@ func (r *Reconciler) bySecret(_ context.Context, o client.Object) []reconcile.Re
 	}
 	name, _ := strings.CutPrefix(o.GetName(), injection.SecretName(""))
 	return request(o.GetNamespace(), name)
+}
+
+// byName maps a Secret that need not be ours to those who wait for it: the clusters of policies that name it as their CA, and
+// the cluster whose CA Secret's name it takes.
+func (r *Reconciler) byName(ctx context.Context, o *metav1.PartialObjectMetadata) []reconcile.Request {
+	if name, taken := strings.CutPrefix(o.Name, injection.SecretName("")); taken {
+		return request(o.Namespace, name)
+	}
+	var policies v1alpha1.RayTLSPolicyList
+	if err := r.Client.List(ctx, &policies, client.InNamespace(o.Namespace)); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Listing policies", "namespace", o.Namespace)
+		return nil
+	}
+	for i := range policies.Items {
+		if ref := policies.Items[i].Spec.CertificateAuthority.SecretRef; ref != nil && ref.Name == o.Name {
+			return r.allIn(ctx, o)
+		}
+	}
+	return nil
 }
 
 // allIn maps to every cluster of the object's namespace.
