@@ -10,6 +10,7 @@ import (
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -36,6 +38,7 @@ func Main(version string, args []string) error {
 	if err != nil {
 		return err
 	}
+	options.Registry = metrics.Registry
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&options.Log)))
 	ctrl.Log.Info("Starting operator", "version", version, "namespace", options.Namespace)
 	config, err := ctrl.GetConfig()
@@ -120,11 +123,21 @@ func metricsFilter(options Options) func(*rest.Config, *http.Client) (metricsser
 }
 
 func addControllers(ctx context.Context, mgr ctrl.Manager, config *rest.Config, options Options) error {
+	for _, gvk := range []schema.GroupVersionKind{raycluster.RayClusterKind, v1alpha1.GroupVersion.WithKind("RayTLSPolicy")} {
+		if _, err := mgr.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version); err != nil {
+			return fmt.Errorf("the cluster does not serve %s of %s, so install KubeRay and this operator's CRD first: %w", gvk.Kind, gvk.GroupVersion(), err)
+		}
+	}
 	names, err := secretNames(mgr, config)
 	if err != nil {
 		return err
 	}
 	found := observed.New()
+	if options.Registry != nil {
+		if err := options.Registry.Register(found); err != nil {
+			return fmt.Errorf("registering metrics: %w", err)
+		}
+	}
 	recorder := mgr.GetEventRecorder(v1alpha1.ManagedBy)
 	clusters := &raycluster.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Namespace: options.Namespace, Images: options.Images,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -26,6 +27,8 @@ type Options struct {
 	LeaderElect bool
 	// Images are the init images that policies may name.
 	Images acceptance.Allowlist
+	// Registry takes the operator's own metrics; nil for none.
+	Registry prometheus.Registerer
 	// Log is how to log.
 	Log zap.Options
 }
