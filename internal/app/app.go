@@ -123,7 +123,7 @@ func metricsFilter(options Options) func(*rest.Config, *http.Client) (metricsser
 }
 
 func addControllers(ctx context.Context, mgr ctrl.Manager, config *rest.Config, options Options) error {
-	for _, gvk := range []schema.GroupVersionKind{raycluster.RayClusterKind, v1alpha1.GroupVersion.WithKind("RayTLSPolicy")} {
+	for _, gvk := range []schema.GroupVersionKind{raycluster.RayClusterKind(), v1alpha1.GroupVersion.WithKind("RayTLSPolicy")} {
 		if _, err := mgr.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version); err != nil {
 			return fmt.Errorf("the cluster does not serve %s of %s, so install KubeRay and this operator's CRD first: %w", gvk.Kind, gvk.GroupVersion(), err)
 		}

@@ -1,7 +1,6 @@
 package gencert
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -251,7 +250,7 @@ func FuzzParseProfile(f *testing.F) {
 		if i := strings.IndexFunc(string(text), func(r rune) bool {
 			return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789=,.-\n", r)
 		}); i >= 0 {
-			t.Error(fmt.Sprintf("a character that means something to a shell gets through: %q", text[i]))
+			t.Errorf("a character that means something to a shell gets through: %q", text[i])
 		}
 	})
 }

@@ -2,6 +2,7 @@ package injection
 
 import (
 	"encoding/json"
+	"math"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -33,7 +34,8 @@ func TestDiff(t *testing.T) {
 		},
 		"groups": {
 			"groups that come or go are no longer the same by index",
-			`{"workerGroupSpecs":[1]}`, `{"workerGroupSpecs":[]}`, []Operation{{"replace", "/spec/workerGroupSpecs", []any{}}},
+			`{"workerGroupSpecs":[1]}`, `{"workerGroupSpecs":[]}`,
+			[]Operation{{"replace", "/spec/workerGroupSpecs", []any{}}},
 		},
 		"odd keys":    {"a pointer escapes ~ and /", `{"headGroupSpec":{"a/~b":1}}`, `{"headGroupSpec":{}}`, []Operation{{"remove", "/spec/headGroupSpec/a~1~0b", nil}}},
 		"group shape": {"a group that is no object is replaced", `{"headGroupSpec":1}`, `{"headGroupSpec":{}}`, []Operation{{"replace", "/spec/headGroupSpec", map[string]any{}}}},
@@ -57,12 +59,23 @@ func TestEqualKnowsEveryKindOfNumber(t *testing.T) {
 		a, b any
 		want bool
 	}{
-		{int64(292), float64(292), true}, {int64(292), json.Number("292"), true}, {292, int32(292), true},
-		{json.Number("2.50"), 2.5, true}, {json.Number("1e3"), int64(1000), true}, {-0.0, int64(0), true},
-		{int64(1<<53 + 1), float64(1 << 53), false}, {json.Number("1e999"), json.Number("1e999"), true},
-		{json.Number("1e999"), json.Number("2e999"), false}, {int64(1), "1", false}, {int64(1), true, false},
-		{nil, false, false}, {nil, map[string]any{}, false}, {nil, nil, true}, {"", nil, false},
-		{[]any{}, map[string]any{}, false}, {[]any{int64(1)}, []any{}, false},
+		{int64(292), float64(292), true},
+		{int64(292), json.Number("292"), true},
+		{292, int32(292), true},
+		{json.Number("2.50"), 2.5, true},
+		{json.Number("1e3"), int64(1000), true},
+		{math.Copysign(0, -1), int64(0), true},
+		{int64(1<<53 + 1), float64(1 << 53), false},
+		{json.Number("1e999"), json.Number("1e999"), true},
+		{json.Number("1e999"), json.Number("2e999"), false},
+		{int64(1), "1", false},
+		{int64(1), true, false},
+		{nil, false, false},
+		{nil, map[string]any{}, false},
+		{nil, nil, true},
+		{"", nil, false},
+		{[]any{}, map[string]any{}, false},
+		{[]any{int64(1)}, []any{}, false},
 	}
 	for _, tc := range cases {
 		if equal(tc.a, tc.b) != tc.want || equal(tc.b, tc.a) != tc.want {

@@ -127,7 +127,9 @@ func damage(t *rapid.T, spec map[string]any) {
 	}
 	value := rapid.OneOf(genValue(2), rapid.SampledFrom([]any{
 		InitContainerName, CertsVolume, IssuerVolume, "sidecar-0", "ray", EnvUseTLS, EnvInjection, MountPath, `{"revision":1}`, `{"revision":9}`,
-		rayMount(), rayEnv()[0], rayEnv(), []any{rayMount()}, []any{map[string]any{"name": "ray"}},
+		rayMount(), rayEnv()[0], rayEnv(),
+		[]any{rayMount()},
+		[]any{map[string]any{"name": "ray"}},
 	})).Draw(t, "value")
 	switch typed := at.(type) {
 	case map[string]any:

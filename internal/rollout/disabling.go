@@ -33,9 +33,9 @@ func planRemoving(s *Snapshot, p *Plan) {
 	case len(live) > 0 && (s.Queued || s.Recreate && !s.Observed) && !s.Suspended:
 		p.Message = deleter(s) + " restarts the pods"
 	case len(live) > 0:
-		p.Delete, p.Message = live, fmt.Sprintf("restarting %s in plaintext", count(len(live), "pod"))
+		p.Delete, p.Message = live, fmt.Sprintf("restarting %s in plaintext", count(len(live)))
 	case len(s.pods(injected)) > 0:
-		p.Message = fmt.Sprintf("waiting until %s with TLS ended", count(len(s.pods(injected)), "pod"))
+		p.Message = fmt.Sprintf("waiting until %s with TLS ended", count(len(s.pods(injected))))
 	default:
 		p.release()
 	}

@@ -105,7 +105,7 @@ func planRest(s *Snapshot, p *Plan) {
 	left := s.pods(plaintext)
 	if live := s.live(plaintext); len(live) > 0 && !byOthers {
 		p.Delete = live
-		p.Message = fmt.Sprintf("restarting %s", count(len(live), "pod"))
+		p.Message = fmt.Sprintf("restarting %s", count(len(live)))
 		return
 	}
 	uncertified := s.live(func(p Pod) bool { return !p.Certified })
@@ -114,11 +114,11 @@ func planRest(s *Snapshot, p *Plan) {
 		p.Progress, p.Enabled = nil, true
 		p.say(v1alpha1.ReasonEncrypted, "all pods are encrypted")
 		if len(uncertified) > 0 {
-			p.say(v1alpha1.ReasonEncrypted, "all pods that run are encrypted; %s have yet to make a certificate", count(len(uncertified), "pod"))
+			p.say(v1alpha1.ReasonEncrypted, "all pods that run are encrypted; %s have yet to make a certificate", count(len(uncertified)))
 		}
 		return
 	}
-	p.Message = fmt.Sprintf("%s without TLS and %s that make their certificates are left", count(len(left), "pod"), count(len(uncertified), "pod"))
+	p.Message = fmt.Sprintf("%s without TLS and %s that make their certificates are left", count(len(left)), count(len(uncertified)))
 	if bad := s.live(and(injected, failed)); len(bad) > 0 {
 		p.Reason, p.Message = v1alpha1.ReasonCertificateFailed, fmt.Sprintf("pod %s: %s", bad[0].Name, bad[0].Failure)
 	}

@@ -211,7 +211,7 @@ func planMaintain(s *Snapshot, p *Plan) {
 		p.Reason, p.BlockedBy, p.Message = v1alpha1.ReasonBlocked, s.BlockedBy, s.BlockedWhy
 		return
 	}
-	p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("replacing %s made without the injection", count(len(wrong), "pod"))
+	p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("replacing %s made without the injection", count(len(wrong)))
 	if s.Recreate && !s.Observed {
 		return // KubeRay is about to delete them
 	}
@@ -252,7 +252,7 @@ func report(s *Snapshot, p *Plan) {
 	bad := s.live(and(injected, failed))
 	switch {
 	case len(plain) > 0:
-		p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("waiting until %s without TLS ended", count(len(plain), "pod"))
+		p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("waiting until %s without TLS ended", count(len(plain)))
 	case len(bad) > 0:
 		p.Reason, p.Message = v1alpha1.ReasonCertificateFailed, fmt.Sprintf("pod %s: %s", bad[0].Name, bad[0].Failure)
 	case len(s.live(every)) > 0 && len(s.live(and(head, certified))) == 0:
@@ -279,11 +279,11 @@ func deleter(s *Snapshot) string {
 	return "KubeRay"
 }
 
-func count(n int, noun string) string {
+func count(n int) string {
 	if n == 1 {
-		return "1 " + noun
+		return "1 pod"
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return fmt.Sprintf("%d pods", n)
 }
 
 func keys(m map[string]string) []string {

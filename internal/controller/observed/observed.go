@@ -42,13 +42,14 @@ type Clusters struct {
 	clusters map[string]map[string]Cluster // by namespace and name
 	queue    workqueue.TypedRateLimitingInterface[reconcile.Request]
 	missed   map[types.NamespacedName]bool
+	metrics  descriptions
 }
 
 var _ source.Source = &Clusters{}
 
 // New is an empty set.
 func New() *Clusters {
-	return &Clusters{clusters: map[string]map[string]Cluster{}, missed: map[types.NamespacedName]bool{}}
+	return &Clusters{clusters: map[string]map[string]Cluster{}, missed: map[types.NamespacedName]bool{}, metrics: newDescriptions()}
 }
 
 // Start keeps the queue in which policies are put whose clusters changed.

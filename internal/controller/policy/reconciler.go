@@ -116,7 +116,7 @@ func (r *Reconciler) gather(ctx context.Context, policy *v1alpha1.RayTLSPolicy) 
 
 func (r *Reconciler) clusters(ctx context.Context, reader client.Reader, namespace string) ([]unstructured.Unstructured, error) {
 	var clusters unstructured.UnstructuredList
-	clusters.SetGroupVersionKind(raycluster.RayClusterKind)
+	clusters.SetGroupVersionKind(raycluster.RayClusterKind())
 	options := []client.ListOption{client.InNamespace(namespace)}
 	if reader == client.Reader(r.Client) {
 		options = append(options, client.UnsafeDisableDeepCopy)

@@ -34,13 +34,15 @@ type summary struct {
 	complete bool
 }
 
-// severity orders the reasons of clusters: what is worst for a user comes first in the list and in the condition.
-var severity = []string{
-	v1alpha1.ReasonAuthorityLost, v1alpha1.ReasonNameConflict, v1alpha1.ReasonError, v1alpha1.ReasonFieldConflict,
-	v1alpha1.ReasonCertificateFailed, v1alpha1.ReasonEnableFailed, v1alpha1.ReasonInjectionConflict, v1alpha1.ReasonForeignTLS,
-	v1alpha1.ReasonNotAccepted, v1alpha1.ReasonPolicyConflict, v1alpha1.ReasonBlocked, v1alpha1.ReasonAwaitingApproval,
-	v1alpha1.ReasonPaused, v1alpha1.ReasonEnabling, v1alpha1.ReasonDisabling, v1alpha1.ReasonWaitingForSlot,
-	v1alpha1.ReasonPodsStarting, v1alpha1.ReasonEncrypted,
+// rank orders the reasons of clusters: what is worst for a user comes first in the list and in the condition.
+func rank(reason string) int {
+	return max(0, slices.Index([]string{
+		v1alpha1.ReasonAuthorityLost, v1alpha1.ReasonNameConflict, v1alpha1.ReasonError, v1alpha1.ReasonFieldConflict,
+		v1alpha1.ReasonCertificateFailed, v1alpha1.ReasonEnableFailed, v1alpha1.ReasonInjectionConflict, v1alpha1.ReasonForeignTLS,
+		v1alpha1.ReasonNotAccepted, v1alpha1.ReasonPolicyConflict, v1alpha1.ReasonBlocked, v1alpha1.ReasonAwaitingApproval,
+		v1alpha1.ReasonPaused, v1alpha1.ReasonEnabling, v1alpha1.ReasonDisabling, v1alpha1.ReasonWaitingForSlot,
+		v1alpha1.ReasonPodsStarting, v1alpha1.ReasonEncrypted,
+	}, reason))
 }
 
 // progressing says that the reason is a stage, and nothing to warn of.
@@ -49,13 +51,6 @@ func progressing(reason string) bool {
 		v1alpha1.ReasonEnabling, v1alpha1.ReasonDisabling, v1alpha1.ReasonWaitingForSlot, v1alpha1.ReasonPodsStarting,
 		v1alpha1.ReasonAwaitingApproval, v1alpha1.ReasonPaused, v1alpha1.ReasonTargetNotFound,
 	}, reason)
-}
-
-func rank(reason string) int {
-	if i := slices.Index(severity, reason); i >= 0 {
-		return i
-	}
-	return 0
 }
 
 // status makes the policy's status. Transition times of conditions that stay are those of before.

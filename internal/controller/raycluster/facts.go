@@ -46,7 +46,7 @@ func provisioned(c *rayv1.RayCluster) bool {
 	if c.Status.StateTransitionTimes[rayv1.Ready] != nil {
 		return true
 	}
-	return c.Status.State == rayv1.Ready
+	return c.Status.State == rayv1.Ready //nolint:staticcheck // all that KubeRay 1.1 has
 }
 
 // faultTolerant says whether the cluster's GCS keeps its state outside of the head.

@@ -74,7 +74,7 @@ func (st *state) again(at time.Time) {
 // gather reads everything from the caches. The error is NotFound if the cluster is gone.
 func (r *Reconciler) gather(ctx context.Context, key types.NamespacedName) (*state, error) {
 	st := &state{key: key, now: r.Clock.Now(), object: &unstructured.Unstructured{}, cluster: &rayv1.RayCluster{}}
-	st.object.SetGroupVersionKind(RayClusterKind)
+	st.object.SetGroupVersionKind(RayClusterKind())
 	if err := r.Client.Get(ctx, key, st.object, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}

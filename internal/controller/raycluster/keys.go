@@ -220,7 +220,7 @@ func issuerSecret(cluster metav1.Object, existing *corev1.Secret, data map[strin
 // ownerReference has the garbage collector delete what the cluster owns with it. It does not block the cluster's
 // deletion, which would take a permission on its finalizers.
 func ownerReference(cluster metav1.Object) metav1.OwnerReference {
-	gvk := RayClusterKind
+	gvk := RayClusterKind()
 	return metav1.OwnerReference{
 		APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind, Name: cluster.GetName(), UID: cluster.GetUID(),
 	}

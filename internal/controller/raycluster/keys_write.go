@@ -235,7 +235,7 @@ func (r *Reconciler) removeKeys(ctx context.Context, st *state) error {
 // removeScripts deletes the namespace's scripts once no cluster but the named one can need them.
 func (r *Reconciler) removeScripts(ctx context.Context, but types.NamespacedName) error {
 	var clusters unstructured.UnstructuredList
-	clusters.SetGroupVersionKind(RayClusterKind)
+	clusters.SetGroupVersionKind(RayClusterKind())
 	if err := r.Client.List(ctx, &clusters, client.InNamespace(but.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("listing RayClusters: %w", err)
 	}
@@ -270,7 +270,7 @@ func (r *Reconciler) forget(ctx context.Context, key types.NamespacedName) error
 	}
 	// The cache may not know yet of a cluster that was created anew under the name, and keeps the authority.
 	cluster := &metav1.PartialObjectMetadata{}
-	cluster.SetGroupVersionKind(RayClusterKind)
+	cluster.SetGroupVersionKind(RayClusterKind())
 	if err := r.Live.Get(ctx, key, cluster); !apierrors.IsNotFound(err) {
 		return err
 	}

@@ -226,11 +226,10 @@ func (st *state) record() map[string]string {
 		want[key] = ""
 	}
 	if p.Released {
-		clear := map[string]string{}
 		for key := range want {
-			clear[key] = ""
+			want[key] = ""
 		}
-		return clear
+		return want
 	}
 	if p.Approval != "" {
 		want[v1alpha1.AnnotationApproved] = p.Approval
@@ -282,7 +281,7 @@ func (r *Reconciler) takeSlot(ctx context.Context, st *state) (why string, err e
 	}
 	policy := types.NamespacedName{Namespace: st.key.Namespace, Name: st.decision.Policy.Name}
 	var clusters unstructured.UnstructuredList
-	clusters.SetGroupVersionKind(RayClusterKind)
+	clusters.SetGroupVersionKind(RayClusterKind())
 	if err := r.Client.List(ctx, &clusters, client.InNamespace(st.key.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return "", fmt.Errorf("listing RayClusters: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -23,7 +24,7 @@ import (
 )
 
 // RayClusterKind is the version of RayCluster that is read and written. KubeRay has served it since v1.0.
-var RayClusterKind = rayv1.GroupVersion.WithKind("RayCluster")
+func RayClusterKind() schema.GroupVersionKind { return rayv1.GroupVersion.WithKind("RayCluster") }
 
 // soon is when to look again after the cache was found to lag behind the API server.
 const soon = 200 * time.Millisecond

@@ -103,7 +103,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		return fmt.Errorf("indexing RayJobs: %w", err)
 	}
 	cluster, secrets := &unstructured.Unstructured{}, &metav1.PartialObjectMetadata{}
-	cluster.SetGroupVersionKind(RayClusterKind)
+	cluster.SetGroupVersionKind(RayClusterKind())
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("raycluster").
@@ -194,7 +194,7 @@ func (r *Reconciler) injectedIn(ctx context.Context, o client.Object) []reconcil
 
 func (r *Reconciler) clustersIn(ctx context.Context, namespace string, keep func(*unstructured.Unstructured) bool) []reconcile.Request {
 	var clusters unstructured.UnstructuredList
-	clusters.SetGroupVersionKind(RayClusterKind)
+	clusters.SetGroupVersionKind(RayClusterKind())
 	if err := r.Client.List(ctx, &clusters, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Listing RayClusters", "namespace", namespace)
 		return nil
