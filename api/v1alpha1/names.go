@@ -30,6 +30,9 @@ const (
 	// enabling failed.
 	AnnotationEnableFailed = "raytls.io/enable-failed"
 
+	// AnnotationEnableFailedBecause on a RayCluster says why enabling failed.
+	AnnotationEnableFailedBecause = "raytls.io/enable-failed-because"
+
 	// AnnotationApproved on a RayCluster holds the approval token that was used last.
 	AnnotationApproved = "raytls.io/approved-restart"
 

@@ -43,6 +43,6 @@ func planRemoving(s *Snapshot, p *Plan) {
 
 func (p *Plan) release() {
 	p.Released = true
-	p.Progress, p.Enabled, p.FailedAttempt, p.Restored = nil, false, "", nil
+	p.Progress, p.Enabled, p.FailedAttempt, p.FailedBecause, p.Restored = nil, false, "", "", nil
 	p.Reason, p.Message = v1alpha1.ReasonDisabling, "the cluster is plaintext again"
 }

@@ -166,13 +166,14 @@ func (p *Plan) await(s *Snapshot, what string) {
 // revert gives the cluster its templates back.
 func (p *Plan) revert(s *Snapshot, why string) {
 	p.Edit, p.Groups, p.Progress = RemoveAll, nil, s.next(PhaseRevert)
-	p.Enabled, p.FailedAttempt, p.Delete, p.Again = false, s.Attempt, nil, time.Time{}
+	p.Enabled, p.Delete, p.Again = false, nil, time.Time{}
+	p.FailedAttempt, p.FailedBecause = s.Attempt, why
 	p.warn(v1alpha1.ReasonEnableFailed, "enabling failed and is put back: %s", why)
 }
 
 // planRevert restarts the pods that were touched from the templates that are back.
 func planRevert(s *Snapshot, p *Plan) {
-	p.Reason, p.Message = v1alpha1.ReasonEnableFailed, "enabling failed; restarting the pods that were touched in plaintext"
+	p.Reason, p.Message = v1alpha1.ReasonEnableFailed, "enabling failed, and the pods that were touched are restarted in plaintext: "+s.FailedBecause
 	switch {
 	case s.anyPieces():
 		p.Edit = RemoveAll

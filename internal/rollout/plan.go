@@ -49,6 +49,7 @@ type Plan struct {
 	Progress      *Progress
 	Enabled       bool
 	FailedAttempt string
+	FailedBecause string
 	Approval      string
 	Restored      []time.Time
 
@@ -72,7 +73,7 @@ func (p *Plan) Writes(s *Snapshot) bool {
 // Make plans the next step.
 func Make(s *Snapshot) Plan {
 	p := Plan{
-		Progress: s.Progress, Enabled: s.Enabled, FailedAttempt: s.FailedAttempt, Restored: s.Restored,
+		Progress: s.Progress, Enabled: s.Enabled, FailedAttempt: s.FailedAttempt, FailedBecause: s.FailedBecause, Restored: s.Restored,
 	}
 	switch {
 	case s.Progress != nil && s.Progress.Phase == PhaseRevert:
@@ -104,7 +105,7 @@ func planEnable(s *Snapshot, p *Plan) {
 		return
 	}
 	if len(s.live(plaintext)) == 0 && s.allInjected() {
-		p.Enabled, p.FailedAttempt = true, ""
+		p.Enabled, p.FailedAttempt, p.FailedBecause = true, "", ""
 		p.Reason, p.Message = v1alpha1.ReasonEnabling, "all pods are encrypted already; taking the cluster over"
 		return
 	}
@@ -116,7 +117,7 @@ func planEnable(s *Snapshot, p *Plan) {
 	if !allowed(s, p) {
 		return
 	}
-	p.FailedAttempt, p.Approval = "", s.Approval
+	p.FailedAttempt, p.FailedBecause, p.Approval = "", "", s.Approval
 	if s.Recreate || s.Queued {
 		p.Edit, p.Progress = InjectAll, s.next(PhaseAll)
 		p.say(v1alpha1.ReasonEnabling, "changing all templates at once; %s deletes the pods", deleter(s))
@@ -143,7 +144,7 @@ func allowed(s *Snapshot, p *Plan) bool {
 		return true
 	case s.Goal == Encrypted && s.FailedAttempt != "" && s.FailedAttempt == s.Attempt && s.Approval == "":
 		p.Reason = v1alpha1.ReasonEnableFailed
-		p.Message = "enabling failed and was put back, see the events of the RayCluster; it is tried again when the cluster's templates or the policy's parameters change, or with a new approval"
+		p.Message = fmt.Sprintf("enabling failed and was put back: %s; it is tried again when the cluster's templates or the policy's parameters change, or with a new approval", s.FailedBecause)
 	case s.Queued && s.Approval == "":
 		p.Reason, p.BlockedBy = v1alpha1.ReasonBlocked, "Kueue"
 		p.Message = "the cluster runs in a Kueue queue, and Kueue evicts it when its templates change; suspend it, or approve the eviction"
@@ -188,7 +189,8 @@ func (s *Snapshot) canaries() map[string]string {
 
 // inject is for clusters without work to lose: everything at once. Plaintext pods are deleted afterwards.
 func (p *Plan) inject(s *Snapshot, why string) {
-	p.Edit, p.Enabled, p.FailedAttempt, p.Progress = InjectAll, true, "", nil
+	p.Edit, p.Enabled, p.Progress = InjectAll, true, nil
+	p.FailedAttempt, p.FailedBecause = "", ""
 	if s.allInjected() {
 		p.Edit = NoEdit
 	}

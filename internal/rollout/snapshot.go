@@ -85,6 +85,8 @@ type Snapshot struct {
 	Enabled bool
 	// Attempt is the hash of what would be tried, FailedAttempt of what failed.
 	Attempt, FailedAttempt string
+	// FailedBecause says why it failed.
+	FailedBecause string
 	// Restored are the times at which stripped templates were restored.
 	Restored []time.Time
 	// Manager names who stripped the templates, where that is known.

@@ -91,8 +91,8 @@ func ownedBy(c *rayv1.RayCluster, kind string) (string, bool) {
 	return c.Labels[labelOwnerName], c.Labels[labelOwnerKind] == kind
 }
 
-// templates describes the spec's templates to the planner. parameters are what is to be rendered.
-func templates(spec map[string]any, c *rayv1.RayCluster, parameters injection.Parameters, recorded []string) []rollout.Template {
+// templates tells the planner of the described templates. parameters are what is to be rendered.
+func templates(described []injection.Template, c *rayv1.RayCluster, parameters injection.Parameters, recorded []string) []rollout.Template {
 	var out []rollout.Template
 	replicas := map[string]int32{}
 	for _, g := range c.Spec.WorkerGroupSpecs {
@@ -105,7 +105,7 @@ func templates(spec map[string]any, c *rayv1.RayCluster, parameters injection.Pa
 			replicas[g.GroupName] = *g.MinReplicas
 		}
 	}
-	for _, t := range injection.Inspect(spec, c.Name) {
+	for _, t := range described {
 		fits := t.Parameters != nil && t.Parameters.Equal(parameters)
 		out = append(out, rollout.Template{
 			Group:     t.Group,

@@ -37,6 +37,8 @@ type state struct {
 	object  *unstructured.Unstructured
 	cluster *rayv1.RayCluster
 	spec    map[string]any
+	// described are the spec's templates, head first.
+	described []injection.Template
 	// unreadable says that the RayCluster is not what this program takes for one.
 	unreadable error
 
@@ -86,6 +88,7 @@ func (r *Reconciler) gather(ctx context.Context, key types.NamespacedName) (*sta
 		}}
 	}
 	st.spec, _ = st.object.Object["spec"].(map[string]any)
+	st.described = injection.Inspect(st.spec, key.Name)
 	st.status.Name = key.Name
 
 	var policies v1alpha1.RayTLSPolicyList

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -84,6 +85,7 @@ func (st *state) fill(progress *rollout.Progress) {
 		Enabled: c.Annotations[v1alpha1.AnnotationInjection] != "", FailedAttempt: c.Annotations[v1alpha1.AnnotationEnableFailed],
 		Restored: record.Times, Progress: progress, Deadline: time.Duration(policy.Rollout.ProgressDeadlineSeconds) * time.Second,
 	}
+	s.FailedBecause = c.Annotations[v1alpha1.AnnotationEnableFailedBecause]
 	s.BlockedBy, s.BlockedWhy = blocked(c, st.jobs)
 	for i := range st.pods {
 		s.Pods = append(s.Pods, podFacts(&st.pods[i]))
@@ -93,11 +95,11 @@ func (st *state) fill(progress *rollout.Progress) {
 	}
 	// What was injected stays as it is until the cluster has no pods: a change of the policy restarts nobody.
 	st.parameters = parameters(policy)
-	if old := recordedParameters(injection.Inspect(st.spec, c.Name)); old != nil && len(s.Pods) > 0 && (s.Enabled || progress != nil) {
+	if old := recordedParameters(st.described); old != nil && len(s.Pods) > 0 && (s.Enabled || progress != nil) {
 		st.parameters = *old
 	}
 	s.Attempt = injection.Hash(st.spec, st.parameters)
-	s.Templates = templates(st.spec, c, st.parameters, record.Groups)
+	s.Templates = templates(st.described, c, st.parameters, record.Groups)
 	if slices.ContainsFunc(s.Templates, func(t rollout.Template) bool { return t.Stripped }) {
 		s.Manager = manager(st.object)
 	}
@@ -112,6 +114,9 @@ func (r *Reconciler) mayEnable(ctx context.Context, st *state) error {
 	}
 	if verdict := acceptance.Spec(st.policy, r.Images); !verdict.Accepted {
 		return problemf(v1alpha1.ReasonNotAccepted, "%s", verdict.Message)
+	}
+	if most := validation.DNS1123SubdomainMaxLength - len(injection.SecretName("")); len(st.key.Name) > most {
+		return problemf(v1alpha1.ReasonInjectionConflict, "metadata.name: longer than %d characters, which leaves no room for the name of the cluster's Secret; create the cluster under a shorter name", most)
 	}
 	keys := map[injection.Ref][]string{}
 	for _, ref := range injection.EnvFromRefs(st.spec, st.parameters.AdditionalContainers...) {
@@ -187,7 +192,7 @@ func applyProblem(err error) error {
 
 // describe fills in what the status says of the cluster whatever is decided.
 func (st *state) describe() {
-	for _, t := range injection.Inspect(st.spec, st.cluster.Name) {
+	for _, t := range st.described {
 		st.status.InjectionRevision = max(st.status.InjectionRevision, int32(t.Revision)) //nolint:gosec // a small number
 	}
 	if st.authority != nil {
@@ -218,9 +223,10 @@ func (st *state) describe() {
 func (st *state) record() map[string]string {
 	p, have := &st.planned, st.cluster.Annotations
 	want := map[string]string{
-		v1alpha1.AnnotationEnableFailed: p.FailedAttempt,
-		v1alpha1.AnnotationApproved:     have[v1alpha1.AnnotationApproved],
-		v1alpha1.AnnotationPolicy:       have[v1alpha1.AnnotationPolicy],
+		v1alpha1.AnnotationEnableFailed:        p.FailedAttempt,
+		v1alpha1.AnnotationEnableFailedBecause: cut(p.FailedBecause, maxMessage/2),
+		v1alpha1.AnnotationApproved:            have[v1alpha1.AnnotationApproved],
+		v1alpha1.AnnotationPolicy:              have[v1alpha1.AnnotationPolicy],
 	}
 	for _, key := range []string{v1alpha1.AnnotationInjection, v1alpha1.AnnotationRollout, v1alpha1.AnnotationRestored} {
 		want[key] = ""

@@ -88,6 +88,7 @@ func (r *Reconciler) deletePods(ctx context.Context, st *state) error {
 	if st.paused() || st.planned.Writes(&st.snapshot) {
 		return nil
 	}
+	var names []string
 	for _, pod := range st.planned.Delete {
 		log.FromContext(ctx).Info("Deleting pod", "pod", pod.Name, "reason", st.planned.Message)
 		uid := types.UID(pod.UID)
@@ -97,7 +98,10 @@ func (r *Reconciler) deletePods(ctx context.Context, st *state) error {
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 			return fmt.Errorf("deleting pod %s: %w", pod.Name, err)
 		}
-		r.event(st, false, "RestartingPod", "Delete", fmt.Sprintf("deleted pod %s: %s", pod.Name, st.planned.Message))
+		names = append(names, pod.Name)
+	}
+	if len(names) > 0 {
+		r.event(st, false, "RestartingPods", "Delete", fmt.Sprintf("%s: deleted %s", st.planned.Message, strings.Join(names, ", ")))
 	}
 	return nil
 }
