@@ -1,0 +1,214 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+// namespace is what a spec works in.
+type namespace struct {
+	name string
+	pods *recorder
+}
+
+// newNamespace makes a namespace that goes with the spec, or with the ordered container whose BeforeAll calls this.
+func newNamespace(ctx context.Context, labels ...string) *namespace {
+	GinkgoHelper()
+	n := &namespace{name: "raytls-e2e-" + rand.String(6)}
+	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.name, Labels: map[string]string{specLabel: ""}}}
+	for _, label := range labels {
+		key, value, _ := strings.Cut(label, "=")
+		object.Labels[key] = value
+	}
+	Expect(api.Create(ctx, object)).To(Succeed())
+	DeferCleanup(func(ctx SpecContext) {
+		if CurrentSpecReport().Failed() {
+			n.dump(ctx)
+		}
+		// Policies first: the operator takes longest over those.
+		Expect(client.IgnoreNotFound(api.DeleteAllOf(ctx, &rayv1.RayCluster{}, client.InNamespace(n.name)))).To(Succeed())
+		Expect(client.IgnoreNotFound(api.Delete(ctx, object))).To(Succeed())
+	}, NodeTimeout(time.Minute))
+	watching, stop := context.WithCancel(context.Background())
+	DeferCleanup(stop)
+	n.pods = record(watching, n.name)
+	// Pods are not made before the account that they use by default exists.
+	Eventually(ctx, func(ctx context.Context) error {
+		return api.Get(ctx, n.key("default"), &corev1.ServiceAccount{})
+	}).Should(Succeed())
+	return n
+}
+
+func (n *namespace) key(name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: n.name, Name: name}
+}
+
+// create makes an object in the namespace.
+func (n *namespace) create(ctx context.Context, object client.Object) {
+	GinkgoHelper()
+	object.SetNamespace(n.name)
+	Expect(api.Create(ctx, object)).To(Succeed())
+}
+
+// rayCluster reads a RayCluster as the API server has it, fields unknown to this program included.
+func (n *namespace) rayCluster(ctx context.Context, name string) *unstructured.Unstructured {
+	GinkgoHelper()
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(rayv1.GroupVersion.WithKind("RayCluster"))
+	Expect(api.Get(ctx, n.key(name), object)).To(Succeed())
+	return object
+}
+
+// spec is the whole spec of a RayCluster, as JSON.
+func (n *namespace) spec(ctx context.Context, name string) string {
+	GinkgoHelper()
+	text, err := json.Marshal(n.rayCluster(ctx, name).Object["spec"])
+	Expect(err).NotTo(HaveOccurred())
+	return string(text)
+}
+
+// annotations are the operator's on a RayCluster.
+func (n *namespace) annotations(ctx context.Context, name string) map[string]string {
+	GinkgoHelper()
+	annotations := n.rayCluster(ctx, name).GetAnnotations()
+	maps.DeleteFunc(annotations, func(key, _ string) bool { return !strings.HasPrefix(key, "raytls.io/") })
+	return annotations
+}
+
+// phase is how far the operator is in restarting a cluster.
+func (n *namespace) phase(ctx context.Context, name string) string {
+	GinkgoHelper()
+	var progress struct{ Phase string }
+	if text := n.annotations(ctx, name)[v1alpha1.AnnotationRollout]; text != "" {
+		Expect(json.Unmarshal([]byte(text), &progress)).To(Succeed())
+	}
+	return progress.Phase
+}
+
+func (n *namespace) scale(ctx context.Context, name string, group, replicas int) {
+	GinkgoHelper()
+	patch := fmt.Sprintf(`[{"op":"replace","path":"/spec/workerGroupSpecs/%d/replicas","value":%d}]`, group, replicas)
+	cluster := &rayv1.RayCluster{ObjectMeta: metav1.ObjectMeta{Namespace: n.name, Name: name}}
+	Expect(api.Patch(ctx, cluster, client.RawPatch(types.JSONPatchType, []byte(patch)))).To(Succeed())
+}
+
+func (n *namespace) policy(ctx context.Context, name string) *v1alpha1.RayTLSPolicy {
+	GinkgoHelper()
+	policy := &v1alpha1.RayTLSPolicy{}
+	Expect(api.Get(ctx, n.key(name), policy)).To(Succeed())
+	return policy
+}
+
+func (n *namespace) deletePolicy(ctx context.Context, name string) {
+	GinkgoHelper()
+	Expect(api.Delete(ctx, &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: n.name, Name: name}})).To(Succeed())
+}
+
+func (n *namespace) secret(ctx context.Context, name string) *corev1.Secret {
+	GinkgoHelper()
+	secret := &corev1.Secret{}
+	Expect(api.Get(ctx, n.key(name), secret)).To(Succeed())
+	return secret
+}
+
+// condition waits until a condition of the policy has this status and reason, and gives its message.
+func (n *namespace) condition(ctx context.Context, policy, kind string, status metav1.ConditionStatus, reason string) string {
+	GinkgoHelper()
+	var message string
+	Eventually(ctx, func(g Gomega, ctx context.Context) {
+		p := &v1alpha1.RayTLSPolicy{}
+		g.Expect(api.Get(ctx, n.key(policy), p)).To(Succeed())
+		condition := meta.FindStatusCondition(p.Status.Conditions, kind)
+		g.Expect(condition).NotTo(BeNil())
+		g.Expect(condition.ObservedGeneration).To(Equal(p.Generation))
+		g.Expect([]string{string(condition.Status), condition.Reason}).To(Equal([]string{string(status), reason}), condition.Message)
+		message = condition.Message
+	}).Should(Succeed())
+	return message
+}
+
+// running waits until the cluster has so many pods, all of them Ready and none of them ending.
+func (n *namespace) running(ctx context.Context, cluster string, pods int, keep ...func(podRecord) bool) {
+	GinkgoHelper()
+	Eventually(ctx, func(g Gomega) {
+		there := n.pods.there(cluster)
+		g.Expect(there).To(HaveLen(pods))
+		for _, p := range there {
+			g.Expect(p.live() && p.isReady()).To(BeTrue(), "%s is not ready, or ends", p.pod.Name)
+			for _, k := range keep {
+				g.Expect(k(p)).To(BeTrue(), "%s is not what it should be", p.pod.Name)
+			}
+		}
+	}).WithTimeout(2 * time.Minute).Should(Succeed())
+}
+
+// ready waits until KubeRay calls the cluster ready. It then takes a restart for one.
+func (n *namespace) ready(ctx context.Context, cluster string) {
+	GinkgoHelper()
+	Eventually(ctx, func(g Gomega, ctx context.Context) {
+		c := &rayv1.RayCluster{}
+		g.Expect(api.Get(ctx, n.key(cluster), c)).To(Succeed())
+		g.Expect(c.Status.State).To(Equal(rayv1.Ready))
+	}).Should(Succeed())
+}
+
+// encrypted waits until all pods of the cluster have certificates and are Ready, and policy and cluster say so.
+func (n *namespace) encrypted(ctx context.Context, policy, cluster string, pods int) {
+	GinkgoHelper()
+	n.running(ctx, cluster, pods, podRecord.injected)
+	n.ready(ctx, cluster)
+	Eventually(ctx, func(g Gomega, ctx context.Context) {
+		p := &v1alpha1.RayTLSPolicy{}
+		g.Expect(api.Get(ctx, n.key(policy), p)).To(Succeed())
+		var found *v1alpha1.ClusterStatus
+		for i := range p.Status.Clusters {
+			if p.Status.Clusters[i].Name == cluster {
+				found = &p.Status.Clusters[i]
+			}
+		}
+		g.Expect(found).NotTo(BeNil())
+		g.Expect(found.Reason).To(Equal(v1alpha1.ReasonEncrypted), found.Message)
+		g.Expect(found.Pods).To(Equal(v1alpha1.PodCounts{Total: int32(pods), UpToDate: int32(pods)}))
+	}).Should(Succeed())
+}
+
+// only is the one pod that is meant.
+func (n *namespace) only(cluster string, keep ...func(podRecord) bool) podRecord {
+	GinkgoHelper()
+	pods := n.pods.live(cluster, keep...)
+	Expect(pods).To(HaveLen(1))
+	return pods[0]
+}
+
+// dump prints what one wants to see of a spec that failed.
+func (n *namespace) dump(ctx context.Context) {
+	for _, args := range [][]string{
+		{"-n", n.name, "get", "raytlspolicies,secrets,configmaps", "-o", "wide"},
+		{"-n", n.name, "get", "raytlspolicies", "-o", "jsonpath={range .items[*]}{.metadata.name}{\": \"}{.status}{\"\\n\"}{end}"},
+		{"-n", n.name, "get", "rayclusters", "-o", "jsonpath={range .items[*]}{.metadata.name}{\": \"}{.metadata.annotations}{\" \"}{.status}{\"\\n\"}{end}"},
+		{"-n", n.name, "get", "pods", "-o", "wide"},
+		{"-n", n.name, "get", "events", "--sort-by=.lastTimestamp"},
+		{"-n", operatorNamespace, "logs", "deployment/" + operatorName, "--tail=60"},
+	} {
+		GinkgoWriter.Printf("-- kubectl %s\n%s\n", strings.Join(args, " "), kubectl(ctx, args...))
+	}
+}
