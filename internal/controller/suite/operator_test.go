@@ -1,0 +1,153 @@
+package suite_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/raytls/raytls/internal/app"
+	"github.com/raytls/raytls/internal/controller/acceptance"
+)
+
+// The test binary is the operator when envOperator names its kubeconfig: a process can be killed at any moment, and a
+// second one in the same process could not be started.
+const (
+	envOperator = "RAYTLS_SUITE_OPERATOR"
+	envWrites   = "RAYTLS_SUITE_WRITES"
+	// envDieAfter is after how many writes, events aside, the operator dies at once.
+	envDieAfter = "RAYTLS_SUITE_DIE_AFTER"
+
+	exitDied     = 7
+	allowedImage = "registry.example/openssl:1"
+)
+
+func runOperator() int {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // ends when the suite does, however it does
+		os.Exit(3)
+	}()
+	ctrl.SetLogger(zap.New(zap.UseDevMode(false)))
+	if err := runOperatorUntilSignal(ctrl.SetupSignalHandler()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func runOperatorUntilSignal(ctx context.Context) error {
+	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv(envOperator))
+	if err != nil {
+		return err
+	}
+	writes, err := os.OpenFile(os.Getenv(envWrites), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer writes.Close()
+	dieAfter, _ := strconv.Atoi(os.Getenv(envDieAfter))
+	config = rest.CopyConfig(config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return &counter{next: next, to: writes, dieAfter: int64(dieAfter)}
+	})
+	return app.Run(ctx, config, app.Options{
+		Namespace: operatorNamespace, Metrics: "0", Probes: "0", Images: acceptance.Allowlist{allowedImage},
+	})
+}
+
+// counter notes each write with its outcome.
+type counter struct {
+	next     http.RoundTripper
+	to       io.Writer
+	dieAfter int64
+	made     atomic.Int64
+}
+
+func (c *counter) RoundTrip(request *http.Request) (*http.Response, error) {
+	if request.Method == http.MethodGet || request.Method == http.MethodHead {
+		return c.next.RoundTrip(request)
+	}
+	response, err := c.next.RoundTrip(request)
+	code := 0
+	if err == nil {
+		code = response.StatusCode
+	}
+	fmt.Fprintf(c.to, "%s %s %d\n", request.Method, request.URL.Path, code)
+	if event := strings.Contains(request.URL.Path, "/events"); !event && c.dieAfter > 0 && c.made.Add(1) == c.dieAfter {
+		os.Exit(exitDied)
+	}
+	return response, err
+}
+
+// process is a running operator.
+type process struct {
+	cmd   *exec.Cmd
+	input io.Closer
+	ended chan struct{}
+	err   error
+}
+
+func (e *environment) startOperator(extra ...string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.OpenFile(e.logFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	p := &process{cmd: exec.Command(self), ended: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), append(extra, envOperator+"="+e.kubeconfig, envWrites+"="+e.writes)...)
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	if p.input, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	return p, nil
+}
+
+func (p *process) running() bool {
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// kill ends the operator as a node that goes down would.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.ended
+}
+
+// stop ends the operator as a rollout of its Deployment would. The error is non-nil if it ended before, or badly.
+func (p *process) stop() error {
+	if !p.running() {
+		return fmt.Errorf("the operator ended by itself: %w", errors.Join(p.err, errors.New("see its log")))
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	<-p.ended
+	return p.err
+}

@@ -1,0 +1,63 @@
+// Package suite_test runs the operator as it is deployed, as a process of its own under its own RBAC, against a real API
+// server, with a stand-in for KubeRay and the kubelets that each spec moves step by step.
+package suite_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+)
+
+var (
+	env      *environment
+	operator *process
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(envOperator) != "" {
+		os.Exit(runOperator())
+	}
+	os.Exit(m.Run())
+}
+
+func TestSuite(t *testing.T) {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		t.Skip("KUBEBUILDER_ASSETS is not set; hack/test sets it")
+	}
+	RegisterFailHandler(Fail)
+	SetDefaultEventuallyTimeout(40 * time.Second)
+	SetDefaultEventuallyPollingInterval(40 * time.Millisecond)
+	SetDefaultConsistentlyDuration(800 * time.Millisecond)
+	SetDefaultConsistentlyPollingInterval(40 * time.Millisecond)
+	RunSpecs(t, "Controllers")
+}
+
+var _ = BeforeSuite(func() {
+	var err error
+	env, err = newEnvironment(GinkgoT().TempDir())
+	Expect(err).NotTo(HaveOccurred())
+	operator, err = env.startOperator()
+	Expect(err).NotTo(HaveOccurred())
+})
+
+var _ = AfterSuite(func() {
+	if env == nil {
+		return
+	}
+	if operator != nil {
+		Expect(operator.stop()).To(Succeed(), "the operator ends without an error when it is told to")
+	}
+	log, err := os.ReadFile(env.logFile)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(env.stop()).To(Succeed())
+	for line := range strings.Lines(string(log)) {
+		Expect(line).NotTo(ContainSubstring("is forbidden"), "config/rbac allows all that the operator does")
+		Expect(line).NotTo(ContainSubstring("PRIVATE KEY"), "no key is logged")
+		Expect(line).NotTo(ContainSubstring("panic"), "nothing panics")
+		Expect(line).NotTo(ContainSubstring("DATA RACE"))
+	}
+})
