@@ -13,6 +13,7 @@ import (
 	. "github.com/onsi/gomega"
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -462,3 +463,19 @@ func (w *world) hasKeys(cluster string) {
 
 // gone says that an object is not there.
 func gone[T any](_ T, err error) bool { return apierrors.IsNotFound(err) }
+
+func keyOf(o metav1.ObjectMeta) client.ObjectKey {
+	return client.ObjectKey{Namespace: o.Namespace, Name: o.Name}
+}
+
+// events are the namespace's, as "reason: note".
+func (w *world) events() []string {
+	GinkgoHelper()
+	var list eventsv1.EventList
+	Expect(w.admin.List(w.ctx, &list, client.InNamespace(w.ns))).To(Succeed())
+	var out []string
+	for _, e := range list.Items {
+		out = append(out, e.Type+" "+e.Reason+": "+e.Note)
+	}
+	return out
+}

@@ -1,0 +1,216 @@
+package suite_test
+
+import (
+	"fmt"
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+var _ = Describe("Approval", func() {
+	var w *world
+	BeforeEach(func() { w = newWorld() })
+
+	It("leaves running clusters alone until they are approved, each token good once and for its cluster only", func() {
+		a, b := w.run("a"), w.run("b")
+		podsA, podsB := uids(w.pods("a")), uids(w.pods("b"))
+		w.mark()
+		w.policy("p", selecting())
+		w.says("p", "a", v1alpha1.ReasonAwaitingApproval, "suspend it, or approve")
+		w.says("p", "b", v1alpha1.ReasonAwaitingApproval)
+		w.untouched(a, podsA)
+		w.untouched(b, podsB)
+		Expect(w.condition("p", v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonAwaitingApproval))
+		Expect(w.condition("p", v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionFalse), "never True while pods speak plaintext")
+
+		w.approve("p", "a=one")
+		w.encrypted("p", "a")
+		Expect(w.get("a").GetAnnotations()).To(HaveKeyWithValue(v1alpha1.AnnotationApproved, "one"))
+		same(Default, b, w.get("b"))
+		Expect(uids(w.pods("b"))).To(Equal(podsB))
+
+		w.approve("p", "a=one, b=two")
+		w.encrypted("p", "b")
+		w.quiet()
+	})
+
+	It("does not take the same token twice", func() {
+		w.run("a")
+		w.ray.certificate = func(*corev1.Pod) outcome { return "raytls-init: no openssl in this image" }
+		w.policy("p", selecting())
+		w.says("p", "a", v1alpha1.ReasonAwaitingApproval)
+		w.approve("p", "a=one")
+		w.says("p", "a", v1alpha1.ReasonEnableFailed)
+		w.quiet()
+		w.ray.certificate = nil
+		w.approve("p", "a=one,b=x")
+		w.quiet()
+		Expect(w.clusterStatus("p", "a").Reason).To(Equal(v1alpha1.ReasonEnableFailed))
+		w.approve("p", "a=two")
+		w.encrypted("p", "a")
+	})
+
+	It("encrypts a cluster that was waiting for approval when it is suspended", func() {
+		w.run("a")
+		w.policy("p", selecting())
+		w.says("p", "a", v1alpha1.ReasonAwaitingApproval)
+		w.update("a", set(true, "spec", "suspend"))
+		w.encrypted("p", "a")
+	})
+
+	DescribeTable("restarts no more running clusters at a time than allowed", func(most int) {
+		for i := range 3 {
+			w.run(fmt.Sprintf("c%d", i), groups(workerGroup("small", 1, image)))
+		}
+		started := func() (out int) {
+			for i := range 3 {
+				if w.get(fmt.Sprintf("c%d", i)).GetAnnotations()[v1alpha1.AnnotationRollout] != "" {
+					out++
+				}
+			}
+			return out
+		}
+		waiting := func() (out int) {
+			for i := range 3 {
+				if s := w.clusterStatus("p", fmt.Sprintf("c%d", i)); s.Reason == v1alpha1.ReasonWaitingForSlot {
+					Expect(s.Message).To(ContainSubstring("maxConcurrentClusters"))
+					out++
+				}
+			}
+			return out
+		}
+		w.ray.certificate = func(*corev1.Pod) outcome { return hangs }
+		w.policy("p", selecting(immediately, func(s *v1alpha1.RayTLSPolicySpec) { s.Rollout.MaxConcurrentClusters = int32(most) }))
+		w.eventually(func(g Gomega) {
+			g.Expect(started()).To(Equal(most))
+			g.Expect(waiting()).To(Equal(3 - most))
+		})
+		w.create("fresh")
+		w.eventually(func(g Gomega) {
+			g.Expect(injectedTemplates(w.get("fresh"))).To(Equal(2), "a cluster without pods does not count and does not wait")
+		})
+		w.consistently(func(g Gomega) { g.Expect(started()).To(Equal(most)) })
+		w.ray.certificate = nil
+		w.eventually(func(g Gomega) {
+			g.Expect(started()).To(BeNumerically("<=", most))
+			for i := range 3 {
+				w.saying(g, "p", fmt.Sprintf("c%d", i), v1alpha1.ReasonEncrypted)
+			}
+		})
+	}, Entry("one", 1), Entry("two", 2))
+})
+
+var _ = Describe("A failed canary", func() {
+	var w *world
+	BeforeEach(func() { w = newWorld() })
+	noOpenssl := func(*corev1.Pod) outcome { return "raytls-init: no openssl in this image\nmore" }
+
+	It("is put back exactly, and not tried again until template or approval change, nor is another cluster started", func() {
+		before := w.run("a")
+		w.run("b")
+		old := uids(w.pods("a"))
+		w.ray.certificate = noOpenssl
+		w.policy("p", selecting(immediately))
+		w.eventually(func(g Gomega) {
+			reasons := w.clusterStatus("p", "a").Reason + " " + w.clusterStatus("p", "b").Reason
+			g.Expect(reasons).To(Or(
+				Equal(v1alpha1.ReasonEnableFailed+" "+v1alpha1.ReasonWaitingForSlot),
+				Equal(v1alpha1.ReasonWaitingForSlot+" "+v1alpha1.ReasonEnableFailed),
+			))
+		})
+		failed, other := "a", "b"
+		if w.clusterStatus("p", "b").Reason == v1alpha1.ReasonEnableFailed {
+			failed, other = "b", "a"
+		}
+		w.eventually(func(g Gomega) {
+			for _, name := range []string{failed, other} {
+				g.Expect(w.clusterStatus("p", name).Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
+			}
+			g.Expect(w.get(failed).GetAnnotations()).NotTo(HaveKey(v1alpha1.AnnotationRollout))
+		})
+		after := w.get(failed)
+		Expect(after.Object["spec"]).To(Equal(before.Object["spec"]), "the templates are as they were, to the byte of JSON")
+		Expect(after.GetAnnotations()).To(HaveKey(v1alpha1.AnnotationEnableFailed))
+		Expect(w.clusterStatus("p", failed).Message).To(ContainSubstring("new approval"))
+		Expect(w.clusterStatus("p", other).Message).To(ContainSubstring("enabling RayCluster " + failed + " failed"))
+		Expect(w.condition("p", v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonEnableFailed))
+		touched := w.deleted()
+		Expect(touched).To(HaveLen(2), "the canary, and its replacement when the template was back")
+		for _, name := range touched {
+			Expect(name).To(HavePrefix(failed + "-small-"))
+		}
+		for name, uid := range old {
+			if failed == "a" && name != touched[0] {
+				Expect(uids(w.pods("a"))).To(HaveKeyWithValue(name, uid), "no pod but the canary was touched")
+			}
+		}
+		w.quiet()
+		Eventually(func(g Gomega) {
+			g.Expect(w.events()).To(ContainElement(And(ContainSubstring(v1alpha1.ReasonEnableFailed), ContainSubstring("no openssl in this image"))))
+		}).Should(Succeed())
+
+		w.ray.certificate = nil
+		w.update(failed, inHead(func(c map[string]any) { c["image"] = "rayproject/ray:2.53.0" }))
+		w.encrypted("p", failed)
+		w.encrypted("p", other)
+		Expect(w.get(failed).GetAnnotations()).NotTo(HaveKey(v1alpha1.AnnotationEnableFailed))
+	})
+
+	It("is put back where the head is what fails", func() {
+		before := w.run("a")
+		w.ray.certificate = func(p *corev1.Pod) outcome {
+			if p.Labels["ray.io/node-type"] == "head" {
+				return "raytls-init: no openssl in this image"
+			}
+			return succeeds
+		}
+		w.policy("p", targeting("a"))
+		w.says("p", "a", v1alpha1.ReasonEnableFailed, "put back")
+		w.eventually(func(g Gomega) {
+			g.Expect(w.clusterStatus("p", "a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
+			g.Expect(w.get("a").GetAnnotations()).NotTo(HaveKey(v1alpha1.AnnotationRollout))
+		})
+		Expect(w.get("a").Object["spec"]).To(Equal(before.Object["spec"]))
+		Expect(w.deleted()).To(HaveLen(4), "the canary, the head, and both again when the templates were back")
+		w.quiet()
+	})
+
+	It("is put back after the progress deadline, counted from when the old pod is gone", func() {
+		before := w.run("a")
+		w.ray.certificate = func(*corev1.Pod) outcome { return hangs }
+		w.policy("p", targeting("a", func(s *v1alpha1.RayTLSPolicySpec) { s.Rollout.ProgressDeadlineSeconds = 10 }))
+		w.says("p", "a", v1alpha1.ReasonEnabling, "waiting for the replacement")
+		w.says("p", "a", v1alpha1.ReasonEnableFailed)
+		w.eventually(func(g Gomega) {
+			g.Expect(w.clusterStatus("p", "a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
+		})
+		w.eventually(func(g Gomega) { g.Expect(w.get("a").Object["spec"]).To(Equal(before.Object["spec"])) })
+		Eventually(func(g Gomega) {
+			g.Expect(strings.Join(w.events(), "\n")).To(ContainSubstring("within 10s"))
+		}).Should(Succeed())
+	})
+
+	It("is tried again with a policy that names another init image", func() {
+		w.run("a", inHead(func(c map[string]any) { c["securityContext"] = map[string]any{"runAsUser": int64(1000)} }),
+			groups(func() any {
+				g := workerGroup("small", 1, image)
+				g["template"].(map[string]any)["spec"].(map[string]any)["securityContext"] = map[string]any{"runAsUser": int64(1000)}
+				return g
+			}()))
+		w.ray.certificate = func(p *corev1.Pod) outcome {
+			if p.Spec.InitContainers[0].Image == allowedImage {
+				return succeeds
+			}
+			return "raytls-init: no openssl in this image"
+		}
+		w.policy("p", targeting("a"))
+		w.says("p", "a", v1alpha1.ReasonEnableFailed)
+		w.updatePolicy("p", func(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Image = allowedImage })
+		w.encrypted("p", "a")
+	})
+})

@@ -1,0 +1,127 @@
+package suite_test
+
+import (
+	"slices"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+func restartOperator(extra ...string) {
+	GinkgoHelper()
+	operator.kill()
+	var err error
+	operator, err = env.startOperator(extra...)
+	Expect(err).NotTo(HaveOccurred())
+}
+
+var _ = Describe("Killing the operator", Serial, func() {
+	var w *world
+	BeforeEach(func() { w = newWorld() })
+
+	It("changes nothing in any phase, and the next one goes on", func() {
+		w.run("a", groups(workerGroup("small", 2, image), workerGroup("other", 1, "other:1")))
+		old := names(w.pods("a"))
+		hold := "worker"
+		w.ray.certificate = func(p *corev1.Pod) outcome {
+			if p.Labels["ray.io/node-type"] == hold {
+				return hangs
+			}
+			return succeeds
+		}
+		at := func(phase string, deleted int) {
+			GinkgoHelper()
+			w.eventually(func(g Gomega) {
+				g.Expect(w.get("a").GetAnnotations()[v1alpha1.AnnotationRollout]).To(ContainSubstring(`"phase":"` + phase + `"`))
+				g.Expect(w.deleted()).To(HaveLen(deleted))
+			})
+			w.settle()
+			count := len(w.writes())
+			before := w.get("a")
+			restartOperator()
+			w.consistently(func(g Gomega) {
+				same(g, before, w.get("a"))
+				g.Expect(w.writes()).To(HaveLen(count), "the new operator finds everything as it is to be")
+			})
+		}
+		w.policy("p", targeting("a"))
+		at("Canary", 2)
+		hold = "head"
+		at("Head", 3)
+		w.ray.keepTerminating = true
+		hold = ""
+		at("Rest", 4)
+		w.ray.keepTerminating = false
+		w.encrypted("p", "a")
+		w.settle()
+		count := len(w.writes())
+		restartOperator()
+		w.consistently(func(g Gomega) { g.Expect(w.writes()).To(HaveLen(count)) })
+		Expect(w.deleted()).To(ConsistOf(old), "each pod was restarted once")
+	})
+
+	// after runs the operator so that each of its processes dies with its first write, until the check holds.
+	after := func(check func(g Gomega)) (deaths int) {
+		GinkgoHelper()
+		restartOperator(envDieAfter + "=1")
+		w.eventually(func(g Gomega) {
+			if !operator.running() {
+				deaths++
+				restartOperator(envDieAfter + "=1")
+			}
+			check(g)
+		})
+		restartOperator()
+		return deaths
+	}
+
+	It("after each single write still enables with one restart per pod, and disables to the same spec", func() {
+		before := w.run("a")
+		old := names(w.pods("a"))
+		w.policy("p", targeting("a", removing))
+		deaths := after(func(g Gomega) {
+			w.saying(g, "p", "a", v1alpha1.ReasonEncrypted)
+			g.Expect(w.clusterStatus("p", "a").Pods.UpToDate).To(BeEquivalentTo(3))
+		})
+		Expect(deaths).To(BeNumerically(">", 8))
+		w.encrypted("p", "a")
+		Expect(w.deleted()).To(ConsistOf(old))
+		encrypted := names(w.pods("a"))
+		w.mark()
+		w.deletePolicy("p")
+		after(func(g Gomega) { w.policyGone(g, "p") })
+		same(Default, before, w.get("a"))
+		Expect(slices.Sorted(slices.Values(w.deleted()))).To(Equal(slices.Sorted(slices.Values(encrypted))))
+		Expect(gone(w.caSecret("a"))).To(BeTrue())
+		Expect(gone(w.authority("a"))).To(BeTrue())
+		Expect(gone(w.scripts())).To(BeTrue())
+	})
+
+	It("after each single write still puts a failed enabling back", func() {
+		before := w.run("a")
+		w.ray.certificate = func(*corev1.Pod) outcome { return "raytls-init: no openssl in this image" }
+		w.policy("p", targeting("a"))
+		after(func(g Gomega) {
+			w.saying(g, "p", "a", v1alpha1.ReasonEnableFailed)
+			g.Expect(w.clusterStatus("p", "a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
+			g.Expect(w.get("a").GetAnnotations()).NotTo(HaveKey(v1alpha1.AnnotationRollout))
+		})
+		Expect(w.get("a").Object["spec"]).To(Equal(before.Object["spec"]))
+		Expect(w.deleted()).To(HaveLen(2))
+	})
+
+	It("sweeps the authorities of clusters that went while it was down", func() {
+		w.policy("p", selecting())
+		w.create("a")
+		w.encrypted("p", "a")
+		_, err := w.authority("a")
+		Expect(err).NotTo(HaveOccurred())
+		operator.kill()
+		Expect(w.admin.Delete(w.ctx, w.get("a"))).To(Succeed())
+		restartOperator()
+		Eventually(func() bool { return gone(w.authority("a")) }).Should(BeTrue())
+	})
+})
