@@ -479,3 +479,18 @@ func (w *world) events() []string {
 	}
 	return out
 }
+
+// lookedAt waits until the policy was looked at.
+func (w *world) lookedAt(policy string) {
+	GinkgoHelper()
+	w.eventually(func(g Gomega) { g.Expect(w.condition(policy, v1alpha1.ConditionReady).Reason).NotTo(BeEmpty()) })
+}
+
+// deletedIn says whether exactly these pods were deleted.
+func (w *world) deletedIn(pods []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(w.deleted())), slices.Sorted(slices.Values(pods)))
+}
+
+func canaryHangs(*corev1.Pod) outcome { return hangs }
+
+func canaryFails(*corev1.Pod) outcome { return "raytls-init: no openssl in this image" }
