@@ -1,0 +1,187 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/rollout"
+)
+
+var _ = Describe("The operator", func() {
+	It("killed in the middle of enabling, twice, ends with an encrypted cluster, each pod restarted once", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		n.create(ctx, newCluster("killed", workers("first", 1), workers("second", 1)))
+		n.running(ctx, "killed", 3, plaintext)
+		n.ready(ctx, "killed")
+		n.create(ctx, newPolicy("killed", "killed"))
+
+		By("killing it when the canary is gone")
+		Eventually(ctx, func(g Gomega, ctx context.Context) {
+			g.Expect(n.phase(ctx, "killed")).To(Equal(string(rollout.PhaseCanary)))
+			g.Expect(n.pods.all("killed", plaintext, func(p podRecord) bool { return !p.live() })).To(HaveLen(1))
+		}).WithPolling(50 * time.Millisecond).Should(Succeed())
+		killOperator(ctx)
+		Expect(n.pods.live("killed", isHead, plaintext)).To(HaveLen(1), "the head was not touched yet")
+
+		By("killing it when the head is gone")
+		Eventually(ctx, func(g Gomega, ctx context.Context) {
+			g.Expect(n.phase(ctx, "killed")).To(Equal(string(rollout.PhaseHead)))
+			g.Expect(n.pods.live("killed", isHead, plaintext)).To(BeEmpty())
+		}).WithPolling(50 * time.Millisecond).Should(Succeed())
+		killOperator(ctx)
+		Expect(n.pods.live("killed", plaintext)).NotTo(BeEmpty(), "the rest was not touched yet")
+
+		n.encrypted(ctx, "killed", "killed", 3)
+		for group, count := range n.pods.counts("killed") {
+			Expect(count).To(Equal(2), "pods of %s", group)
+		}
+		for _, worker := range n.pods.live("killed", isWorker) {
+			n.joined(ctx, "killed", worker)
+		}
+		awaitOperator(ctx)
+	}, SpecTimeout(4*time.Minute))
+})
+
+var _ = Describe("An init image in which no certificate can be made", func() {
+	costsOneWorker := func(ctx context.Context, image, saying string) {
+		n := newNamespace(ctx)
+		asUser := everyPod(func(p *corev1.PodSpec) {
+			p.SecurityContext = &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000)}
+		})
+		n.create(ctx, newCluster("poor", workers("small", 2), asUser))
+		n.running(ctx, "poor", 3, plaintext)
+		n.ready(ctx, "poor")
+		before := n.spec(ctx, "poor")
+		head := n.only("poor", isHead)
+		n.create(ctx, newPolicy("poor", "poor", func(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Image = image }))
+
+		message := n.condition(ctx, "poor", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonEnableFailed)
+		Expect(message).To(ContainSubstring("poor"))
+		Eventually(ctx, func(g Gomega) {
+			g.Expect(n.pods.all("poor", podRecord.injected, func(p podRecord) bool { return p.gone.IsZero() })).To(BeEmpty())
+		}).Should(Succeed())
+		n.running(ctx, "poor", 3, plaintext)
+		Expect(n.spec(ctx, "poor")).To(MatchJSON(before))
+		Expect(n.only("poor", isHead).pod.UID).To(Equal(head.pod.UID), "the head never restarts")
+		lost := n.pods.all("poor", isWorker, plaintext, func(p podRecord) bool { return !p.live() })
+		Expect(lost).To(HaveLen(1), "one worker is lost")
+		for _, worker := range n.pods.live("poor", isWorker) {
+			n.joined(ctx, "poor", worker)
+		}
+		Expect(failedEvents(ctx, n)).To(ContainElement(ContainSubstring(saying)))
+
+		By("not trying again")
+		uids := n.pods.uids("poor")
+		Consistently(ctx, func() any { return n.pods.uids("poor") }).WithTimeout(5 * time.Second).Should(Equal(uids))
+	}
+
+	It("for it has no shell costs one worker, and the cluster stays healthy in plaintext", func(ctx SpecContext) {
+		costsOneWorker(ctx, operatorImage, injection.InitContainerName)
+	}, SpecTimeout(3*time.Minute))
+
+	It("for it has a shell and no openssl costs one worker, and the cluster stays healthy in plaintext", func(ctx SpecContext) {
+		image := os.Getenv("NO_OPENSSL_IMG")
+		if image == "" {
+			Skip("NO_OPENSSL_IMG names no image with a shell and without openssl, such as busybox")
+		}
+		costsOneWorker(ctx, image, "this image has no openssl")
+	}, SpecTimeout(3*time.Minute))
+})
+
+// failedEvents are the notes of the warnings that enabling failed.
+func failedEvents(ctx context.Context, n *namespace) []string {
+	GinkgoHelper()
+	var events eventsv1.EventList
+	Expect(api.List(ctx, &events, client.InNamespace(n.name))).To(Succeed())
+	var notes []string
+	for _, e := range events.Items {
+		if e.Reason == v1alpha1.ReasonEnableFailed && e.Type == corev1.EventTypeWarning && e.Regarding.Kind == "RayCluster" {
+			notes = append(notes, e.Note)
+		}
+	}
+	return notes
+}
+
+var _ = Describe("The issuer", func() {
+	It("is replaced under running pods, while workers are added, and nobody restarts", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		n.create(ctx, newPolicy("all", ""))
+		n.create(ctx, newCluster("growing", workers("small", 1)))
+		n.encrypted(ctx, "all", "growing", 2)
+		name := injection.SecretName("growing")
+		first := n.secret(ctx, name)
+		uids := n.pods.uids("growing")
+
+		By("deleting the CA Secret")
+		Expect(api.Delete(ctx, first.DeepCopy())).To(Succeed())
+		n.scale(ctx, "growing", 0, 2)
+		n.encrypted(ctx, "all", "growing", 3)
+		second := n.secret(ctx, name)
+		Expect(second.Data["ca.key"]).NotTo(Equal(first.Data["ca.key"]))
+		Expect(second.Data["ca.crt"]).To(Equal(first.Data["ca.crt"]), "the authority stays")
+
+		By("altering the key in it")
+		forged := otherKey()
+		altered := second.DeepCopy()
+		altered.Data["ca.key"] = forged
+		Expect(api.Update(ctx, altered)).To(Succeed())
+		n.scale(ctx, "growing", 0, 3)
+		n.encrypted(ctx, "all", "growing", 4)
+		third := n.secret(ctx, name)
+		Expect(third.Data["ca.key"]).NotTo(Or(Equal(forged), Equal(second.Data["ca.key"])))
+		Expect(third.Data["ca.crt"]).To(Equal(first.Data["ca.crt"]))
+
+		Expect(n.pods.uids("growing")).To(ContainElements(uids))
+		for _, worker := range n.pods.live("growing", isWorker) {
+			n.joined(ctx, "growing", worker)
+		}
+		By("old and new workers having certificates of different issuers")
+		issuers := map[string]bool{}
+		for _, worker := range n.pods.live("growing", isWorker) {
+			issuers[reportedIssuer(&worker.pod)] = true
+		}
+		Expect(issuers).To(HaveLen(3), fmt.Sprint(issuers))
+	}, SpecTimeout(3*time.Minute))
+})
+
+// reportedIssuer is the issuer in the init container's report.
+func reportedIssuer(pod *corev1.Pod) string {
+	GinkgoHelper()
+	status := initStatus(pod, injection.InitContainerName)
+	Expect(status).NotTo(BeNil())
+	Expect(status.State.Terminated).NotTo(BeNil())
+	_, rest, found := strings.Cut(status.State.Terminated.Message, `"issuer":"`)
+	Expect(found).To(BeTrue())
+	issuer, _, _ := strings.Cut(rest, `"`)
+	return issuer
+}
+
+// otherKey is a key that fits no certificate.
+func otherKey() []byte {
+	GinkgoHelper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	Expect(err).NotTo(HaveOccurred())
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	Expect(err).NotTo(HaveOccurred())
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}

@@ -1,0 +1,153 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/raytls/raytls/internal/injection"
+)
+
+const (
+	// slowdown is how much later than a plaintext start an enabled cluster may be Ready.
+	slowdown = 15 * time.Second
+	// initCost is what the init container may add to a pod's start, in the median.
+	initCost = time.Second
+	starts   = 10
+)
+
+// measured prints a figure as a line of its own and puts it into the report.
+func measured(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	fmt.Fprintf(os.Stdout, "\nmeasured: %s\n", text)
+	AddReportEntry("measured", text)
+}
+
+var _ = Describe("Measurements", Serial, func() {
+	BeforeEach(func(ctx SpecContext) {
+		// Pods of earlier specs that still end would be measured too.
+		Eventually(ctx, leftNamespaces).WithTimeout(2 * time.Minute).Should(BeEmpty())
+	})
+
+	// The pods have KubeRay's own probes and our default resources, as a user's would.
+	It("enables the two-pod sample within 15 s of a plaintext start", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		twoPods := newCluster("two", workers("small", 1), everyPod(func(p *corev1.PodSpec) {
+			p.Containers[0].ReadinessProbe, p.Containers[0].LivenessProbe = nil, nil
+		}))
+		began := time.Now()
+		n.create(ctx, twoPods)
+		n.running(ctx, "two", 2, plaintext)
+		plain := lastReady(n.pods.live("two")).Sub(began)
+		n.ready(ctx, "two")
+
+		began = time.Now()
+		n.create(ctx, newPolicy("two", "two", defaultResources))
+		n.encrypted(ctx, "two", "two", 2)
+		var gone time.Time
+		for _, p := range n.pods.all("two", plaintext) {
+			if p.gone.After(gone) {
+				gone = p.gone
+			}
+		}
+		ready := lastReady(n.pods.live("two"))
+		measured("two-pod sample: Ready %.1f s after a plaintext start, and %.1f s after the last old pod was gone when enabled (%.1f s more); %.1f s from the policy's creation",
+			plain.Seconds(), ready.Sub(gone).Seconds(), (ready.Sub(gone) - plain).Seconds(), ready.Sub(began).Seconds())
+		Expect(n.pods.counts("two")).To(Equal(map[string]int{"head": 2, "small": 2}), "each pod restarted once")
+		Expect(ready.Sub(gone)).To(BeNumerically("<", plain+slowdown))
+	}, SpecTimeout(4*time.Minute))
+
+	// The API tells container times in whole seconds. So each worker has an init container after ours that prints the
+	// time, in a cluster with TLS and in one without, and the medians are compared.
+	It("adds less than a second to a pod's start", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		stamped := func(c *rayv1.RayCluster) {
+			workers("small", 1)(c)
+			worker := &c.Spec.WorkerGroupSpecs[0].Template.Spec
+			worker.InitContainers = []corev1.Container{{
+				Name: "stamp", Image: rayImage, Command: []string{"date", "+%s.%N"}, Resources: worker.Containers[0].Resources,
+			}}
+		}
+		n.create(ctx, newPolicy("tls", "tls", defaultResources))
+		n.create(ctx, newCluster("tls", stamped))
+		n.create(ctx, newCluster("plain", stamped))
+		n.encrypted(ctx, "tls", "tls", 2)
+		n.running(ctx, "plain", 2, plaintext)
+
+		took := map[string][]time.Duration{}
+		var ran []time.Duration
+		for range starts {
+			for _, cluster := range []string{"plain", "tls"} {
+				worker := n.replaceWorker(ctx, cluster)
+				said, err := n.logs(ctx, worker.pod.Name, "stamp")
+				Expect(err).NotTo(HaveOccurred())
+				took[cluster] = append(took[cluster], parseStamp(said).Sub(worker.added))
+				if cluster == "tls" {
+					ended := initStatus(&worker.pod, injection.InitContainerName).State.Terminated
+					ran = append(ran, ended.FinishedAt.Sub(ended.StartedAt.Time))
+				}
+			}
+		}
+		added := median(took["tls"]) - median(took["plain"])
+		measured("init container: adds %.2f s to a worker's start (medians of %d: %.2f s with, %.2f s without; spreads %s and %s); it runs for %.0f s by the whole seconds of the API (median)",
+			added.Seconds(), starts, median(took["tls"]).Seconds(), median(took["plain"]).Seconds(), spread(took["tls"]), spread(took["plain"]), median(ran).Seconds())
+		Expect(added).To(BeNumerically("<", initCost))
+	}, SpecTimeout(6*time.Minute))
+})
+
+// replaceWorker deletes the cluster's worker, and gives its successor once the successor's init containers have ended.
+func (n *namespace) replaceWorker(ctx context.Context, cluster string) podRecord {
+	GinkgoHelper()
+	old := n.only(cluster, isWorker)
+	Expect(api.Delete(ctx, &old.pod)).To(Succeed())
+	var fresh podRecord
+	Eventually(ctx, func(g Gomega) {
+		pods := n.pods.live(cluster, isWorker, func(p podRecord) bool { return p.pod.UID != old.pod.UID })
+		g.Expect(pods).To(HaveLen(1))
+		fresh = pods[0]
+		g.Expect(fresh.isReady()).To(BeTrue())
+	}).Should(Succeed())
+	return fresh
+}
+
+func lastReady(pods []podRecord) time.Time {
+	var last time.Time
+	for _, p := range pods {
+		if p.ready.After(last) {
+			last = p.ready
+		}
+	}
+	return last
+}
+
+// parseStamp reads what `date +%s.%N` printed.
+func parseStamp(text string) time.Time {
+	GinkgoHelper()
+	seconds, nanos, found := strings.Cut(strings.TrimSpace(text), ".")
+	Expect(found).To(BeTrue(), text)
+	s, err := strconv.ParseInt(seconds, 10, 64)
+	Expect(err).NotTo(HaveOccurred())
+	ns, err := strconv.ParseInt(nanos, 10, 64)
+	Expect(err).NotTo(HaveOccurred())
+	return time.Unix(s, ns)
+}
+
+func median(d []time.Duration) time.Duration {
+	s := slices.Sorted(slices.Values(d))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+func spread(d []time.Duration) string {
+	return fmt.Sprintf("%.2f to %.2f s", slices.Min(d).Seconds(), slices.Max(d).Seconds())
+}

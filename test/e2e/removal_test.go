@@ -1,0 +1,75 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/injection"
+)
+
+var _ = Describe("A deleted policy", func() {
+	It("that keeps leaves everything as it is, and a new policy adopts it without a restart", Label("core"), func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		n.create(ctx, newPolicy("first", "kept"))
+		n.create(ctx, newCluster("kept", workers("small", 1)))
+		n.encrypted(ctx, "first", "kept", 2)
+		spec, uids := n.spec(ctx, "kept"), n.pods.uids("kept")
+		keys := n.secret(ctx, injection.SecretName("kept")).Data
+
+		n.deletePolicy(ctx, "first")
+		Eventually(ctx, func(ctx context.Context) bool {
+			return apierrors.IsNotFound(api.Get(ctx, n.key("first"), &v1alpha1.RayTLSPolicy{}))
+		}).Should(BeTrue())
+		Consistently(ctx, func(g Gomega, ctx context.Context) {
+			g.Expect(n.spec(ctx, "kept")).To(MatchJSON(spec))
+			g.Expect(n.pods.uids("kept")).To(Equal(uids))
+			g.Expect(n.secret(ctx, injection.SecretName("kept")).Data).To(Equal(keys))
+		}).WithTimeout(4 * time.Second).Should(Succeed())
+
+		By("new pods still getting certificates")
+		n.scale(ctx, "kept", 0, 2)
+		n.running(ctx, "kept", 3, podRecord.injected)
+		for _, worker := range n.pods.live("kept", isWorker) {
+			n.joined(ctx, "kept", worker)
+		}
+		uids = n.pods.uids("kept")
+
+		By("a new policy adopting the cluster")
+		n.create(ctx, newPolicy("second", ""))
+		n.encrypted(ctx, "second", "kept", 3)
+		Expect(n.annotations(ctx, "kept")).To(HaveKeyWithValue(v1alpha1.AnnotationPolicy, "second"))
+		Consistently(ctx, func() any { return n.pods.uids("kept") }).WithTimeout(3 * time.Second).Should(Equal(uids))
+		Expect(n.secret(ctx, injection.SecretName("kept")).Data).To(Equal(keys))
+	}, SpecTimeout(3*time.Minute))
+})
+
+var _ = Describe("KubeRay's own init container", func() {
+	It("sees no CA key", Label("core"), func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		n.create(ctx, newPolicy("all", ""))
+		// A head that runs no Ray keeps its workers waiting for it, so that one can look into what waits.
+		n.create(ctx, newCluster("asleep", workers("small", 1), func(c *rayv1.RayCluster) {
+			c.Annotations = map[string]string{"ray.io/overwrite-container-cmd": "true"}
+			c.Spec.HeadGroupSpec.Template.Spec.Containers[0].Command = []string{"sleep", "infinity"}
+		}))
+		const waiting = "wait-gcs-ready"
+		Eventually(ctx, func(g Gomega) {
+			pods := n.pods.live("asleep", isWorker, podRecord.injected)
+			g.Expect(pods).To(HaveLen(1))
+			status := initStatus(&pods[0].pod, waiting)
+			g.Expect(status).NotTo(BeNil())
+			g.Expect(status.State.Running).NotTo(BeNil())
+		}).Should(Succeed())
+		worker := n.only("asleep", isWorker)
+		noCAKey(ctx, n, worker.pod.Name, waiting, keyLine(n.secret(ctx, injection.SecretName("asleep"))))
+		mountedOnlyInInit(&worker.pod)
+	}, SpecTimeout(2*time.Minute))
+})
