@@ -76,17 +76,30 @@ func plaintextClient() credentials.TransportCredentials { return insecure.NewCre
 // witness passes on how the handshakes of its side ended.
 type witness struct {
 	credentials.TransportCredentials
-	ended chan error
+	ended chan ending
 }
 
+type ending struct{ err error }
+
 func newWitness(of credentials.TransportCredentials) *witness {
-	return &witness{TransportCredentials: of, ended: make(chan error, 16)}
+	return &witness{TransportCredentials: of, ended: make(chan ending, 16)}
 }
 
 func (w *witness) saw(err error) {
 	select {
-	case w.ended <- err:
+	case w.ended <- ending{err}:
 	default:
+	}
+}
+
+// forget leaves out what belongs to an earlier call, whose client may have tried again.
+func (w *witness) forget() {
+	for {
+		select {
+		case <-w.ended:
+		default:
+			return
+		}
 	}
 }
 
@@ -155,6 +168,7 @@ func (n *network) call(ctx context.Context, name string, creds credentials.Trans
 		return outcome{}, fmt.Errorf("nothing serves %s", name)
 	}
 	client := newWitness(creds)
+	h.witness.forget()
 	conn, err := grpc.NewClient("passthrough:///"+net.JoinHostPort(name, gcsPort), grpc.WithTransportCredentials(client),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", h.address)
@@ -173,20 +187,13 @@ func (n *network) call(ctx context.Context, name string, creds credentials.Trans
 	return o, nil
 }
 
-// seen takes the first handshake that the witness saw and forgets those that a client tried after it.
+// seen waits for a handshake of the witness and says how it ended.
 func seen(ctx context.Context, w *witness) error {
-	var first error
 	select {
-	case first = <-w.ended:
+	case handshake := <-w.ended:
+		return handshake.err
 	case <-ctx.Done():
 		return errors.New("no handshake was tried")
-	}
-	for {
-		select {
-		case <-w.ended:
-		default:
-			return first
-		}
 	}
 }
 

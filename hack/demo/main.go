@@ -48,15 +48,15 @@ func main() {
 }
 
 // run plays the demo and says the verdict as its last line. Whatever happens, at its end nothing that it started
-// runs and the work directory is gone.
-func run(ctx context.Context, o options, out io.Writer) (err error) {
+// runs and the work directory is gone. told ends when the user tells it to stop.
+func run(told context.Context, o options, out io.Writer) (err error) {
 	began := time.Now()
 	s := &screen{out: out}
 	defer func() {
 		err = errors.Join(err, os.RemoveAll(o.work))
-		s.verdict(err, time.Since(began))
+		s.verdict(err, told.Err() != nil, time.Since(began))
 	}()
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("the demo takes longer than %s", patience))
+	ctx, cancel := context.WithTimeoutCause(told, patience, fmt.Errorf("the demo takes longer than %s", patience))
 	defer cancel()
 
 	for _, dir := range []string{"tmp", "logs", "pods"} {
@@ -70,7 +70,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	env, err := startEnvironment(ctx, o, s)
 	defer func() {
-		if err != nil && !errors.Is(err, errVerdict) && !errors.Is(err, context.Canceled) {
+		if err != nil && !errors.Is(err, errVerdict) && told.Err() == nil {
 			s.logs(filepath.Join(o.work, "logs"))
 		}
 		err = errors.Join(err, env.stop())

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -10,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/pmezard/go-difflib/difflib"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,7 +32,8 @@ type screen struct {
 	checks []check
 }
 
-func (s *screen) printf(format string, args ...any) { fmt.Fprintf(s.out, format, args...) }
+// printf has no error: where nobody can read any more, SIGPIPE ends the demo.
+func (s *screen) printf(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format, args...) }
 
 func (s *screen) title(text string) { s.printf("\n== %s\n\n", text) }
 
@@ -67,17 +67,28 @@ func formatChecks(checks []check) string {
 
 // align sets rows in columns, two spaces apart.
 func align(rows [][]string) string {
-	var text strings.Builder
-	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	var widths []int
 	for _, row := range rows {
-		fmt.Fprintln(w, strings.Join(row, "\t"))
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
 	}
-	w.Flush()
+	var text strings.Builder
+	for _, row := range rows {
+		line := ""
+		for i, cell := range row {
+			line += cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2)
+		}
+		text.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
 	return text.String()
 }
 
-// verdict is the last line: what came out of everything, and how long it took.
-func (s *screen) verdict(err error, took time.Duration) {
+// verdict is the last line: what came out of everything, and how long it took. stopped says that the user ended it.
+func (s *screen) verdict(err error, stopped bool, took time.Duration) {
 	failed := 0
 	for _, c := range s.checks {
 		if !c.ok {
@@ -89,9 +100,9 @@ func (s *screen) verdict(err error, took time.Duration) {
 	case err == nil:
 		s.printf("\nPASSED: all %d checks came out as expected, in %.1f s. Nothing is left running.\n", len(s.checks), seconds)
 	case errors.Is(err, errVerdict):
-		s.printf("\nFAILED: %d of %d checks did not come out as expected, in %.1f s. Nothing is left running.\n", failed, len(s.checks), seconds)
-	case errors.Is(err, context.Canceled):
-		s.printf("\nSTOPPED after %.1f s, before the end. Nothing is left running.\n", seconds)
+		s.printf("\nFAILED: %d of %d checks did not come out as expected, in %.1f s\n", failed, len(s.checks), seconds)
+	case stopped:
+		s.printf("\nSTOPPED after %.1f s, before the end\n", seconds)
 	default:
 		s.printf("\nFAILED after %.1f s: %v\n", seconds, err)
 	}
