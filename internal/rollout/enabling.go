@@ -29,6 +29,7 @@ func planEnabling(s *Snapshot, p *Plan) {
 // planCanary sees each canary's replacement make its certificate, and then goes on to the head.
 func planCanary(s *Snapshot, p *Plan) {
 	var waiting []string
+	var going []Pod
 	for _, group := range keys(s.Progress.Canaries) {
 		t, exists := s.template(group)
 		if !exists || t.Replicas == 0 {
@@ -41,7 +42,7 @@ func planCanary(s *Snapshot, p *Plan) {
 		}
 		name := s.Progress.Canaries[group]
 		if old := s.live(and(in(group), plaintext, func(p Pod) bool { return p.Name == name })); len(old) > 0 {
-			p.Delete = append(p.Delete, old...)
+			going = append(going, old...)
 			p.Message = fmt.Sprintf("restarting pod %s", name)
 			continue
 		}
@@ -53,7 +54,8 @@ func planCanary(s *Snapshot, p *Plan) {
 			waiting = append(waiting, name)
 		}
 	}
-	if len(p.Delete) > 0 {
+	if len(going) > 0 {
+		p.restart(s, going)
 		return
 	}
 	if len(waiting) > 0 {
@@ -75,8 +77,9 @@ func planHead(s *Snapshot, p *Plan) {
 		p.revert(s, fmt.Sprintf("%s came up while the first worker was restarted: %s", s.BlockedBy, s.BlockedWhy))
 		return
 	}
-	if p.Delete = s.live(and(head, plaintext)); len(p.Delete) > 0 {
+	if old := s.live(and(head, plaintext)); len(old) > 0 {
 		p.Message = "restarting the head"
+		p.restart(s, old)
 		return
 	}
 	switch done, why := s.shown(""); {
@@ -147,19 +150,44 @@ func (s *Snapshot) shown(group string) (done bool, why string) {
 	return false, ""
 }
 
-// phaseEnd is when the phase has taken too long. A pod's grace period is its user's: it does not count.
-func (s *Snapshot) phaseEnd() time.Time {
-	start := s.Progress.Since
-	for _, p := range s.pods(func(p Pod) bool { return p.Terminating && !p.Injected }) {
-		if p.Deadline.After(start) {
-			start = p.Deadline
+// phaseStart is when the phase's time begins to run. A pod's grace period is its user's: it does not count.
+func (s *Snapshot) phaseStart() time.Time {
+	begun := s.Progress.Since
+	if s.Progress.From.After(begun) {
+		begun = s.Progress.From
+	}
+	for _, p := range s.pods(plaintext) {
+		if p.Terminating && p.Deadline.After(begun) {
+			begun = p.Deadline
 		}
 	}
-	return start.Add(s.Deadline)
+	return begun
+}
+
+// phaseEnd is when the phase has taken too long.
+func (s *Snapshot) phaseEnd() time.Time { return s.phaseStart().Add(s.Deadline) }
+
+// startClock keeps on record from when the phase's time runs, since the pods that it was taken from will be gone.
+func (p *Plan) startClock(s *Snapshot, at time.Time) {
+	if at.After(s.Progress.Since) && at.After(s.Progress.From) {
+		next := *s.Progress
+		next.From = at.UTC().Truncate(time.Second)
+		p.Progress = &next
+	}
+}
+
+// restart deletes the pods. If the phase's time ran out before that, nobody was there to act on it, and it begins anew.
+func (p *Plan) restart(s *Snapshot, pods []Pod) {
+	if !s.Now.Before(s.phaseEnd()) {
+		p.startClock(s, s.Now)
+		return
+	}
+	p.Delete = pods
 }
 
 func (p *Plan) await(s *Snapshot, what string) {
 	p.Message = "waiting " + what
+	p.startClock(s, s.phaseStart())
 	p.Again = s.phaseEnd()
 }
 

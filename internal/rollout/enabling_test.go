@@ -43,12 +43,16 @@ func TestCanary(t *testing.T) {
 	}
 	as := func(p *Pod) { p.Certified = true }
 	checkPlans(t, map[string]planCase{
-		"restart":         {"the canary goes once its template is seen to be injected", with(at(0), templatesWithTLS("a")), `[delete a2] Enabling`},
-		"template unseen": {"not before", with(at(0)), `[Inject ["a"]; record enabled=false failed=false phase=Canary] Enabling`},
-		"gone":            {"nor is anything decided before the replacement comes", with(at(0), templatesWithTLS("a"), gone("a2")), `Enabling`},
-		"starting":        {"or has ended", with(at(0), templatesWithTLS("a"), gone("a2"), fresh(func(*Pod) {})), `Enabling`},
-		"shown":           {"a certificate is what it takes", with(at(0), templatesWithTLS("a"), gone("a2"), fresh(as)), `[Inject [""]; record enabled=false failed=false phase=Head] Enabling`},
-		"failed":          {"a failure puts back", with(at(0), templatesWithTLS("a"), gone("a2"), fresh(func(p *Pod) { p.Failure = "no openssl" })), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
+		"restart":           {"the canary goes once its template is seen to be injected", with(at(0), templatesWithTLS("a")), `[delete a2] Enabling`},
+		"template unseen":   {"not before", with(at(0)), `[Inject ["a"]; record enabled=false failed=false phase=Canary] Enabling`},
+		"going":             {"its grace period is waited for", with(at(0), templatesWithTLS("a"), going("a2")), `[record enabled=false failed=false phase=Canary] Enabling`},
+		"long grace period": {"however long", with(at(time.Hour), templatesWithTLS("a"), going("a2")), `[record enabled=false failed=false phase=Canary] Enabling`},
+		"clock on record":   {"and is not counted afterwards", with(at(time.Hour), set(func(s *Snapshot) { s.Progress.From = start().Add(-time.Minute) }), templatesWithTLS("a"), gone("a2")), `Enabling`},
+		"operator away":     {"an operator that was away gives the canary its time", with(at(time.Hour), templatesWithTLS("a")), `[record enabled=false failed=false phase=Canary] Enabling`},
+		"gone":              {"nor is anything decided before the replacement comes", with(at(0), templatesWithTLS("a"), gone("a2")), `Enabling`},
+		"starting":          {"or has ended", with(at(0), templatesWithTLS("a"), gone("a2"), fresh(func(*Pod) {})), `Enabling`},
+		"shown":             {"a certificate is what it takes", with(at(0), templatesWithTLS("a"), gone("a2"), fresh(as)), `[Inject [""]; record enabled=false failed=false phase=Head] Enabling`},
+		"failed":            {"a failure puts back", with(at(0), templatesWithTLS("a"), gone("a2"), fresh(func(p *Pod) { p.Failure = "no openssl" })), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
 		"ended": {"under restartPolicy Never a failure ends the pod", with(at(0), templatesWithTLS("a"), gone("a2"), set(func(s *Snapshot) {
 			s.Ended = []Pod{{Name: "a3", Group: "a", Injected: true, Failure: "no", Created: start()}}
 		})), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
@@ -67,13 +71,16 @@ func TestHead(t *testing.T) {
 	at := func(since time.Duration) func(*Snapshot) { return phase(Encrypted, PhaseHead, since) }
 	shown := certifiedPods("a2")
 	checkPlans(t, map[string]planCase{
-		"restart":         {"the head goes once its template is seen to be injected", with(at(0), templatesWithTLS("", "a"), shown), `[delete head] Enabling`},
-		"template unseen": {"not before", with(at(0), templatesWithTLS("a"), shown), `[Inject [""]; record enabled=false failed=false phase=Head] Enabling`},
-		"gone":            {"nothing is decided before the new head comes", with(at(0), templatesWithTLS("", "a"), shown, gone("head")), `Enabling`},
-		"certified":       {"then the rest", with(at(0), templatesWithTLS("", "a"), shown, certifiedPods("head")), `[InjectAll []; record enabled=true failed=false phase=Rest] Enabling`},
-		"failed":          {"a failure puts back", with(at(0), templatesWithTLS("", "a"), shown, failedPods("head")), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
-		"hangs":           {"so does silence", with(at(10*time.Minute), templatesWithTLS("", "a"), shown, starting("head")), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
-		"blocked":         {"a job that came up keeps its head", with(at(0), templatesWithTLS("", "a"), shown, blockedNow()), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
+		"restart":          {"the head goes once its template is seen to be injected", with(at(0), templatesWithTLS("", "a"), shown), `[delete head] Enabling`},
+		"template unseen":  {"not before", with(at(0), templatesWithTLS("a"), shown), `[Inject [""]; record enabled=false failed=false phase=Head] Enabling`},
+		"operator away":    {"an operator that was away gives the head its time", with(at(time.Hour), templatesWithTLS("", "a"), shown), `[record enabled=false failed=false phase=Head] Enabling`},
+		"going":            {"its grace period is waited for", with(at(0), templatesWithTLS("", "a"), shown, going("head")), `[record enabled=false failed=false phase=Head] Enabling`},
+		"gone":             {"nothing is decided before the new head comes", with(at(0), templatesWithTLS("", "a"), shown, gone("head")), `Enabling`},
+		"certified":        {"then the rest", with(at(0), templatesWithTLS("", "a"), shown, certifiedPods("head")), `[InjectAll []; record enabled=true failed=false phase=Rest] Enabling`},
+		"failed":           {"a failure puts back", with(at(0), templatesWithTLS("", "a"), shown, failedPods("head")), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
+		"hangs":            {"so does silence", with(at(10*time.Minute), templatesWithTLS("", "a"), shown, starting("head")), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
+		"blocked":          {"a job that came up keeps its head", with(at(0), templatesWithTLS("", "a"), shown, blockedNow()), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
+		"blocked too late": {"unless that is going already", with(at(0), templatesWithTLS("", "a"), shown, blockedNow(), going("head")), `[record enabled=false failed=false phase=Head] Enabling`},
 	})
 }
 

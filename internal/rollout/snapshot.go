@@ -115,6 +115,8 @@ type Progress struct {
 	Phase Phase `json:"phase"`
 	// Since is when the phase began.
 	Since time.Time `json:"since"`
+	// From is when the deadline counts from, where that is later than Since.
+	From time.Time `json:"from,omitzero"`
 	// Canaries are the pods that go first, by worker group.
 	Canaries map[string]string `json:"canaries,omitempty"`
 }
