@@ -11,7 +11,8 @@ import (
 
 // planEnabling goes on with enabling a running cluster.
 func planEnabling(s *Snapshot, p *Plan) {
-	if s.Suspended || len(s.pods(every)) == 0 {
+	// While the head is the one that is being replaced, having no pods is the restart itself.
+	if s.Suspended || len(s.pods(every)) == 0 && s.Progress.Phase != PhaseHead {
 		p.inject(s, "the cluster stopped meanwhile")
 		return
 	}
@@ -111,7 +112,7 @@ func planRest(s *Snapshot, p *Plan) {
 		p.Message = fmt.Sprintf("restarting %s", count(len(live)))
 		return
 	}
-	uncertified := s.live(func(p Pod) bool { return !p.Certified })
+	uncertified := s.live(and(injected, func(p Pod) bool { return !p.Certified }))
 	end := s.phaseEnd()
 	if len(left) == 0 && (len(uncertified) == 0 || !s.Now.Before(end)) {
 		p.Progress, p.Enabled = nil, true

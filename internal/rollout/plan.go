@@ -100,7 +100,7 @@ func restartedInPlaintext(s *Snapshot) bool {
 
 // planEnable is for a cluster that is not on record as encrypted.
 func planEnable(s *Snapshot, p *Plan) {
-	if !s.running() {
+	if !s.running() && !s.betweenPods() {
 		p.inject(s, "the cluster has no work to lose")
 		return
 	}
@@ -142,7 +142,7 @@ func allowed(s *Snapshot, p *Plan) bool {
 		p.Reason, p.BlockedBy, p.Message = v1alpha1.ReasonBlocked, s.BlockedBy, s.BlockedWhy
 	case s.Approval != "" && s.NoSlot == "":
 		return true
-	case s.Goal == Encrypted && s.FailedAttempt != "" && s.FailedAttempt == s.Attempt && s.Approval == "":
+	case s.Goal == Encrypted && s.failedBefore() && s.Approval == "":
 		p.Reason = v1alpha1.ReasonEnableFailed
 		p.Message = fmt.Sprintf("enabling failed and was put back: %s; it is tried again when the cluster's templates or the policy's parameters change, or with a new approval", s.FailedBecause)
 	case s.Queued && s.Approval == "":

@@ -187,6 +187,15 @@ func (s *Snapshot) running() bool {
 	return s.Provisioned && !s.Suspended && len(s.live(every)) > 0
 }
 
+// betweenPods says that a running cluster without pods just now is one whose failed attempt has been put back: KubeRay is
+// about to make its pods again.
+func (s *Snapshot) betweenPods() bool {
+	return s.Provisioned && !s.Suspended && s.failedBefore()
+}
+
+// failedBefore says that what would be tried has failed already.
+func (s *Snapshot) failedBefore() bool { return s.FailedAttempt != "" && s.FailedAttempt == s.Attempt }
+
 func (s *Snapshot) allInjected() bool {
 	return !slices.ContainsFunc(s.Templates, func(t Template) bool { return !t.Injected })
 }
