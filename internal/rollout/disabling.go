@@ -30,8 +30,8 @@ func planRemoving(s *Snapshot, p *Plan) {
 	switch {
 	case s.anyPieces():
 		p.Edit, p.Message = RemoveAll, "giving the cluster its templates back"
-	case len(live) > 0 && (s.Queued || s.Recreate && !s.Observed) && !s.Suspended:
-		p.Message = deleter(s) + " restarts the pods"
+	case len(live) > 0 && s.leftToOthers() && !s.Suspended:
+		p.Message, p.Again = deleter(s)+" restarts the pods", s.phaseEnd()
 	case len(live) > 0:
 		p.Delete, p.Message = live, fmt.Sprintf("restarting %s in plaintext", count(len(live)))
 	case len(s.pods(injected)) > 0:

@@ -105,9 +105,8 @@ func planRest(s *Snapshot, p *Plan) {
 		p.Message = "injecting into all templates"
 		return
 	}
-	byOthers := s.Progress.Phase == PhaseAll && (s.Queued || s.Recreate && !s.Observed)
 	left := s.pods(plaintext)
-	if live := s.live(plaintext); len(live) > 0 && !byOthers {
+	if live := s.live(plaintext); len(live) > 0 && !s.leftToOthers() {
 		p.Delete = live
 		p.Message = fmt.Sprintf("restarting %s", count(len(live)))
 		return
@@ -129,6 +128,12 @@ func planRest(s *Snapshot, p *Plan) {
 	if s.Now.Before(end) {
 		p.Again = end
 	}
+}
+
+// leftToOthers says that KubeRay or Kueue deletes the pods. KubeRay does not always, and need not say that it has seen the
+// change (it writes observedGeneration only together with something else), so that both have the deadline to do it.
+func (s *Snapshot) leftToOthers() bool {
+	return s.Progress.Phase == PhaseAll && (s.Queued || s.Recreate && !s.Observed) && s.Now.Before(s.phaseEnd())
 }
 
 // shown says whether an injected pod of the group has its certificate, or why none will have it.

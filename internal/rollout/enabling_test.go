@@ -98,7 +98,9 @@ func TestRest(t *testing.T) {
 		"done":                    {"all certified is done", with(recorded(), at(PhaseRest, 0), allTemplatesWithTLS(), certifiedPods(allPods()...)), `[record enabled=true failed=false phase=none] Encrypted`},
 		"KubeRay's turn":          {"with Recreate KubeRay deletes", with(at(PhaseAll, 0), recreated(false), allTemplatesWithTLS()), `Enabling`},
 		"KubeRay saw and did not": {"if it saw the change and deleted nothing, it will not", with(at(PhaseAll, 0), recreated(true), allTemplatesWithTLS()), `[delete head; delete a1; delete a2; delete b1] Enabling`},
+		"KubeRay never says":      {"nor if it says nothing until the deadline", with(at(PhaseAll, time.Hour), recreated(false), allTemplatesWithTLS()), `[delete head; delete a1; delete a2; delete b1] Enabling`},
 		"Kueue's turn":            {"what is queued Kueue deletes", with(at(PhaseAll, 0), set(func(s *Snapshot) { s.Queued = true }), allTemplatesWithTLS()), `Enabling`},
+		"Kueue does not":          {"where there is one", with(at(PhaseAll, time.Hour), set(func(s *Snapshot) { s.Queued = true }), allTemplatesWithTLS()), `[delete head; delete a1; delete a2; delete b1] Enabling`},
 	})
 }
 

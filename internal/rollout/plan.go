@@ -214,9 +214,6 @@ func planMaintain(s *Snapshot, p *Plan) {
 		return
 	}
 	p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("replacing %s made without the injection", count(len(wrong)))
-	if s.Recreate && !s.Observed {
-		return // KubeRay is about to delete them
-	}
 	p.Delete = wrong
 }
 
