@@ -31,6 +31,7 @@ func planEnabling(s *Snapshot, p *Plan) {
 func planCanary(s *Snapshot, p *Plan) {
 	var waiting []string
 	var going []Pod
+	shown := false
 	for _, group := range keys(s.Progress.Canaries) {
 		t, exists := s.template(group)
 		if !exists || t.Replicas == 0 {
@@ -41,10 +42,8 @@ func planCanary(s *Snapshot, p *Plan) {
 			p.Message = "injecting into the templates of the pods that go first"
 			return
 		}
-		name := s.Progress.Canaries[group]
-		if old := s.live(and(in(group), plaintext, func(p Pod) bool { return p.Name == name })); len(old) > 0 {
+		if old := s.canary(group); len(old) > 0 {
 			going = append(going, old...)
-			p.Message = fmt.Sprintf("restarting pod %s", name)
 			continue
 		}
 		switch done, why := s.shown(group); {
@@ -52,10 +51,13 @@ func planCanary(s *Snapshot, p *Plan) {
 			p.revert(s, why)
 			return
 		case !done:
-			waiting = append(waiting, name)
+			waiting = append(waiting, s.Progress.Canaries[group])
+		default:
+			shown = true
 		}
 	}
 	if len(going) > 0 {
+		p.Message = "restarting " + names(going)
 		p.restart(s, going)
 		return
 	}
@@ -63,8 +65,41 @@ func planCanary(s *Snapshot, p *Plan) {
 		p.await(s, "for the replacement of pod "+strings.Join(waiting, " and pod "))
 		return
 	}
+	if others := s.canaries(); !shown && len(others) > 0 {
+		p.startCanaries(s, others)
+		return
+	}
+	p.startHead(s, shown)
+}
+
+// canary is the group's pod that goes first and has yet to go. If KubeRay replaced it before it had seen the new
+// template, its replacement goes too.
+func (s *Snapshot) canary(group string) []Pod {
+	name := s.Progress.Canaries[group]
+	all := s.pods(in(group))
+	if at := slices.IndexFunc(all, func(p Pod) bool { return p.Name == name }); at >= 0 {
+		return s.live(and(in(group), plaintext, func(p Pod) bool { return p.Name == name }))
+	}
+	if slices.ContainsFunc(all, injected) {
+		return nil
+	}
+	old := s.live(and(in(group), plaintext, func(p Pod) bool { return !p.Created.Before(s.Progress.Since) }))
+	return old[:min(1, len(old))]
+}
+
+func (p *Plan) startCanaries(s *Snapshot, canaries map[string]string) {
+	p.Edit, p.Groups, p.Progress = Inject, keys(canaries), s.next(PhaseCanary)
+	p.Progress.Canaries = canaries
+	p.say(v1alpha1.ReasonEnabling, "first, pod %s shows whether certificates can be made", strings.Join(values(canaries), " and pod "))
+}
+
+func (p *Plan) startHead(s *Snapshot, shown bool) {
 	p.Edit, p.Groups, p.Progress = Inject, []string{""}, s.next(PhaseHead)
-	p.say(v1alpha1.ReasonEnabling, "certificates can be made by workers; now the head")
+	if shown {
+		p.say(v1alpha1.ReasonEnabling, "certificates can be made by workers; now the head")
+		return
+	}
+	p.say(v1alpha1.ReasonEnabling, "no worker group has a ready pod that could go first; the head does")
 }
 
 // planHead sees the new head make its certificate, and then goes on to everything else.

@@ -11,6 +11,7 @@ func TestStartingToEnable(t *testing.T) {
 		"two kinds":           {"each kind of init container is shown by a worker of its own", with(groups(func(t *Template) { t.CanaryKey = "other" }, "b")), `[Inject ["a" "b"]; record enabled=false failed=false phase=Canary] Enabling`},
 		"not ready":           {"a worker that is not ready shows nothing", with(unready("a1", "a2")), `[Inject ["b"]; record enabled=false failed=false phase=Canary] Enabling`},
 		"no worker":           {"without a ready worker the head goes first", with(unready("a1", "a2", "b1")), `[Inject [""]; record enabled=false failed=false phase=Head] Enabling`},
+		"group going":         {"workers of a group that is suspended are on their way out", with(replicas(0, "a")), `[Inject ["b"]; record enabled=false failed=false phase=Canary] Enabling`},
 		"new":                 {"a cluster that was never ready has no work to lose", with(selector(), set(func(s *Snapshot) { s.Provisioned = false })), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
 		"suspended":           {"nor has one that is stopped", with(selector(), suspended()), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
 		"without pods":        {"nor has one without pods", with(selector(), gone(allPods()...)), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
@@ -60,11 +61,13 @@ func TestCanary(t *testing.T) {
 		"ended before": {"a pod of an earlier attempt tells nothing", with(at(0), templatesWithTLS("a"), gone("a2"), set(func(s *Snapshot) {
 			s.Ended = []Pod{{Name: "a0", Group: "a", Injected: true, Failure: "no", Created: start().Add(-time.Hour)}}
 		})), `Enabling`},
-		"hangs":        {"so does silence", with(at(10*time.Minute), templatesWithTLS("a"), gone("a2"), fresh(func(*Pod) {})), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
-		"hangs almost": {"after the deadline and not before", with(at(10*time.Minute-time.Second), templatesWithTLS("a"), gone("a2"), fresh(func(*Pod) {})), `Enabling`},
-		"all emptied":  {"and without any, the head", with(at(0), templatesWithTLS("a"), gone("a1", "a2", "b1"), replicas(0, "a", "b")), `[Inject [""]; record enabled=false failed=false phase=Head] Enabling`},
-		"suspended":    {"a stopped cluster is injected whole", with(at(0), templatesWithTLS("a"), suspended()), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
-		"disabled":     {"half enabled is put back without asking", with(at(0), selector(), templatesWithTLS("a"), toPlaintext(), starting("a2")), `[RemoveAll []; record enabled=false failed=false phase=All] Disabling`},
+		"hangs":         {"so does silence", with(at(10*time.Minute), templatesWithTLS("a"), gone("a2"), fresh(func(*Pod) {})), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
+		"hangs almost":  {"after the deadline and not before", with(at(10*time.Minute-time.Second), templatesWithTLS("a"), gone("a2"), fresh(func(*Pod) {})), `Enabling`},
+		"old template":  {"a replacement that KubeRay made from the old template goes too", with(at(0), templatesWithTLS("a"), gone("a2"), fresh(func(p *Pod) { p.Injected = false })), `[delete a3] Enabling`},
+		"group emptied": {"when the canary's group is emptied, another goes first", with(at(0), templatesWithTLS("a"), gone("a1", "a2"), replicas(0, "a")), `[Inject ["b"]; record enabled=false failed=false phase=Canary] Enabling`},
+		"all emptied":   {"and without any, the head", with(at(0), templatesWithTLS("a"), gone("a1", "a2", "b1"), replicas(0, "a", "b")), `[Inject [""]; record enabled=false failed=false phase=Head] Enabling`},
+		"suspended":     {"a stopped cluster is injected whole", with(at(0), templatesWithTLS("a"), suspended()), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
+		"disabled":      {"half enabled is put back without asking", with(at(0), selector(), templatesWithTLS("a"), toPlaintext(), starting("a2")), `[RemoveAll []; record enabled=false failed=false phase=All] Disabling`},
 	})
 }
 

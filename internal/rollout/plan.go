@@ -123,16 +123,11 @@ func planEnable(s *Snapshot, p *Plan) {
 		p.say(v1alpha1.ReasonEnabling, "changing all templates at once; %s deletes the pods", deleter(s))
 		return
 	}
-	canaries := s.canaries()
-	if len(canaries) == 0 {
-		p.Edit, p.Groups, p.Progress = Inject, []string{""}, s.next(PhaseHead)
-		p.say(v1alpha1.ReasonEnabling, "no worker group has a ready pod that could go first; the head does")
+	if canaries := s.canaries(); len(canaries) > 0 {
+		p.startCanaries(s, canaries)
 		return
 	}
-	p.Edit, p.Progress = Inject, s.next(PhaseCanary)
-	p.Progress.Canaries = canaries
-	p.Groups = keys(canaries)
-	p.say(v1alpha1.ReasonEnabling, "first, pod %s shows whether certificates can be made", strings.Join(values(canaries), " and pod "))
+	p.startHead(s, false)
 }
 
 // allowed says whether a running cluster may be restarted now, and reports why not.
@@ -167,7 +162,7 @@ func (s *Snapshot) canaries() map[string]string {
 	out := map[string]string{}
 	seen := map[string]bool{}
 	for _, t := range s.Templates {
-		if t.Group == "" || seen[t.CanaryKey] {
+		if t.Group == "" || t.Replicas == 0 || seen[t.CanaryKey] {
 			continue
 		}
 		ready := s.live(and(in(t.Group), plaintext, func(p Pod) bool { return p.Ready }))
@@ -283,6 +278,14 @@ func count(n int) string {
 		return "1 pod"
 	}
 	return fmt.Sprintf("%d pods", n)
+}
+
+func names(pods []Pod) string {
+	out := make([]string, 0, len(pods))
+	for _, p := range pods {
+		out = append(out, "pod "+p.Name)
+	}
+	return strings.Join(out, " and ")
 }
 
 func keys(m map[string]string) []string {
