@@ -17,6 +17,11 @@ func planEnabling(s *Snapshot, p *Plan) {
 		return
 	}
 	p.Reason = v1alpha1.ReasonEnabling
+	canReturn := s.Progress.Phase == PhaseCanary || s.Progress.Phase == PhaseHead && len(s.live(and(head, plaintext))) > 0
+	if s.BlockedBy != "" && canReturn {
+		p.revert(s, fmt.Sprintf("%s came up before the head was restarted: %s", s.BlockedBy, s.BlockedWhy))
+		return
+	}
 	switch s.Progress.Phase {
 	case PhaseCanary:
 		planCanary(s, p)
@@ -107,10 +112,6 @@ func planHead(s *Snapshot, p *Plan) {
 	if t, _ := s.template(""); !t.Injected {
 		p.Edit, p.Groups = Inject, []string{""}
 		p.Message = "injecting into the head's template"
-		return
-	}
-	if s.BlockedBy != "" && len(s.live(and(head, plaintext))) > 0 {
-		p.revert(s, fmt.Sprintf("%s came up while the first worker was restarted: %s", s.BlockedBy, s.BlockedWhy))
 		return
 	}
 	if old := s.live(and(head, plaintext)); len(old) > 0 {

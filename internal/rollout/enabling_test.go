@@ -66,6 +66,7 @@ func TestCanary(t *testing.T) {
 		"old template":  {"a replacement that KubeRay made from the old template goes too", with(at(0), templatesWithTLS("a"), gone("a2"), fresh(func(p *Pod) { p.Injected = false })), `[delete a3] Enabling`},
 		"group emptied": {"when the canary's group is emptied, another goes first", with(at(0), templatesWithTLS("a"), gone("a1", "a2"), replicas(0, "a")), `[Inject ["b"]; record enabled=false failed=false phase=Canary] Enabling`},
 		"all emptied":   {"and without any, the head", with(at(0), templatesWithTLS("a"), gone("a1", "a2", "b1"), replicas(0, "a", "b")), `[Inject [""]; record enabled=false failed=false phase=Head] Enabling`},
+		"blocked":       {"a job that came up keeps its worker", with(at(0), templatesWithTLS("a"), blockedNow()), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
 		"suspended":     {"a stopped cluster is injected whole", with(at(0), templatesWithTLS("a"), suspended()), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
 		"disabled":      {"half enabled is put back without asking", with(at(0), selector(), templatesWithTLS("a"), toPlaintext(), starting("a2")), `[RemoveAll []; record enabled=false failed=false phase=All] Disabling`},
 	})
