@@ -31,6 +31,8 @@ func TestStartingToEnable(t *testing.T) {
 		"recreate approved":   {"all templates at once", with(recreated(true), approved()), `[InjectAll []; record enabled=false failed=false phase=All; use approval] Enabling`},
 		"adopted":             {"what is encrypted already is taken over without a restart", with(selector(), allTemplatesWithTLS(), certifiedPods(allPods()...)), `[record enabled=true failed=false phase=none] Enabling`},
 		"everything lost":     {"an encrypted head whose templates and record were stripped", with(certifiedPods(allPods()...)), `FieldConflict`},
+		"leftover worker":     {"a worker made while the templates were put back cannot join", with(failedOn("this"), certifiedPods("a2")), `[delete a2] EnableFailed`},
+		"leftover head":       {"nor can others join such a head", with(failedOn("this"), failedPods("head")), `[delete head] EnableFailed`},
 	})
 }
 

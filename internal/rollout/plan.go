@@ -109,6 +109,11 @@ func planEnable(s *Snapshot, p *Plan) {
 		p.Reason, p.Message = v1alpha1.ReasonEnabling, "all pods are encrypted already; taking the cluster over"
 		return
 	}
+	if left := s.leftovers(); len(left) > 0 {
+		p.Reason, p.Message = v1alpha1.ReasonEnableFailed, fmt.Sprintf("restarting %s made while the templates were being put back", count(len(left)))
+		p.Delete = left
+		return
+	}
 	if len(s.live(and(head, injected))) > 0 {
 		p.Reason = v1alpha1.ReasonFieldConflict
 		p.Message = fmt.Sprintf("the head is encrypted, but %stook the injection and the record of it out of the RayCluster's spec, so new pods cannot join; let that tool ignore what is named raytls, or suspend the cluster, and it will be injected again", manager(s))

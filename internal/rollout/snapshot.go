@@ -193,6 +193,14 @@ func (s *Snapshot) betweenPods() bool {
 	return s.Provisioned && !s.Suspended && s.failedBefore()
 }
 
+// leftovers are pods that KubeRay made before it saw that the templates had been put back. They cannot join the others.
+func (s *Snapshot) leftovers() []Pod {
+	if s.anyPieces() || s.FailedAttempt == "" && len(s.live(and(head, plaintext))) == 0 {
+		return nil
+	}
+	return s.live(injected)
+}
+
 // failedBefore says that what would be tried has failed already.
 func (s *Snapshot) failedBefore() bool { return s.FailedAttempt != "" && s.FailedAttempt == s.Attempt }
 
