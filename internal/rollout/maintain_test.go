@@ -28,7 +28,9 @@ func TestMaintain(t *testing.T) {
 		"stripped repeatedly":  {"and no more", encrypted(stripped, restoredAgo(59*time.Minute, time.Minute)), `FieldConflict`},
 		"stripped hours later": {"within the hour", encrypted(stripped, restoredAgo(time.Hour, time.Minute)), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
 		"works in plaintext":   {"stripped and restarted, it works in plaintext and is enabled anew", encrypted(stripped, asPlaintext(allPods()...)), `[Inject ["a"]; record enabled=true failed=false phase=Canary] Enabling`},
+		"blocked":              {"pods that a job uses are not replaced, and new ones have to be able to join them", encrypted(asPlaintext(allPods()...), blockedNow()), `[RemoveAll []; record enabled=false failed=false phase=none] Blocked`},
 		"blocked in half":      {"what cannot be put back without harm stays", encrypted(asPlaintext("head", "a1"), blockedNow()), `Blocked`},
+		"blocked, head well":   {"a worker that cannot join does nothing for the job", encrypted(asPlaintext("a1"), blockedNow()), `[delete a1] Enabling`},
 		"approval unused":      {"nothing needs it", encrypted(approved()), `Encrypted`},
 	})
 }

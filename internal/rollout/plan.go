@@ -95,7 +95,7 @@ func Make(s *Snapshot) Plan {
 // restartedInPlaintext says that the injection was taken out and the cluster works without it: it has to be
 // enabled anew, since putting the injection back would break the cluster.
 func restartedInPlaintext(s *Snapshot) bool {
-	return !s.allInjected() && s.running() && len(s.live(injected)) == 0
+	return !s.allInjected() && s.running() && len(s.live(every)) > 0 && len(s.live(injected)) == 0
 }
 
 // planEnable is for a cluster that is not on record as encrypted.
@@ -209,8 +209,11 @@ func planMaintain(s *Snapshot, p *Plan) {
 		return
 	}
 	// They were made before the injection, or while it was stripped, and cannot talk to the others.
-	if s.Provisioned && s.BlockedBy != "" {
+	if s.running() && s.BlockedBy != "" && len(s.live(and(head, plaintext))) > 0 {
 		p.Reason, p.BlockedBy, p.Message = v1alpha1.ReasonBlocked, s.BlockedBy, s.BlockedWhy
+		if len(s.live(injected)) == 0 {
+			p.Edit, p.Enabled = RemoveAll, false // it works in plaintext, and new pods have to be able to join
+		}
 		return
 	}
 	p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("replacing %s made without the injection", count(len(wrong)))

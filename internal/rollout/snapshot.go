@@ -184,13 +184,13 @@ func in(group string) func(Pod) bool { return func(p Pod) bool { return p.Group 
 
 // running says whether a restart would cost anybody anything.
 func (s *Snapshot) running() bool {
-	return s.Provisioned && !s.Suspended && len(s.live(every)) > 0
+	return s.Provisioned && !s.Suspended && len(s.pods(every)) > 0
 }
 
-// betweenPods says that a running cluster without pods just now is one whose failed attempt has been put back: KubeRay is
-// about to make its pods again.
+// betweenPods says of a cluster without pods that it did not stop, as far as enabling goes: KubeRay is about to make its
+// pods again, after a failed attempt was put back, or for what must not be disturbed.
 func (s *Snapshot) betweenPods() bool {
-	return s.Provisioned && !s.Suspended && s.failedBefore()
+	return s.Provisioned && !s.Suspended && (s.failedBefore() || s.BlockedBy != "")
 }
 
 // leftovers are pods that KubeRay made before it saw that the templates had been put back. They cannot join the others.
