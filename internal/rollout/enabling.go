@@ -43,8 +43,7 @@ func planCanary(s *Snapshot, p *Plan) {
 			continue // nobody is left to show anything
 		}
 		if !t.Injected {
-			p.Edit, p.Groups = Inject, keys(s.Progress.Canaries)
-			p.Message = "injecting into the templates of the pods that go first"
+			p.reinject(s, keys(s.Progress.Canaries), "injecting into the templates of the pods that go first")
 			return
 		}
 		if old := s.canary(group); len(old) > 0 {
@@ -75,6 +74,15 @@ func planCanary(s *Snapshot, p *Plan) {
 		return
 	}
 	p.startHead(s, shown)
+}
+
+// reinject puts back what somebody changed since the phase began, for as long as the phase may last.
+func (p *Plan) reinject(s *Snapshot, groups []string, message string) {
+	if !s.Now.Before(s.phaseEnd()) {
+		p.revert(s, manager(s)+"took the injection out of the templates again")
+		return
+	}
+	p.Edit, p.Groups, p.Message = Inject, groups, message
 }
 
 // canary is the group's pod that goes first and has yet to go. If KubeRay replaced it before it had seen the new
@@ -110,8 +118,7 @@ func (p *Plan) startHead(s *Snapshot, shown bool) {
 // planHead sees the new head make its certificate, and then goes on to everything else.
 func planHead(s *Snapshot, p *Plan) {
 	if t, _ := s.template(""); !t.Injected {
-		p.Edit, p.Groups = Inject, []string{""}
-		p.Message = "injecting into the head's template"
+		p.reinject(s, []string{""}, "injecting into the head's template")
 		return
 	}
 	if old := s.live(and(head, plaintext)); len(old) > 0 {
@@ -139,6 +146,10 @@ func planRest(s *Snapshot, p *Plan) {
 	if !s.allInjected() {
 		p.Edit = InjectAll
 		p.Message = "injecting into all templates"
+		if !s.Now.Before(s.phaseEnd()) {
+			// Whoever takes it out again and again is from now on met by what holds for an encrypted cluster.
+			p.Edit, p.Progress, p.Enabled = NoEdit, nil, true
+		}
 		return
 	}
 	left := s.pods(plaintext)

@@ -51,6 +51,7 @@ func TestCanary(t *testing.T) {
 	checkPlans(t, map[string]planCase{
 		"restart":           {"the canary goes once its template is seen to be injected", with(at(0), templatesWithTLS("a")), `[delete a2] Enabling`},
 		"template unseen":   {"not before", with(at(0)), `[Inject ["a"]; record enabled=false failed=false phase=Canary] Enabling`},
+		"stripped for long": {"who takes it out again and again ends the attempt", with(at(time.Hour)), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
 		"going":             {"its grace period is waited for", with(at(0), templatesWithTLS("a"), going("a2")), `[record enabled=false failed=false phase=Canary] Enabling`},
 		"long grace period": {"however long", with(at(time.Hour), templatesWithTLS("a"), going("a2")), `[record enabled=false failed=false phase=Canary] Enabling`},
 		"clock on record":   {"and is not counted afterwards", with(at(time.Hour), set(func(s *Snapshot) { s.Progress.From = start().Add(-time.Minute) }), templatesWithTLS("a"), gone("a2")), `Enabling`},
@@ -80,17 +81,18 @@ func TestHead(t *testing.T) {
 	at := func(since time.Duration) func(*Snapshot) { return phase(Encrypted, PhaseHead, since) }
 	shown := certifiedPods("a2")
 	checkPlans(t, map[string]planCase{
-		"restart":          {"the head goes once its template is seen to be injected", with(at(0), templatesWithTLS("", "a"), shown), `[delete head] Enabling`},
-		"template unseen":  {"not before", with(at(0), templatesWithTLS("a"), shown), `[Inject [""]; record enabled=false failed=false phase=Head] Enabling`},
-		"operator away":    {"an operator that was away gives the head its time", with(at(time.Hour), templatesWithTLS("", "a"), shown), `[record enabled=false failed=false phase=Head] Enabling`},
-		"going":            {"its grace period is waited for", with(at(0), templatesWithTLS("", "a"), shown, going("head")), `[record enabled=false failed=false phase=Head] Enabling`},
-		"gone":             {"nothing is decided before the new head comes", with(at(0), templatesWithTLS("", "a"), shown, gone("head")), `Enabling`},
-		"no pods":          {"not even when there is no other pod", with(at(0), templatesWithTLS("", "a"), gone(allPods()...)), `Enabling`},
-		"certified":        {"then the rest", with(at(0), templatesWithTLS("", "a"), shown, certifiedPods("head")), `[InjectAll []; record enabled=true failed=false phase=Rest] Enabling`},
-		"failed":           {"a failure puts back", with(at(0), templatesWithTLS("", "a"), shown, failedPods("head")), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
-		"hangs":            {"so does silence", with(at(10*time.Minute), templatesWithTLS("", "a"), shown, starting("head")), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
-		"blocked":          {"a job that came up keeps its head", with(at(0), templatesWithTLS("", "a"), shown, blockedNow()), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
-		"blocked too late": {"unless that is going already", with(at(0), templatesWithTLS("", "a"), shown, blockedNow(), going("head")), `[record enabled=false failed=false phase=Head] Enabling`},
+		"restart":           {"the head goes once its template is seen to be injected", with(at(0), templatesWithTLS("", "a"), shown), `[delete head] Enabling`},
+		"template unseen":   {"not before", with(at(0), templatesWithTLS("a"), shown), `[Inject [""]; record enabled=false failed=false phase=Head] Enabling`},
+		"stripped for long": {"who takes it out again and again ends the attempt", with(at(time.Hour), templatesWithTLS("a"), shown), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
+		"operator away":     {"an operator that was away gives the head its time", with(at(time.Hour), templatesWithTLS("", "a"), shown), `[record enabled=false failed=false phase=Head] Enabling`},
+		"going":             {"its grace period is waited for", with(at(0), templatesWithTLS("", "a"), shown, going("head")), `[record enabled=false failed=false phase=Head] Enabling`},
+		"gone":              {"nothing is decided before the new head comes", with(at(0), templatesWithTLS("", "a"), shown, gone("head")), `Enabling`},
+		"no pods":           {"not even when there is no other pod", with(at(0), templatesWithTLS("", "a"), gone(allPods()...)), `Enabling`},
+		"certified":         {"then the rest", with(at(0), templatesWithTLS("", "a"), shown, certifiedPods("head")), `[InjectAll []; record enabled=true failed=false phase=Rest] Enabling`},
+		"failed":            {"a failure puts back", with(at(0), templatesWithTLS("", "a"), shown, failedPods("head")), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
+		"hangs":             {"so does silence", with(at(10*time.Minute), templatesWithTLS("", "a"), shown, starting("head")), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
+		"blocked":           {"a job that came up keeps its head", with(at(0), templatesWithTLS("", "a"), shown, blockedNow()), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
+		"blocked too late":  {"unless that is going already", with(at(0), templatesWithTLS("", "a"), shown, blockedNow(), going("head")), `[record enabled=false failed=false phase=Head] Enabling`},
 	})
 }
 
@@ -99,6 +101,7 @@ func TestRest(t *testing.T) {
 	checkPlans(t, map[string]planCase{
 		"restart":                 {"everything that is left goes at once", with(recorded(), at(PhaseRest, 0), allTemplatesWithTLS(), certifiedPods("head", "a2")), `[delete a1; delete b1] Enabling`},
 		"group added":             {"a group that came meanwhile is injected first", with(recorded(), at(PhaseRest, 0), templatesWithTLS("", "a"), certifiedPods("head", "a2")), `[InjectAll []; record enabled=true failed=false phase=Rest] Enabling`},
+		"stripped for long":       {"who takes it out again and again meets the limit", with(recorded(), at(PhaseRest, time.Hour), templatesWithTLS("", "a"), certifiedPods("head", "a2")), `[record enabled=true failed=false phase=none] Enabling`},
 		"going":                   {"pods speak plaintext until they are gone", with(recorded(), at(PhaseRest, 0), allTemplatesWithTLS(), certifiedPods(allPods()...), onPods(func(p *Pod) { p.Injected, p.Terminating = false, true }, "b1")), `Enabling`},
 		"starting":                {"certificates are waited for", with(recorded(), at(PhaseRest, 0), allTemplatesWithTLS(), certifiedPods("head", "a1", "a2"), starting("b1")), `Enabling`},
 		"starting for long":       {"but not for ever", with(recorded(), at(PhaseRest, time.Hour), allTemplatesWithTLS(), certifiedPods("head", "a1", "a2"), starting("b1")), `[record enabled=true failed=false phase=none] Encrypted`},
