@@ -32,6 +32,7 @@ func TestStartingToEnable(t *testing.T) {
 		"recreate":             {"no canary is possible, so even a targetRef waits", with(recreated(true)), `AwaitingApproval`},
 		"recreate approved":    {"all templates at once", with(recreated(true), approved()), `[InjectAll []; record enabled=false failed=false phase=All; use approval] Enabling`},
 		"adopted":              {"what is encrypted already is taken over without a restart", with(selector(), allTemplatesWithTLS(), certifiedPods(allPods()...)), `[record enabled=true failed=false phase=none] Enabling`},
+		"record lost":          {"with an encrypted head and all templates injected only the record is missing", with(selector(), allTemplatesWithTLS(), certifiedPods("head")), `[record enabled=true failed=false phase=none] Enabling`},
 		"everything lost":      {"an encrypted head whose templates and record were stripped", with(certifiedPods(allPods()...)), `FieldConflict`},
 		"leftover worker":      {"a worker made while the templates were put back cannot join", with(failedOn("this"), certifiedPods("a2")), `[delete a2] EnableFailed`},
 		"leftover head":        {"nor can others join such a head", with(failedOn("this"), failedPods("head")), `[delete head] EnableFailed`},

@@ -104,9 +104,9 @@ func planEnable(s *Snapshot, p *Plan) {
 		p.inject(s, "the cluster has no work to lose")
 		return
 	}
-	if len(s.live(plaintext)) == 0 && s.allInjected() {
+	if s.allInjected() && (len(s.live(plaintext)) == 0 || len(s.live(and(head, injected))) > 0) {
 		p.Enabled, p.FailedAttempt, p.FailedBecause = true, "", ""
-		p.Reason, p.Message = v1alpha1.ReasonEnabling, "all pods are encrypted already; taking the cluster over"
+		p.Reason, p.Message = v1alpha1.ReasonEnabling, "the cluster is encrypted already; taking it over"
 		return
 	}
 	if left := s.leftovers(); len(left) > 0 {
