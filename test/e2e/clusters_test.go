@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"os/exec"
 	"path/filepath"
 
@@ -14,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -52,7 +52,7 @@ func podTemplate(container string) corev1.PodTemplateSpec {
 		PeriodSeconds: 1, TimeoutSeconds: 2, FailureThreshold: 300,
 	}
 	return corev1.PodTemplateSpec{Spec: corev1.PodSpec{
-		TerminationGracePeriodSeconds: ptr.To[int64](2),
+		TerminationGracePeriodSeconds: new(int64(2)),
 		Containers: []corev1.Container{{
 			Name: container, Image: rayImage, ReadinessProbe: probe, LivenessProbe: probe.DeepCopy(),
 			Resources: corev1.ResourceRequirements{
@@ -67,11 +67,14 @@ func podTemplate(container string) corev1.PodTemplateSpec {
 func workers(group string, replicas int32) clusterOption {
 	return func(c *rayv1.RayCluster) {
 		c.Spec.WorkerGroupSpecs = append(c.Spec.WorkerGroupSpecs, rayv1.WorkerGroupSpec{
-			GroupName: group, Replicas: &replicas, MinReplicas: ptr.To[int32](0), MaxReplicas: ptr.To[int32](10),
+			GroupName: group, Replicas: &replicas, MinReplicas: new(int32(0)), MaxReplicas: new(int32(10)),
 			RayStartParams: map[string]string{}, Template: podTemplate("ray-worker"),
 		})
 	}
 }
+
+// suspended is for a cluster that is to have no pods before it is injected.
+func suspended(c *rayv1.RayCluster) { c.Spec.Suspend = new(true) }
 
 // everyPod changes the templates that are there already.
 func everyPod(change func(*corev1.PodSpec)) clusterOption {
@@ -95,9 +98,9 @@ func newPolicy(name, cluster string, options ...policyOption) *v1alpha1.RayTLSPo
 	} else {
 		policy.Spec.TargetRef = &v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCluster, Name: cluster}
 	}
-	policy.Spec.Issuance.InitContainer.Resources = &corev1.ResourceRequirements{
-		Requests: corev1.ResourceList{"cpu": resource.MustParse("50m"), "memory": resource.MustParse("64Mi")},
-		Limits:   corev1.ResourceList{"memory": resource.MustParse("64Mi")},
+	const small = `{"resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "64Mi"}}}`
+	if err := json.Unmarshal([]byte(small), &policy.Spec.Issuance.InitContainer); err != nil {
+		panic(err)
 	}
 	for _, option := range options {
 		option(policy)

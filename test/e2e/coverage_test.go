@@ -11,8 +11,6 @@ import (
 	. "github.com/onsi/gomega"
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 )
@@ -26,14 +24,6 @@ func untouched(ctx context.Context, n *namespace, cluster string, during time.Du
 		g.Expect(n.spec(ctx, cluster)).To(MatchJSON(spec))
 		g.Expect(n.pods.uids(cluster)).To(Equal(uids))
 	}).WithTimeout(during).Should(Succeed())
-}
-
-// patch merges JSON into an object.
-func (n *namespace) patch(ctx context.Context, object client.Object, name, patch string) {
-	GinkgoHelper()
-	object.SetNamespace(n.name)
-	object.SetName(name)
-	Expect(api.Patch(ctx, object, client.RawPatch(types.MergePatchType, []byte(patch)))).To(Succeed())
 }
 
 var _ = Describe("A policy with a selector", func() {
@@ -97,8 +87,7 @@ var _ = Describe("Two policies for one cluster", func() {
 	It("conflict, the loser says so, and the cluster follows the first", func(ctx SpecContext) {
 		n := newNamespace(ctx)
 		n.create(ctx, newPolicy("first", "wanted"))
-		n.create(ctx, newCluster("wanted"))
-		n.encrypted(ctx, "first", "wanted", 1)
+		n.createEncrypted(ctx, "first", newCluster("wanted"), 1)
 		spec, uids := n.spec(ctx, "wanted"), n.pods.uids("wanted")
 		n.create(ctx, newPolicy("second", "wanted", shortName))
 		message := n.condition(ctx, "second", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonPolicyConflict)

@@ -19,7 +19,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -66,7 +65,7 @@ var _ = Describe("An init image in which no certificate can be made", func() {
 	costsOneWorker := func(ctx context.Context, image, saying string) {
 		n := newNamespace(ctx)
 		asUser := everyPod(func(p *corev1.PodSpec) {
-			p.SecurityContext = &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000)}
+			p.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1000))}
 		})
 		n.create(ctx, newCluster("poor", workers("small", 2), asUser))
 		n.running(ctx, "poor", 3, plaintext)
@@ -126,8 +125,7 @@ var _ = Describe("The issuer", func() {
 	It("is replaced under running pods, while workers are added, and nobody restarts", func(ctx SpecContext) {
 		n := newNamespace(ctx)
 		n.create(ctx, newPolicy("all", ""))
-		n.create(ctx, newCluster("growing", workers("small", 1)))
-		n.encrypted(ctx, "all", "growing", 2)
+		n.createEncrypted(ctx, "all", newCluster("growing", workers("small", 1)), 2)
 		name := injection.SecretName("growing")
 		first := n.secret(ctx, name)
 		uids := n.pods.uids("growing")

@@ -124,29 +124,27 @@ var _ = Describe("Pods of every kind", func() {
 	It("are encrypted under Pod Security's restricted level", func(ctx SpecContext) {
 		n := newNamespace(ctx, "pod-security.kubernetes.io/enforce=restricted", "pod-security.kubernetes.io/enforce-version=latest")
 		n.create(ctx, newPolicy("all", ""))
-		n.create(ctx, newCluster("restricted", workers("small", 1), everyPod(func(p *corev1.PodSpec) {
+		n.createEncrypted(ctx, "all", newCluster("restricted", workers("small", 1), everyPod(func(p *corev1.PodSpec) {
 			p.SecurityContext = &corev1.PodSecurityContext{
 				RunAsNonRoot: new(true), RunAsUser: new(int64(1000)), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			}
 			p.Containers[0].SecurityContext = &corev1.SecurityContext{
 				AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 			}
-		})))
-		n.encrypted(ctx, "all", "restricted", 2)
+		})), 2)
 		n.joined(ctx, "restricted", n.only("restricted", isWorker))
 	}, SpecTimeout(2*time.Minute))
 
 	It("are encrypted as root, and as a user that only the container sets", func(ctx SpecContext) {
 		n := newNamespace(ctx)
 		n.create(ctx, newPolicy("all", ""))
-		n.create(ctx, newCluster("users", workers("small", 1), func(c *rayv1.RayCluster) {
+		n.createEncrypted(ctx, "all", newCluster("users", workers("small", 1), func(c *rayv1.RayCluster) {
 			c.Spec.HeadGroupSpec.Template.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(0))}
 			worker := &c.Spec.WorkerGroupSpecs[0].Template.Spec
 			worker.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1000))}
 			worker.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: new(int64(1234))}
 			worker.Containers[0].Env = []corev1.EnvVar{{Name: "HOME", Value: "/tmp"}}
-		}))
-		n.encrypted(ctx, "all", "users", 2)
+		}), 2)
 		worker := n.only("users", isWorker)
 		n.joined(ctx, "users", worker)
 		owner := func(pod, container string) string {
@@ -161,10 +159,9 @@ var _ = Describe("A cluster with GCS fault tolerance", func() {
 	It("is deleted without its cleanup hanging in our init container, even when keys and scripts are gone", func(ctx SpecContext) {
 		n := newNamespace(ctx)
 		n.create(ctx, newPolicy("all", ""))
-		n.create(ctx, newCluster("durable", func(c *rayv1.RayCluster) {
+		n.createEncrypted(ctx, "all", newCluster("durable", func(c *rayv1.RayCluster) {
 			c.Spec.GcsFaultToleranceOptions = &rayv1.GcsFaultToleranceOptions{RedisAddress: "127.0.0.1:6399"}
-		}))
-		n.encrypted(ctx, "all", "durable", 1)
+		}), 1)
 		Expect(n.rayCluster(ctx, "durable").GetFinalizers()).NotTo(BeEmpty(), "KubeRay means to clean up")
 		Expect(api.Delete(ctx, n.rayCluster(ctx, "durable"))).To(Succeed())
 		Expect(api.Delete(ctx, n.secret(ctx, injection.SecretName("durable")))).To(Succeed())

@@ -15,6 +15,7 @@ import (
 	. "github.com/onsi/gomega"
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/internal/injection"
 )
@@ -80,9 +81,8 @@ var _ = Describe("Measurements", Serial, func() {
 			}}
 		}
 		n.create(ctx, newPolicy("tls", "tls", defaultResources))
-		n.create(ctx, newCluster("tls", stamped))
 		n.create(ctx, newCluster("plain", stamped))
-		n.encrypted(ctx, "tls", "tls", 2)
+		n.createEncrypted(ctx, "tls", newCluster("tls", stamped), 2)
 		n.running(ctx, "plain", 2, plaintext)
 
 		took := map[string][]time.Duration{}
@@ -106,17 +106,19 @@ var _ = Describe("Measurements", Serial, func() {
 	}, SpecTimeout(6*time.Minute))
 })
 
-// replaceWorker deletes the cluster's worker, and gives its successor once the successor's init containers have ended.
+// replaceWorker deletes the cluster's worker, and gives its successor once that has printed its stamp.
 func (n *namespace) replaceWorker(ctx context.Context, cluster string) podRecord {
 	GinkgoHelper()
 	old := n.only(cluster, isWorker)
-	Expect(api.Delete(ctx, &old.pod)).To(Succeed())
+	Expect(api.Delete(ctx, &old.pod, client.GracePeriodSeconds(1))).To(Succeed())
 	var fresh podRecord
 	Eventually(ctx, func(g Gomega) {
 		pods := n.pods.live(cluster, isWorker, func(p podRecord) bool { return p.pod.UID != old.pod.UID })
 		g.Expect(pods).To(HaveLen(1))
 		fresh = pods[0]
-		g.Expect(fresh.isReady()).To(BeTrue())
+		stamp := initStatus(&fresh.pod, "stamp")
+		g.Expect(stamp).NotTo(BeNil())
+		g.Expect(stamp.State.Terminated).NotTo(BeNil())
 	}).Should(Succeed())
 	return fresh
 }

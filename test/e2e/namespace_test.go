@@ -191,6 +191,31 @@ func (n *namespace) encrypted(ctx context.Context, policy, cluster string, pods 
 	}).Should(Succeed())
 }
 
+// createEncrypted makes a cluster that the policy encrypts before it has any pods, and waits until it has so many.
+func (n *namespace) createEncrypted(ctx context.Context, policy string, cluster *rayv1.RayCluster, pods int) {
+	GinkgoHelper()
+	n.createInjected(ctx, cluster)
+	n.encrypted(ctx, policy, cluster.Name, pods)
+}
+
+// createInjected makes a cluster that starts once it is injected.
+func (n *namespace) createInjected(ctx context.Context, cluster *rayv1.RayCluster) {
+	GinkgoHelper()
+	suspended(cluster)
+	n.create(ctx, cluster)
+	Eventually(ctx, func(ctx context.Context) map[string]string { return n.annotations(ctx, cluster.Name) }).
+		Should(HaveKey(v1alpha1.AnnotationInjection))
+	n.patch(ctx, &rayv1.RayCluster{}, cluster.Name, `{"spec":{"suspend":null}}`)
+}
+
+// patch merges JSON into an object.
+func (n *namespace) patch(ctx context.Context, object client.Object, name, patch string) {
+	GinkgoHelper()
+	object.SetNamespace(n.name)
+	object.SetName(name)
+	Expect(api.Patch(ctx, object, client.RawPatch(types.MergePatchType, []byte(patch)))).To(Succeed())
+}
+
 // only is the one pod that is meant.
 func (n *namespace) only(cluster string, keep ...func(podRecord) bool) podRecord {
 	GinkgoHelper()

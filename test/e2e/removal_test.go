@@ -19,8 +19,7 @@ var _ = Describe("A deleted policy", func() {
 	It("that keeps leaves everything as it is, and a new policy adopts it without a restart", Label("core"), func(ctx SpecContext) {
 		n := newNamespace(ctx)
 		n.create(ctx, newPolicy("first", "kept"))
-		n.create(ctx, newCluster("kept", workers("small", 1)))
-		n.encrypted(ctx, "first", "kept", 2)
+		n.createEncrypted(ctx, "first", newCluster("kept", workers("small", 1)), 2)
 		spec, uids := n.spec(ctx, "kept"), n.pods.uids("kept")
 		keys := n.secret(ctx, injection.SecretName("kept")).Data
 
@@ -56,7 +55,7 @@ var _ = Describe("KubeRay's own init container", func() {
 		n := newNamespace(ctx)
 		n.create(ctx, newPolicy("all", ""))
 		// A head that runs no Ray keeps its workers waiting for it, so that one can look into what waits.
-		n.create(ctx, newCluster("asleep", workers("small", 1), func(c *rayv1.RayCluster) {
+		n.createInjected(ctx, newCluster("asleep", workers("small", 1), func(c *rayv1.RayCluster) {
 			c.Annotations = map[string]string{"ray.io/overwrite-container-cmd": "true"}
 			c.Spec.HeadGroupSpec.Template.Spec.Containers[0].Command = []string{"sleep", "infinity"}
 		}))
