@@ -80,6 +80,9 @@ func (k *kubeRay) stepCluster(ctx context.Context, object *unstructured.Unstruct
 	if cluster.Spec.ManagedBy != nil && *cluster.Spec.ManagedBy != "ray.io/kuberay-operator" || cluster.DeletionTimestamp != nil {
 		return
 	}
+	if len(cluster.Name) > 53 {
+		return // KubeRay refuses longer names
+	}
 	pods := k.pods(ctx, cluster)
 	k.kubelet(ctx, pods)
 	if k.frozen {

@@ -259,6 +259,9 @@ func (w *world) provisioned(name string) bool {
 
 func (w *world) pods(cluster string) []corev1.Pod {
 	var list corev1.PodList
+	if len(cluster) > 63 {
+		return nil // no label holds it
+	}
 	Expect(w.admin.List(w.ctx, &list, client.InNamespace(w.ns), client.MatchingLabels{"ray.io/cluster": cluster})).To(Succeed())
 	return list.Items
 }
@@ -494,3 +497,16 @@ func (w *world) deletedIn(pods []string) bool {
 func canaryHangs(*corev1.Pod) outcome { return hangs }
 
 func canaryFails(*corev1.Pod) outcome { return "raytls-init: no openssl in this image" }
+
+func inNamespace(name string) client.DeleteAllOfOption { return client.InNamespace(name) }
+
+const gracePeriod0 = client.GracePeriodSeconds(0)
+
+// podsAsTheyAre are a cluster's pods without what the kubelet writes.
+func (w *world) podsAsTheyAre(cluster string) map[string]any {
+	out := map[string]any{}
+	for _, p := range w.pods(cluster) {
+		out[p.Name] = []any{p.UID, p.Annotations, p.Labels, p.DeletionTimestamp}
+	}
+	return out
+}

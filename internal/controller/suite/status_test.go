@@ -1,0 +1,105 @@
+package suite_test
+
+import (
+	"fmt"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+var _ = Describe("A policy's status", func() {
+	var w *world
+	BeforeEach(func() { w = newWorld() })
+
+	It("has both conditions from the first write on, each with the generation it speaks of, and never a false Ready", func() {
+		w.run("a")
+		watcher, err := w.admin.Watch(w.ctx, &v1alpha1.RayTLSPolicyList{}, client.InNamespace(w.ns))
+		Expect(err).NotTo(HaveOccurred())
+		defer watcher.Stop()
+		w.policy("p", targeting("a"))
+		w.encrypted("p", "a")
+		w.updatePolicy("p", func(p *v1alpha1.RayTLSPolicy) { p.Spec.PodCertificate.HeadServiceShortName = true })
+		w.eventually(func(g Gomega) { g.Expect(w.getPolicy("p").Status.ObservedGeneration).To(BeEquivalentTo(2)) })
+		w.settle()
+		seen := 0
+		for len(watcher.ResultChan()) > 0 || seen == 0 {
+			event := <-watcher.ResultChan()
+			p, ok := event.Object.(*v1alpha1.RayTLSPolicy)
+			if !ok || event.Type == watch.Deleted || len(p.Status.Conditions) == 0 {
+				continue
+			}
+			seen++
+			Expect(p.Status.Conditions).To(HaveLen(2))
+			Expect(p.Status.Mode).To(Equal(v1alpha1.ModeScript))
+			for _, c := range p.Status.Conditions {
+				Expect(c.ObservedGeneration).To(Equal(p.Status.ObservedGeneration))
+				Expect(c.Reason).NotTo(BeEmpty())
+				Expect(c.Message).NotTo(BeEmpty())
+				if c.Type == v1alpha1.ConditionReady && c.Status == metav1.ConditionTrue {
+					Expect(p.Status.Totals.Pods.Plaintext).To(BeZero(), "never Ready while a covered pod speaks plaintext")
+					Expect(p.Status.Totals.ClustersEncrypted).To(BeEquivalentTo(1), "never Ready before the cluster was looked at")
+				}
+			}
+		}
+		Expect(w.getPolicy("p").Status.Encrypted).To(Equal("1/1"))
+	})
+
+	It("says of a cluster that is not there yet that it is not", func() {
+		w.policy("p", targeting("later"))
+		w.eventually(func(g Gomega) {
+			g.Expect(w.condition("p", v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonTargetNotFound))
+			g.Expect(w.condition("p", v1alpha1.ConditionReady).Message).To(ContainSubstring("RayCluster later does not exist"))
+			g.Expect(w.condition("p", v1alpha1.ConditionAccepted).Status).To(Equal(metav1.ConditionTrue))
+		})
+		w.ray.frozen = true
+		w.create("later")
+		w.encrypted("p", "later")
+	})
+
+	It("lists a hundred clusters at most, those that need attention first, and counts all", func() {
+		const clusters = 104
+		w.policy("p", selecting())
+		w.ray.frozen = true
+		for i := range clusters {
+			var edits []edit
+			if i >= 101 {
+				edits = append(edits, inHead(func(c map[string]any) { c["env"] = []any{map[string]any{"name": "RAY_USE_TLS", "value": "1"}} }))
+			}
+			Expect(w.admin.Create(w.ctx, w.rayCluster(fmt.Sprintf("c%03d", i), edits...))).To(Succeed())
+		}
+		Eventually(func(g Gomega) {
+			status := w.getPolicy("p").Status
+			g.Expect(status.Encrypted).To(Equal("101/104"))
+			g.Expect(status.Totals.Clusters).To(BeEquivalentTo(clusters))
+			g.Expect(status.Clusters).To(HaveLen(100))
+			for i, c := range status.Clusters[:3] {
+				g.Expect(c.Name).To(Equal(fmt.Sprintf("c%03d", 101+i)))
+				g.Expect(c.Reason).To(Equal(v1alpha1.ReasonForeignTLS))
+			}
+			g.Expect(status.Clusters[3].Name).To(Equal("c000"), "then by name")
+			g.Expect(w.condition("p", v1alpha1.ConditionReady).Message).To(ContainSubstring("101 of 104 RayClusters are encrypted. RayCluster c101"))
+		}).Should(Succeed())
+	})
+
+	It("names a pod whose init container fails on a cluster that is encrypted already", func() {
+		w.policy("p", selecting())
+		w.run("a")
+		w.encrypted("p", "a")
+		w.ray.certificate = canaryFails
+		w.mark()
+		w.update("a", func(c *unstructured.Unstructured) {
+			c.Object["spec"].(map[string]any)["workerGroupSpecs"].([]any)[0].(map[string]any)["replicas"] = int64(3)
+		})
+		w.says("p", "a", v1alpha1.ReasonCertificateFailed, "no openssl in this image")
+		Expect(w.condition("p", v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionFalse))
+		Expect(w.deleted()).To(BeEmpty())
+		w.ray.certificate = nil
+		w.says("p", "a", v1alpha1.ReasonEncrypted)
+	})
+})
