@@ -1,0 +1,229 @@
+package rollout
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// kuberay is one reconcile of KubeRay, from what it has seen of the cluster.
+func (w *world) kuberay() {
+	c := w.clusters[w.seen.kuberay]
+	switch {
+	case c.suspension == "Suspending":
+		w.deleteAll()
+	case c.suspension == "Suspended" || c.suspend:
+	case w.recreates(c):
+		w.deleteAll()
+	default:
+		w.scale(c)
+	}
+	w.status(c)
+}
+
+func (w *world) own(keep func(simPod) bool) []int {
+	var out []int
+	for i, p := range w.pods {
+		if p.owned && keep(p) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+func (w *world) deleteAll() {
+	for _, i := range w.own(func(simPod) bool { return true }) {
+		w.terminate(i)
+	}
+}
+
+// recreates compares the hash on the head, unless KubeRay itself is newer than the head: then it only writes a new one.
+func (w *world) recreates(c simCluster) bool {
+	heads := w.own(func(p simPod) bool { return p.group == "" })
+	if !c.recreate || len(heads) == 0 || w.pods[heads[0]].hash == c.hash() {
+		return false
+	}
+	if w.restamp {
+		pods := slices.Clone(w.pods)
+		pods[heads[0]].hash, w.restamp = c.hash(), false
+		w.setPods(pods)
+		return false
+	}
+	return true
+}
+
+// scale makes the pods that are missing; pods on their way out count until they are gone.
+func (w *world) scale(c simCluster) {
+	for _, t := range c.templates {
+		want := int(t.replicas)
+		if t.group == "" {
+			want = 1
+		}
+		have := w.own(func(p simPod) bool { return p.group == t.group })
+		for i := len(have); i < want; i++ {
+			w.create(c, t)
+		}
+		if t.group == "" {
+			continue
+		}
+		for i := want; i < len(have); i++ {
+			w.terminate(have[i])
+		}
+	}
+}
+
+func (w *world) create(c simCluster, t simTemplate) {
+	w.serial++
+	slot := ""
+	for i := 0; ; i++ {
+		slot = fmt.Sprintf("%s/%d", cmp.Or(t.group, "head"), i)
+		if len(w.own(func(p simPod) bool { return p.slot == slot })) == 0 {
+			break
+		}
+	}
+	p := simPod{
+		name: fmt.Sprintf("%s-%d", cmp.Or(t.group, "head"), w.serial), uid: fmt.Sprintf("uid-%d", w.serial), group: t.group, slot: slot,
+		injected: t.injected, created: w.now, owned: true, made: cmp.Or(w.inits[t.group], succeeds),
+	}
+	if t.group == "" {
+		p.hash = c.hash()
+	}
+	w.setPods(append(slices.Clone(w.pods), p))
+}
+
+// status is written only when more than observedGeneration differs.
+func (w *world) status(c simCluster) {
+	next := c.clone()
+	pods := w.own(func(simPod) bool { return true })
+	allReady := len(pods) > 0
+	next.ready = 0
+	for _, i := range pods {
+		if w.pods[i].ready {
+			next.ready++
+		}
+		allReady = allReady && w.pods[i].ready
+	}
+	switch c.suspension {
+	case "Suspending":
+		if len(pods) == 0 {
+			next.suspension, next.provisioned = "Suspended", false
+		}
+	case "Suspended":
+		if !c.suspend {
+			next.suspension = ""
+		}
+	default:
+		if c.suspend {
+			next.suspension = "Suspending"
+		}
+		next.provisioned = c.provisioned || allReady
+	}
+	if next.ready == c.ready && next.suspension == c.suspension && next.provisioned == c.provisioned {
+		return
+	}
+	next.observed = next.generated
+	if c.version == w.cluster.version {
+		w.store(next, false)
+	}
+}
+
+// kubelet moves every pod on.
+func (w *world) kubelet() {
+	pods := slices.Clone(w.pods)
+	heads := func(injected bool) bool {
+		return slices.ContainsFunc(pods, func(p simPod) bool { return p.owned && p.group == "" && p.ready && p.injected == injected })
+	}
+	for i := range pods {
+		p := &pods[i]
+		age := w.now.Sub(p.created)
+		if !p.owned || p.terminating {
+			continue
+		}
+		if p.injected && !p.certified && age >= 2*time.Second {
+			p.certified = p.made == succeeds
+			if p.made == fails {
+				p.failure = "no openssl"
+			}
+		}
+		up := (p.certified || !p.injected) && age >= 4*time.Second
+		p.ready = up && (p.group == "" || heads(p.injected))
+		if p.certified && p.group != "" {
+			w.certified = true
+		}
+	}
+	pods = slices.DeleteFunc(pods, func(p simPod) bool { return p.terminating && !w.now.Before(p.gone) })
+	if !slices.Equal(pods, w.pods) {
+		w.setPods(pods)
+	}
+}
+
+// String shows the pods: P plaintext, i injected, C with a certificate, F failed; ' ready, ~ going.
+func (w *world) String() string {
+	groups := map[string]string{}
+	for _, i := range w.own(func(simPod) bool { return true }) {
+		p := w.pods[i]
+		mark := "P"
+		switch {
+		case p.failure != "":
+			mark = "F"
+		case p.certified:
+			mark = "C"
+		case p.injected:
+			mark = "i"
+		}
+		if p.terminating {
+			mark += "~"
+		} else if p.ready {
+			mark += "'"
+		}
+		groups[p.group] += " " + mark
+	}
+	var out []string
+	for _, t := range w.cluster.templates {
+		state := ""
+		if t.injected {
+			state = "*"
+		}
+		out = append(out, cmp.Or(t.group, "head")+state+":"+groups[t.group])
+	}
+	return strings.Join(out, " | ")
+}
+
+// What users and other controllers do.
+
+func (w *world) edit(change func(*simCluster)) {
+	c := w.cluster.clone()
+	change(&c)
+	w.store(c, true)
+}
+
+func (w *world) annotate(change func(*simCluster)) {
+	c := w.cluster.clone()
+	change(&c)
+	w.store(c, false)
+}
+
+func (w *world) template(group string, change func(*simTemplate)) {
+	w.edit(func(c *simCluster) {
+		for i := range c.templates {
+			if c.templates[i].group == group {
+				change(&c.templates[i])
+			}
+		}
+	})
+}
+
+func (w *world) strip() {
+	w.edit(func(c *simCluster) {
+		for i := range c.templates {
+			c.templates[i].injected, c.templates[i].stale = false, false
+		}
+	})
+}
+
+func (w *world) settings(change func()) {
+	change()
+	w.dirty = true
+}
