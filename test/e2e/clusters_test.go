@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 
@@ -17,8 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
-
-	"os"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 )
@@ -107,8 +106,6 @@ func newPolicy(name, cluster string, options ...policyOption) *v1alpha1.RayTLSPo
 	}
 	return policy
 }
-
-func removing(p *v1alpha1.RayTLSPolicy) { p.Spec.DeletionPolicy = v1alpha1.DeletionRemove }
 
 func shortName(p *v1alpha1.RayTLSPolicy) { p.Spec.PodCertificate.HeadServiceShortName = true }
 

@@ -164,11 +164,11 @@ func (n *namespace) running(ctx context.Context, cluster string, pods int, keep 
 // ready waits until KubeRay calls the cluster ready. It then takes a restart for one.
 func (n *namespace) ready(ctx context.Context, cluster string) {
 	GinkgoHelper()
-	Eventually(ctx, func(g Gomega, ctx context.Context) {
-		c := &rayv1.RayCluster{}
-		g.Expect(api.Get(ctx, n.key(cluster), c)).To(Succeed())
-		g.Expect(c.Status.State).To(Equal(rayv1.Ready))
-	}).Should(Succeed())
+	Eventually(ctx, func(ctx context.Context) (string, error) {
+		// The state is deprecated, and what `kubectl get` shows of every KubeRay.
+		state, _, err := unstructured.NestedString(n.rayCluster(ctx, cluster).Object, "status", "state")
+		return state, err
+	}).Should(Equal(string(rayv1.Ready)))
 }
 
 // encrypted waits until all pods of the cluster have certificates and are Ready, and policy and cluster say so.

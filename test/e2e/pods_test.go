@@ -172,10 +172,6 @@ func isHead(p podRecord) bool { return p.group() == "head" }
 
 func isWorker(p podRecord) bool { return !isHead(p) && !p.cleanup() }
 
-func in(group string) func(podRecord) bool {
-	return func(p podRecord) bool { return p.group() == group }
-}
-
 func plaintext(p podRecord) bool { return !p.injected() }
 
 func containsUID(uids []types.UID, uid types.UID) bool { return slices.Contains(uids, uid) }
