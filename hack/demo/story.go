@@ -172,10 +172,15 @@ in for Ray's gRPC, so errors read a little otherwise: Ray says "Peer name ... is
 A second RayCluster in the same namespace, with a policy of its own, is the stranger.
 
 `)
-	for _, file := range []string{clusterFile, policyFile} {
-		if err := s.apply(file, other); err != nil {
-			return err
-		}
+	if err := s.apply(clusterFile, other); err != nil {
+		return err
+	}
+	// KubeRay waits long for pods that are deleted before it has seen them, and here no kubelet slows that down.
+	if err := s.env.until("the second cluster is ready in plaintext", func() (string, error) { return s.provisioned(other) }); err != nil {
+		return err
+	}
+	if err := s.apply(policyFile, other); err != nil {
+		return err
 	}
 	if err := s.env.until("the second cluster is encrypted", func() (string, error) { return s.encrypted(other) }); err != nil {
 		return err
