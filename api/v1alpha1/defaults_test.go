@@ -1,0 +1,59 @@
+package v1alpha1
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func TestWithDefaults(t *testing.T) {
+	defaults := func(change func(*RayTLSPolicySpec)) RayTLSPolicySpec {
+		spec := RayTLSPolicySpec{
+			Issuance:             Issuance{Mode: ModeScript},
+			CertificateAuthority: CertificateAuthority{KeyAlgorithm: KeyECDSAP256, ValidityDays: 3650},
+			PodCertificate:       PodCertificate{KeyAlgorithm: KeyECDSAP256, ValidityDays: 365},
+			Rollout:              Rollout{Enable: EnableWhenStopped, MaxConcurrentClusters: 1, ProgressDeadlineSeconds: 600},
+			DeletionPolicy:       DeletionKeep,
+		}
+		change(&spec)
+		return spec
+	}
+	selector := &metav1.LabelSelector{}
+	target := &TargetReference{Kind: TargetRayCluster, Name: "x"}
+	all := RayTLSPolicySpec{
+		TargetRef:            target,
+		Issuance:             Issuance{Mode: ModeScript, InitContainer: InitContainer{Image: "i", ImagePullPolicy: "Always"}},
+		CertificateAuthority: CertificateAuthority{KeyAlgorithm: KeyRSA4096, ValidityDays: 100, SecretRef: &SecretReference{Name: "ca"}},
+		PodCertificate:       PodCertificate{KeyAlgorithm: KeyECDSAP384, ValidityDays: 7, HeadDNSNames: []string{"a"}, HeadServiceShortName: true},
+		AdditionalContainers: []string{"c"},
+		Rollout:              Rollout{Enable: EnableWhenStopped, MaxConcurrentClusters: 5, ProgressDeadlineSeconds: 10},
+		DeletionPolicy:       DeletionRemove,
+		Paused:               true,
+	}
+	for name, c := range map[string]struct {
+		reason   string
+		in, want RayTLSPolicySpec
+	}{
+		"selector": {
+			"a policy that covers many does not restart what runs unless it is told to",
+			RayTLSPolicySpec{Selector: selector}, defaults(func(s *RayTLSPolicySpec) { s.Selector = selector }),
+		},
+		"targetRef": {
+			"whoever names one cluster means it",
+			RayTLSPolicySpec{TargetRef: target},
+			defaults(func(s *RayTLSPolicySpec) { s.TargetRef, s.Rollout.Enable = target, EnableImmediate }),
+		},
+		"all set": {"what is set stays", all, all},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := c.in.DeepCopy()
+			if diff := cmp.Diff(c.want, c.in.WithDefaults()); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+			if diff := cmp.Diff(*before, c.in); diff != "" {
+				t.Errorf("the spec itself is left alone (-before +after):\n%s", diff)
+			}
+		})
+	}
+}

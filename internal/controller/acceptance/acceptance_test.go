@@ -1,0 +1,162 @@
+package acceptance
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/pki"
+)
+
+func epoch() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+func TestAllows(t *testing.T) {
+	for name, c := range map[string]struct {
+		reason string
+		list   Allowlist
+		image  string
+		want   bool
+	}{
+		"empty":           {"without a list nothing is allowed", nil, "a", false},
+		"same":            {"an image is itself", Allowlist{"b", "a:1"}, "a:1", true},
+		"longer":          {"an image is not the beginning of another", Allowlist{"a"}, "a:1", false},
+		"open":            {"an open entry is the beginning of images", Allowlist{"r.example/x/*"}, "r.example/x/y:1", true},
+		"open, other":     {"and of no others", Allowlist{"r.example/x/*"}, "r.example/xy:1", false},
+		"everything":      {"a star alone allows all", Allowlist{"*"}, "a", true},
+		"star as a name":  {"what a policy says is never a pattern", Allowlist{"a:1"}, "*", false},
+		"case and spaces": {"images are compared as they are", Allowlist{"a:1"}, " a:1", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := c.list.Allows(c.image); got != c.want {
+				t.Errorf("%s: got %v", c.reason, got)
+			}
+		})
+	}
+}
+
+func spec(change func(*v1alpha1.RayTLSPolicySpec)) *v1alpha1.RayTLSPolicySpec {
+	s := v1alpha1.RayTLSPolicySpec{Selector: &metav1.LabelSelector{}}
+	change(&s)
+	s = s.WithDefaults()
+	return &s
+}
+
+func TestSpec(t *testing.T) {
+	for name, c := range map[string]struct {
+		reason string
+		spec   *v1alpha1.RayTLSPolicySpec
+		want   string
+		text   string
+	}{
+		"plain": {"the smallest policy makes sense", spec(func(*v1alpha1.RayTLSPolicySpec) {}), v1alpha1.ReasonAccepted, "in force"},
+		"selector": {
+			"what the API server lets pass is said here", spec(func(s *v1alpha1.RayTLSPolicySpec) {
+				s.Selector.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "a", Operator: metav1.LabelSelectorOpIn}}
+			}), v1alpha1.ReasonInvalidSelector, "spec.selector",
+		},
+		"image": {
+			"an image of a user's own choice would run beside the key", spec(func(s *v1alpha1.RayTLSPolicySpec) { s.Issuance.InitContainer.Image = "evil" }),
+			v1alpha1.ReasonImageNotAllowed, "evil is not among the images",
+		},
+		"allowed image": {
+			"what the administrator allows is allowed", spec(func(s *v1alpha1.RayTLSPolicySpec) { s.Issuance.InitContainer.Image = "good" }),
+			v1alpha1.ReasonAccepted, "in force",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Spec(c.spec, Allowlist{"good"})
+			if got.Reason != c.want || !strings.Contains(got.Message, c.text) || got.Accepted != (c.want == v1alpha1.ReasonAccepted) {
+				t.Errorf("%s: got %+v", c.reason, got)
+			}
+			if (got.Error() == nil) != got.Accepted {
+				t.Errorf("the error says the same as the verdict: %v", got.Error())
+			}
+		})
+	}
+}
+
+// brought is a CA that ends so many days after epoch: an authority is one too.
+func brought(t *testing.T, days int) (certificate, key []byte) {
+	t.Helper()
+	a, err := pki.NewAuthority(pki.AuthorityOptions{
+		Name: "brought", KeyAlgorithm: "ECDSAP256", Validity: time.Duration(days) * 24 * time.Hour, Now: epoch(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err = a.KeyPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.CertificatePEM(), key
+}
+
+func TestBroughtCA(t *testing.T) {
+	withCA := spec(func(s *v1alpha1.RayTLSPolicySpec) {
+		s.CertificateAuthority.SecretRef = &v1alpha1.SecretReference{Name: "ca"}
+	})
+	certificate, key := brought(t, 3650)
+	short, shortKey := brought(t, 700)
+	end := epoch().Add(700 * 24 * time.Hour)
+	for name, c := range map[string]struct {
+		reason string
+		data   map[string][]byte
+		now    time.Time
+		want   Verdict
+	}{
+		"missing": {
+			"it may come later", nil, epoch(),
+			Verdict{Reason: v1alpha1.ReasonCASecretNotFound, Message: "spec.certificateAuthority.secretRef: Secret ca does not exist in this namespace; create it with ca.crt and ca.key, or tls.crt and tls.key"},
+		},
+		"the TLS guide's names": {
+			"the guide's command works unchanged", map[string][]byte{"ca.crt": certificate, "ca.key": key}, epoch(),
+			Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force", Again: epoch().Add(2920 * 24 * time.Hour)},
+		},
+		"cert-manager's names": {
+			"cert-manager's ca.crt is of the issuer above", map[string][]byte{"ca.crt": []byte("x"), "tls.crt": certificate, "tls.key": key}, epoch(),
+			Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force", Again: epoch().Add(2920 * 24 * time.Hour)},
+		},
+		"half a pair": {
+			"a certificate without its key signs nothing", map[string][]byte{"ca.crt": certificate}, epoch(),
+			Verdict{Reason: v1alpha1.ReasonCASecretInvalid, Message: "spec.certificateAuthority.secretRef: Secret ca holds neither ca.crt and ca.key nor tls.crt and tls.key"},
+		},
+		"cut": {
+			"a CA shorter than an issuer's life is used, and that is said", map[string][]byte{"ca.crt": short, "ca.key": shortKey}, epoch(),
+			Verdict{
+				Accepted: true, Reason: v1alpha1.ReasonValidityCut, Again: end,
+				Message: "the policy is in force; the CA in Secret ca ends at 2027-12-02T00:00:00Z, so issuers and pod certificates end then at the latest, earlier than podCertificate.validityDays asks",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var secret *corev1.Secret
+			if c.data != nil {
+				secret = &corev1.Secret{Data: c.data}
+			}
+			parent, got := BroughtCA(withCA, secret, c.now)
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+			if (parent != nil) != c.want.Accepted {
+				t.Errorf("%s: the CA comes with an accepting verdict and with no other", c.reason)
+			}
+		})
+	}
+	t.Run("expired", func(t *testing.T) {
+		_, got := BroughtCA(withCA, &corev1.Secret{Data: map[string][]byte{"ca.crt": short, "ca.key": shortKey}}, end.Add(time.Second))
+		if got.Accepted || got.Reason != v1alpha1.ReasonCASecretInvalid {
+			t.Errorf("an expired CA signs nothing: got %+v", got)
+		}
+	})
+	t.Run("mismatched", func(t *testing.T) {
+		_, got := BroughtCA(withCA, &corev1.Secret{Data: map[string][]byte{"ca.crt": certificate, "ca.key": shortKey}}, epoch())
+		if got.Accepted || strings.Contains(got.Message, "PRIVATE") {
+			t.Errorf("a key of another signs nothing, and is not repeated: got %+v", got)
+		}
+	})
+}
