@@ -32,6 +32,8 @@ const (
 const (
 	// ReasonNotAccepted: the policy is not Accepted; clusters that are encrypted already stay so.
 	ReasonNotAccepted = "NotAccepted"
+	// ReasonReconciling: clusters that the policy may cover have yet to be looked at.
+	ReasonReconciling = "Reconciling"
 	// ReasonTargetNotFound: the RayCluster in spec.targetRef does not exist.
 	ReasonTargetNotFound = "TargetNotFound"
 	// ReasonNoClusters: no RayCluster is covered, so none is in plaintext.
@@ -39,8 +41,6 @@ const (
 
 	// ReasonEncrypted: all pods that run are encrypted, and new ones will be.
 	ReasonEncrypted = "Encrypted"
-	// ReasonExcluded: the cluster carries the label raytls.io/exclude.
-	ReasonExcluded = "Excluded"
 	// ReasonPaused: something is to be done, and spec.paused keeps it from being done.
 	ReasonPaused = "Paused"
 	// ReasonEnabling: the cluster is being restarted to be encrypted.

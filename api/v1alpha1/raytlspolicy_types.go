@@ -1,7 +1,7 @@
 package v1alpha1
 
 import (
-	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -160,7 +160,7 @@ type InitContainer struct {
 	// resources are the init container's requests and limits. Defaults to 250m CPU and 64Mi memory for both,
 	// which keeps a pod of the Guaranteed class in it.
 	// +optional
-	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+	Resources *InitContainerResources `json:"resources,omitempty"`
 
 	// scriptsPath is the folder in the image that holds gencert_head.sh and gencert_worker.sh, as
 	// `raytls gencert` writes them. Their content is checked all the same. Defaults to a mounted ConfigMap.
@@ -169,6 +169,38 @@ type InitContainer struct {
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:Pattern=`^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$`
 	ScriptsPath string `json:"scriptsPath,omitempty"`
+}
+
+// InitContainerResources are requests and limits. What is left out is neither requested nor limited.
+type InitContainerResources struct {
+	// requests are what is reserved.
+	// +optional
+	Requests ResourceAmounts `json:"requests,omitempty,omitzero"`
+
+	// limits are what may be used at most.
+	// +optional
+	Limits ResourceAmounts `json:"limits,omitempty,omitzero"`
+}
+
+// ResourceAmounts are amounts of the resources that an init container uses. The schema of a quantity lets more pass than
+// can be read, and one object that cannot be read would keep the operator from reading any.
+//
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.cpu) || type(self.cpu) == int || isQuantity(self.cpu)",fieldPath=".cpu",message="must be a quantity such as 250m"
+// +kubebuilder:validation:XValidation:rule="!has(self.memory) || type(self.memory) == int || isQuantity(self.memory)",fieldPath=".memory",message="must be a quantity such as 64Mi"
+// +kubebuilder:validation:XValidation:rule="!has(self.ephemeralStorage) || type(self.ephemeralStorage) == int || isQuantity(self.ephemeralStorage)",fieldPath=".ephemeralStorage",message="must be a quantity such as 64Mi"
+type ResourceAmounts struct {
+	// cpu is an amount of CPU time.
+	// +optional
+	CPU *resource.Quantity `json:"cpu,omitempty"`
+
+	// memory is an amount of memory.
+	// +optional
+	Memory *resource.Quantity `json:"memory,omitempty"`
+
+	// ephemeralStorage is an amount of the node's disk. The init container writes none; a quota may want it stated.
+	// +optional
+	EphemeralStorage *resource.Quantity `json:"ephemeralStorage,omitempty"`
 }
 
 // KeyAlgorithm is a kind and size of private key that all of Ray's TLS stacks accept.

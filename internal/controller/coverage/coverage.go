@@ -3,10 +3,13 @@ package coverage
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/rollout"
@@ -63,6 +66,19 @@ func Decide(cluster metav1.Object, policies []*v1alpha1.RayTLSPolicy) Decision {
 		return winner.Spec.TargetRef != nil && l.Spec.TargetRef == nil
 	})
 	return Decision{Policy: winner, Goal: rollout.Encrypted, Losers: losers}
+}
+
+// Policies lists a namespace's policies.
+func Policies(ctx context.Context, reader client.Reader, namespace string) ([]*v1alpha1.RayTLSPolicy, error) {
+	var list v1alpha1.RayTLSPolicyList
+	if err := reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return nil, fmt.Errorf("listing policies: %w", err)
+	}
+	policies := make([]*v1alpha1.RayTLSPolicy, 0, len(list.Items))
+	for i := range list.Items {
+		policies = append(policies, &list.Items[i])
+	}
+	return policies, nil
 }
 
 // leave is for a cluster that its policy no longer covers. One in the middle of a restart cannot be kept as it is: half

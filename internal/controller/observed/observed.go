@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/controller/coverage"
 )
 
 // coalesce is how long changes of a policy's clusters are gathered before its status is written.
@@ -24,16 +25,37 @@ const coalesce = 200 * time.Millisecond
 // cluster: nothing is remembered, only not computed twice.
 type Cluster struct {
 	UID types.UID
+	// Decision is what the cluster was looked at by.
+	Decision Decision
 	// Policy is the name of the policy the cluster follows; empty for none.
 	Policy string
 	// Status is what that policy says of the cluster.
 	Status v1alpha1.ClusterStatus
 	// Encrypted says that the cluster is encrypted as asked.
 	Encrypted bool
-	// Restarting says that a restart is under way, Failed that enabling failed.
-	Restarting, Failed bool
 	// Conflicts are the names of further policies that cover the cluster and what each says of it.
 	Conflicts map[string]v1alpha1.ClusterStatus
+}
+
+// Decision is who a cluster followed, and whom not, when it was looked at.
+type Decision struct {
+	// Policy is the UID of the policy, Generation that of its spec.
+	Policy     types.UID
+	Generation int64
+	// Losers are the names of further policies that cover the cluster.
+	Losers string
+}
+
+// DecisionOf makes a decision comparable.
+func DecisionOf(d coverage.Decision) Decision {
+	var out Decision
+	if d.Policy != nil {
+		out.Policy, out.Generation = d.Policy.UID, d.Policy.Generation
+	}
+	for _, loser := range d.Losers {
+		out.Losers += loser.Name + "/"
+	}
+	return out
 }
 
 // Clusters is the set of all that was found. It is safe for concurrent use, and a source of policy requests.
@@ -42,6 +64,8 @@ type Clusters struct {
 	clusters map[string]map[string]Cluster // by namespace and name
 	queue    workqueue.TypedRateLimitingInterface[reconcile.Request]
 	missed   map[types.NamespacedName]bool
+	// awaiting are the policies that miss something, by namespace.
+	awaiting map[string]map[string]bool
 	metrics  descriptions
 }
 
@@ -49,7 +73,7 @@ var _ source.Source = &Clusters{}
 
 // New is an empty set.
 func New() *Clusters {
-	return &Clusters{clusters: map[string]map[string]Cluster{}, missed: map[types.NamespacedName]bool{}, metrics: newDescriptions()}
+	return &Clusters{clusters: map[string]map[string]Cluster{}, missed: map[types.NamespacedName]bool{}, awaiting: map[string]map[string]bool{}, metrics: newDescriptions()}
 }
 
 // Start keeps the queue in which policies are put whose clusters changed.
@@ -79,6 +103,9 @@ func (c *Clusters) Set(key types.NamespacedName, found Cluster) {
 	}
 	namespace[key.Name] = found
 	c.notify(key.Namespace, before, found)
+	for policy := range c.awaiting[key.Namespace] {
+		c.wake(types.NamespacedName{Namespace: key.Namespace, Name: policy})
+	}
 }
 
 // Delete forgets a cluster.
@@ -94,6 +121,24 @@ func (c *Clusters) Delete(key types.NamespacedName) {
 		delete(c.clusters, key.Namespace)
 	}
 	c.notify(key.Namespace, before)
+}
+
+// Await has the policy put in the queue whenever something is found in its namespace, until it misses nothing any more.
+// It is to be called before looking, so that nothing is found in between.
+func (c *Clusters) Await(policy types.NamespacedName, missing bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if missing {
+		if c.awaiting[policy.Namespace] == nil {
+			c.awaiting[policy.Namespace] = map[string]bool{}
+		}
+		c.awaiting[policy.Namespace][policy.Name] = true
+		return
+	}
+	delete(c.awaiting[policy.Namespace], policy.Name)
+	if len(c.awaiting[policy.Namespace]) == 0 {
+		delete(c.awaiting, policy.Namespace)
+	}
 }
 
 // Get returns what was found of a cluster.
@@ -136,12 +181,15 @@ func (c *Clusters) notify(namespace string, found ...Cluster) {
 			if name == "" {
 				continue
 			}
-			policy := types.NamespacedName{Namespace: namespace, Name: name}
-			if c.queue == nil {
-				c.missed[policy] = true
-				continue
-			}
-			c.queue.AddAfter(reconcile.Request{NamespacedName: policy}, coalesce)
+			c.wake(types.NamespacedName{Namespace: namespace, Name: name})
 		}
 	}
+}
+
+func (c *Clusters) wake(policy types.NamespacedName) {
+	if c.queue == nil {
+		c.missed[policy] = true
+		return
+	}
+	c.queue.AddAfter(reconcile.Request{NamespacedName: policy}, coalesce)
 }

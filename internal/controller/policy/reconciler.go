@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,7 +32,11 @@ import (
 	"github.com/raytls/raytls/internal/controller/raycluster"
 )
 
-const indexSecretRef = "raytls.secretRef"
+const (
+	indexSecretRef = "raytls.secretRef"
+	// maxNote is how long an event's note may be.
+	maxNote = 1024
+)
 
 // Reconciler reconciles RayTLSPolicies.
 type Reconciler struct {
@@ -55,24 +60,27 @@ type Reconciler struct {
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	policy := &v1alpha1.RayTLSPolicy{}
 	if err := r.Client.Get(ctx, request.NamespacedName, policy); err != nil {
+		r.Observed.Await(request.NamespacedName, false)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if policy.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(policy, v1alpha1.Finalizer) {
 		log.FromContext(ctx).Info("Adding finalizer")
 		return ctrl.Result{}, r.patchFinalizer(ctx, policy, controllerutil.AddFinalizer)
 	}
+	r.Observed.Await(request.NamespacedName, true)
 	summary, err := r.gather(ctx, policy)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	r.Observed.Await(request.NamespacedName, !summary.complete)
 	if !policy.DeletionTimestamp.IsZero() {
 		done, err := r.finish(ctx, policy)
 		if done || err != nil {
 			return ctrl.Result{}, err
 		}
 	}
-	if !summary.complete {
-		return ctrl.Result{}, nil // the clusters that are missing put the policy in the queue
+	if !summary.complete && policy.Status.ObservedGeneration == policy.Generation {
+		return ctrl.Result{}, nil // what was said last still holds, until the clusters have been looked at
 	}
 	return r.report(ctx, policy, summary)
 }
@@ -95,13 +103,17 @@ func (r *Reconciler) gather(ctx context.Context, policy *v1alpha1.RayTLSPolicy) 
 	if err != nil {
 		return nil, err
 	}
+	policies, err := coverage.Policies(ctx, r.Client, policy.Namespace)
+	if err != nil {
+		return nil, err
+	}
 	for i := range clusters {
 		cluster := &clusters[i]
 		if policy.Spec.TargetRef != nil && coverage.Matches(policy, cluster) {
 			s.target = true
 		}
 		c, known := found[cluster.GetName()]
-		if !known || c.UID != cluster.GetUID() {
+		if !known || c.UID != cluster.GetUID() || c.Decision != observed.DecisionOf(coverage.Decide(cluster, policies)) {
 			s.complete = false
 			continue
 		}
@@ -187,7 +199,11 @@ func (r *Reconciler) announce(policy *v1alpha1.RayTLSPolicy, before *v1alpha1.Ra
 		if condition.Status == metav1.ConditionFalse && !progressing(condition.Reason) {
 			kind = corev1.EventTypeWarning
 		}
-		r.Recorder.Eventf(policy, nil, kind, condition.Reason, condition.Type, "%s", condition.Message)
+		note := condition.Message
+		if len(note) > maxNote {
+			note = strings.ToValidUTF8(note[:maxNote], "")
+		}
+		r.Recorder.Eventf(policy, nil, kind, condition.Reason, condition.Type, "%s", note)
 	}
 }
 

@@ -116,6 +116,9 @@ func (s *summary) ready(covered []observed.Cluster) metav1.Condition {
 	case !s.verdict.Accepted:
 		condition.Reason = v1alpha1.ReasonNotAccepted
 		condition.Message = "see the condition Accepted; clusters that are encrypted already stay so: " + s.count(covered)
+	case !s.complete:
+		condition.Status, condition.Reason = metav1.ConditionUnknown, v1alpha1.ReasonReconciling
+		condition.Message = "the RayClusters of the namespace are being looked at"
 	case !s.target:
 		condition.Reason = v1alpha1.ReasonTargetNotFound
 		condition.Message = fmt.Sprintf("RayCluster %s does not exist in this namespace; it is encrypted from its start when it is created", s.spec.TargetRef.Name)

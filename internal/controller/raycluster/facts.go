@@ -11,7 +11,9 @@ import (
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/gencert"
@@ -68,10 +70,11 @@ func managedElsewhere(c *rayv1.RayCluster) string {
 
 // blocked names what forbids to restart the cluster even where that is approved, and says why.
 // jobs are the RayJobs that own the cluster or run on it.
-func blocked(c *rayv1.RayCluster, jobs []rayv1.RayJob) (by, why string) {
-	for _, job := range jobs {
-		if !rayv1.IsJobDeploymentTerminal(job.Status.JobDeploymentStatus) && job.DeletionTimestamp.IsZero() {
-			return kindRayJob + "/" + job.Name, fmt.Sprintf("RayJob %s runs on the cluster, and a restart would fail it; the cluster goes on when the job has finished", job.Name)
+func blocked(c *rayv1.RayCluster, jobs []unstructured.Unstructured) (by, why string) {
+	for i := range jobs {
+		status, _, _ := unstructured.NestedString(jobs[i].Object, "status", "jobDeploymentStatus")
+		if name := jobs[i].GetName(); !rayv1.IsJobDeploymentTerminal(rayv1.JobDeploymentStatus(status)) && jobs[i].GetDeletionTimestamp().IsZero() {
+			return kindRayJob + "/" + name, fmt.Sprintf("RayJob %s runs on the cluster, and a restart would fail it; the cluster goes on when the job has finished", name)
 		}
 	}
 	if name, owned := ownedBy(c, kindRayService); owned {
@@ -134,16 +137,37 @@ func recordedParameters(described []injection.Template) *injection.Parameters {
 func parameters(spec *v1alpha1.RayTLSPolicySpec) injection.Parameters {
 	init := spec.Issuance.InitContainer
 	return injection.Parameters{
-		Image: init.Image, ImagePullPolicy: string(init.ImagePullPolicy), Resources: init.Resources,
+		Image: init.Image, ImagePullPolicy: string(init.ImagePullPolicy), Resources: requirements(init.Resources),
 		ScriptsPath: init.ScriptsPath, AdditionalContainers: spec.AdditionalContainers,
 	}
+}
+
+func requirements(r *v1alpha1.InitContainerResources) *corev1.ResourceRequirements {
+	if r == nil {
+		return nil
+	}
+	list := func(amounts v1alpha1.ResourceAmounts) corev1.ResourceList {
+		out := corev1.ResourceList{}
+		for name, amount := range map[corev1.ResourceName]*resource.Quantity{
+			corev1.ResourceCPU: amounts.CPU, corev1.ResourceMemory: amounts.Memory, corev1.ResourceEphemeralStorage: amounts.EphemeralStorage,
+		} {
+			if amount != nil {
+				out[name] = *amount
+			}
+		}
+		if len(out) == 0 {
+			return nil
+		}
+		return out
+	}
+	return &corev1.ResourceRequirements{Requests: list(r.Requests), Limits: list(r.Limits)}
 }
 
 // podFacts describes a pod to the planner.
 func podFacts(pod *corev1.Pod) rollout.Pod {
 	out := rollout.Pod{
 		Name: pod.Name, UID: string(pod.UID), Created: pod.CreationTimestamp.Time,
-		Injected: slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == injection.InitContainerName }),
+		Injected: injection.InPod(&pod.Spec),
 	}
 	if pod.Labels[labelNodeType] != nodeTypeHead {
 		out.Group = cmp.Or(pod.Labels[labelGroup], "-") // never the head's name
@@ -172,6 +196,9 @@ func initStatus(pod *corev1.Pod) *corev1.ContainerStatus {
 // failure says why the init container cannot make a certificate. What may pass by itself, such as a registry that does
 // not answer, is none.
 func failure(status *corev1.ContainerStatus) string {
+	if ended := status.State.Terminated; ended != nil && ended.ExitCode == 0 {
+		return "" // whatever an earlier try came to
+	}
 	for _, state := range []corev1.ContainerState{status.State, status.LastTerminationState} {
 		ended := state.Terminated
 		if ended == nil || ended.ExitCode == 0 {
@@ -251,15 +278,19 @@ func (r restored) String() string {
 	return string(text)
 }
 
-// approval is the policy's token for the cluster, unless it was used already.
+// approval is the policy's token for the cluster, unless it was used already. Of several for one cluster the last counts:
+// otherwise two of them could be used in turn for ever, since only the last one used is on record.
 func approval(policy *v1alpha1.RayTLSPolicy, c *rayv1.RayCluster) string {
+	token := ""
 	for _, pair := range strings.Split(policy.Annotations[v1alpha1.AnnotationApproveRestart], ",") {
-		name, token, found := strings.Cut(strings.TrimSpace(pair), "=")
-		if found && name == c.Name && token != "" && token != c.Annotations[v1alpha1.AnnotationApproved] {
-			return token
+		if name, value, found := strings.Cut(strings.TrimSpace(pair), "="); found && name == c.Name {
+			token = value
 		}
 	}
-	return ""
+	if token == c.Annotations[v1alpha1.AnnotationApproved] {
+		return ""
+	}
+	return token
 }
 
 // manager names the last manager, other than us, that wrote to the object's spec.

@@ -47,7 +47,7 @@ type state struct {
 	policy *v1alpha1.RayTLSPolicySpec
 	// ended pods run no more; with restartPolicy Never, they tell of init containers that failed.
 	pods, ended []corev1.Pod
-	jobs        []rayv1.RayJob
+	jobs        []unstructured.Unstructured
 	authority   *corev1.Secret
 	issuer      *corev1.Secret
 	scripts     *corev1.ConfigMap
@@ -58,6 +58,8 @@ type state struct {
 	planned    rollout.Plan
 	// edited is the spec that the plan asks for; nil for no change.
 	edited map[string]any
+	// written says that the plan's patch was written.
+	written bool
 	// authorityID and issued are known once keys are provided.
 	authorityID string
 	issued      *issuance
@@ -91,15 +93,11 @@ func (r *Reconciler) gather(ctx context.Context, key types.NamespacedName) (*sta
 	st.described = injection.Inspect(st.spec, key.Name)
 	st.status.Name = key.Name
 
-	var policies v1alpha1.RayTLSPolicyList
-	if err := r.Client.List(ctx, &policies, client.InNamespace(key.Namespace)); err != nil {
-		return nil, fmt.Errorf("listing policies: %w", err)
+	policies, err := coverage.Policies(ctx, r.Client, key.Namespace)
+	if err != nil {
+		return nil, err
 	}
-	candidates := make([]*v1alpha1.RayTLSPolicy, 0, len(policies.Items))
-	for i := range policies.Items {
-		candidates = append(candidates, &policies.Items[i])
-	}
-	st.decision = coverage.Decide(st.cluster, candidates)
+	st.decision = coverage.Decide(st.object, policies)
 	if st.decision.Policy != nil {
 		spec := st.decision.Policy.Spec.WithDefaults()
 		st.policy = &spec
@@ -126,7 +124,8 @@ func (r *Reconciler) gatherPods(ctx context.Context, st *state) error {
 		}
 		st.pods = append(st.pods, pod)
 	}
-	var jobs rayv1.RayJobList
+	jobs := unstructured.UnstructuredList{}
+	jobs.SetGroupVersionKind(rayJobKind())
 	if err := r.Client.List(ctx, &jobs, client.InNamespace(st.key.Namespace), client.MatchingFields{IndexJobCluster: st.key.Name}); err != nil {
 		return fmt.Errorf("listing RayJobs: %w", err)
 	}
@@ -135,12 +134,13 @@ func (r *Reconciler) gatherPods(ctx context.Context, st *state) error {
 	if !owned {
 		return nil
 	}
-	for _, job := range st.jobs {
-		if job.Name == owner {
+	for i := range st.jobs {
+		if st.jobs[i].GetName() == owner {
 			return nil
 		}
 	}
-	var job rayv1.RayJob
+	job := unstructured.Unstructured{}
+	job.SetGroupVersionKind(rayJobKind())
 	err := r.Client.Get(ctx, types.NamespacedName{Namespace: st.key.Namespace, Name: owner}, &job)
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -164,7 +164,11 @@ func (r *Reconciler) gatherKeys(ctx context.Context, st *state) error {
 		set  func()
 	}{
 		{types.NamespacedName{Namespace: r.Namespace, Name: AuthorityName(st.key)}, authority, func() { st.authority = authority }},
-		{types.NamespacedName{Namespace: st.key.Namespace, Name: injection.SecretName(st.key.Name)}, issuer, func() { st.issuer = issuer }},
+		{types.NamespacedName{Namespace: st.key.Namespace, Name: injection.SecretName(st.key.Name)}, issuer, func() {
+			if issuer.Labels[v1alpha1.LabelComponent] == v1alpha1.ComponentIssuer {
+				st.issuer = issuer
+			}
+		}},
 		{types.NamespacedName{Namespace: st.key.Namespace, Name: name}, scripts, func() { st.scripts = scripts }},
 	} {
 		err := r.Client.Get(ctx, read.key, read.into)

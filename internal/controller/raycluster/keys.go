@@ -212,7 +212,12 @@ func issuerSecret(cluster metav1.Object, existing *corev1.Secret, data map[strin
 		secret.Labels = map[string]string{}
 	}
 	maps.Copy(secret.Labels, labelsFor(v1alpha1.ComponentIssuer))
-	secret.OwnerReferences = []metav1.OwnerReference{ownerReference(cluster)}
+	secret.OwnerReferences = append(slices.DeleteFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool {
+		return o.Kind == RayClusterKind().Kind && o.UID != cluster.GetUID() // of an earlier cluster of the name
+	}), ownerReference(cluster))
+	if existing != nil && ownedByUID(existing, cluster.GetUID()) {
+		secret.OwnerReferences = secret.OwnerReferences[:len(secret.OwnerReferences)-1]
+	}
 	secret.Data = data
 	return secret
 }

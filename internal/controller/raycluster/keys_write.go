@@ -29,17 +29,24 @@ func (r *Reconciler) provideKeys(ctx context.Context, st *state) error {
 	injects := st.planned.Edit == rollout.Inject || st.planned.Edit == rollout.InjectAll
 	carries := injection.AnyPiece(st.spec) && !st.planned.Released
 	adopts := st.policy != nil || st.authority != nil
-	if !st.cluster.DeletionTimestamp.IsZero() || !adopts || !injects && !carries || st.paused() && !carries {
+	if !st.cluster.DeletionTimestamp.IsZero() || st.key.Namespace == r.Namespace || !adopts || !injects && !carries || st.paused() && !carries {
 		return nil
-	}
-	if err := r.provideScripts(ctx, st); err != nil {
-		return err
 	}
 	authority, by, err := r.provideAuthority(ctx, st)
 	if err != nil {
 		return err
 	}
+	if err := r.provideScripts(ctx, st); err != nil {
+		return err
+	}
 	st.authorityID = authority.ID()
+	if _, why := keep(authority, st.issuer, by, st.now); why != "" {
+		if wait := r.issues.wait(st.key, st.now); wait > 0 {
+			st.again(st.now.Add(wait))
+			return nil
+		}
+		r.issues.made(st.key, st.now)
+	}
 	st.issued, err = issue(authority, st.issuer, by, !faultTolerant(st.cluster), st.now)
 	if err != nil {
 		return fmt.Errorf("RayCluster %s: %w", st.key, err)
@@ -117,6 +124,14 @@ func (r *Reconciler) publish(ctx context.Context, st *state) error {
 	switch {
 	case sameSecret(st.issuer, want):
 		return nil
+	case st.issuer != nil && (st.issuer.Type != corev1.SecretTypeOpaque || st.issuer.Immutable != nil):
+		// It cannot be updated, so it is made anew.
+		log.FromContext(ctx).Info("Deleting CA Secret that cannot be updated", "secret", want.Name)
+		if err := r.delete(ctx, st.issuer); err != nil {
+			return err
+		}
+		st.issued = nil
+		return errStale
 	case st.issuer == nil:
 		log.FromContext(ctx).Info("Creating CA Secret", "secret", want.Name, "issuer", st.issued.issuer.ID())
 		if err := r.create(ctx, want, st.cluster); err != nil {
@@ -154,9 +169,8 @@ func (r *Reconciler) provideScripts(ctx context.Context, st *state) error {
 	}
 	if st.scripts != nil {
 		log.FromContext(ctx).Info("Deleting altered scripts", "configMap", name)
-		uid := st.scripts.UID
-		if err := r.Client.Delete(ctx, st.scripts, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("deleting ConfigMap %s: %w", name, err)
+		if err := r.delete(ctx, st.scripts); err != nil {
+			return err
 		}
 		st.scripts = nil
 	}
@@ -191,7 +205,12 @@ func (r *Reconciler) create(ctx context.Context, object client.Object, owner met
 		}
 		return fmt.Errorf("reading %s %s: %w", kind, object.GetName(), err)
 	}
-	if existing.GetLabels()[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy {
+	if !existing.GetDeletionTimestamp().IsZero() {
+		p := problemf(v1alpha1.ReasonNameConflict, "%s %s in namespace %s is being deleted and a finalizer holds it; it is made anew when it is gone", kind, object.GetName(), object.GetNamespace())
+		p.again = later
+		return p
+	}
+	if maps.Equal(existing.GetLabels(), object.GetLabels()) {
 		return errStale
 	}
 	if owner != nil && ownedByUID(existing, owner.GetUID()) {
@@ -201,7 +220,7 @@ func (r *Reconciler) create(ctx context.Context, object client.Object, owner met
 	}
 	p := problemf(v1alpha1.ReasonNameConflict, "%s %s in namespace %s exists and is not the operator's; it is left alone, so delete or rename it", kind, object.GetName(), object.GetNamespace())
 	if kind == "ConfigMap" {
-		p.again = time.Minute // ConfigMaps that are not labelled as ours are not watched
+		p.again = later // ConfigMaps that are not labelled as ours are not watched
 	}
 	return p
 }
@@ -225,8 +244,8 @@ func (r *Reconciler) removeKeys(ctx context.Context, st *state) error {
 			continue
 		}
 		log.FromContext(ctx).Info("Deleting keys", "secret", client.ObjectKeyFromObject(secret))
-		if err := r.Client.Delete(ctx, secret); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("deleting Secret %s: %w", secret.Name, err)
+		if err := r.delete(ctx, secret); err != nil {
+			return err
 		}
 	}
 	return r.removeScripts(ctx, st.key)
@@ -251,8 +270,8 @@ func (r *Reconciler) removeScripts(ctx context.Context, but types.NamespacedName
 	}
 	for i := range scripts.Items {
 		log.FromContext(ctx).Info("Deleting scripts", "configMap", client.ObjectKeyFromObject(&scripts.Items[i]))
-		if err := r.Client.Delete(ctx, &scripts.Items[i]); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("deleting ConfigMap %s: %w", scripts.Items[i].Name, err)
+		if err := r.delete(ctx, &scripts.Items[i]); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -275,7 +294,16 @@ func (r *Reconciler) forget(ctx context.Context, key types.NamespacedName) error
 		return err
 	}
 	log.FromContext(ctx).Info("Deleting the authority of a RayCluster that is gone", "secret", authority.Name)
-	return client.IgnoreNotFound(r.Client.Delete(ctx, &authority))
+	return r.delete(ctx, &authority)
+}
+
+// delete deletes this very object, and not another that was made under its name meanwhile.
+func (r *Reconciler) delete(ctx context.Context, object client.Object) error {
+	uid := object.GetUID()
+	if err := r.Client.Delete(ctx, object, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("deleting %s: %w", client.ObjectKeyFromObject(object), err)
+	}
+	return nil
 }
 
 // ReadSecret reads a Secret past the cache; nil if it does not exist.

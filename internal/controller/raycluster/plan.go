@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,8 +28,11 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 		return problemf(v1alpha1.ReasonError, "the RayCluster cannot be read: %v", st.unreadable)
 	}
 	if st.policy == nil || !st.cluster.DeletionTimestamp.IsZero() {
-		r.slots.release(st.key)
 		return nil
+	}
+	if st.key.Namespace == r.Namespace {
+		// A cluster's Secret could take the name of another cluster's authority here.
+		return problemf(v1alpha1.ReasonInjectionConflict, "RayClusters in the operator's own namespace %s are not covered; create the cluster in another namespace", r.Namespace)
 	}
 	if by := managedElsewhere(st.cluster); by != "" {
 		st.status.BlockedBy = by
@@ -42,8 +43,9 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 	if err != nil {
 		return problemf(v1alpha1.ReasonError, "annotation %s of the RayCluster: %v; remove it", v1alpha1.AnnotationRollout, err)
 	}
-	st.fill(progress)
-	if err := r.mayEnable(ctx, st); err != nil {
+	verdict := acceptance.Spec(st.policy, r.Images)
+	st.fill(progress, verdict.Accepted)
+	if err := r.mayEnable(ctx, st, verdict); err != nil {
 		return err
 	}
 	st.planned = rollout.Make(&st.snapshot)
@@ -55,8 +57,8 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 			st.planned = rollout.Make(&st.snapshot)
 		}
 	}
-	if st.planned.Progress == nil {
-		r.slots.release(st.key)
+	if st.planned.Reason == v1alpha1.ReasonWaitingForSlot {
+		st.again(st.now.Add(later)) // should the end of what it waits for go unnoticed
 	}
 	st.status.Reason, st.status.Message, st.status.BlockedBy = st.planned.Reason, st.planned.Message, st.planned.BlockedBy
 	st.again(st.planned.Again)
@@ -67,13 +69,13 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 		st.status.Reason = v1alpha1.ReasonPaused
 		st.status.Message = fmt.Sprintf("spec.paused keeps this from being done: %s", st.planned.Message)
 	}
-	return st.edit()
+	return st.edit(r.Images)
 }
 
 func (st *state) paused() bool { return st.policy != nil && st.policy.Paused }
 
 // fill makes the planner's snapshot of what was gathered.
-func (st *state) fill(progress *rollout.Progress) {
+func (st *state) fill(progress *rollout.Progress, accepted bool) {
 	c, policy := st.cluster, st.policy
 	record := parseRestored(c.Annotations[v1alpha1.AnnotationRestored])
 	s := rollout.Snapshot{
@@ -94,8 +96,10 @@ func (st *state) fill(progress *rollout.Progress) {
 		s.Ended = append(s.Ended, podFacts(&st.ended[i]))
 	}
 	// What was injected stays as it is until the cluster has no pods: a change of the policy restarts nobody.
+	// Nor does a policy that is not accepted.
 	st.parameters = parameters(policy)
-	if old := recordedParameters(st.described); old != nil && len(s.Pods) > 0 && (s.Enabled || progress != nil) {
+	old := recordedParameters(st.described)
+	if old != nil && (s.Enabled || progress != nil) && (len(s.Pods) > 0 || !accepted) {
 		st.parameters = *old
 	}
 	s.Attempt = injection.Hash(st.spec, st.parameters)
@@ -107,19 +111,37 @@ func (st *state) fill(progress *rollout.Progress) {
 }
 
 // mayEnable says what is in the way of injecting a cluster that does not carry the injection yet.
-func (r *Reconciler) mayEnable(ctx context.Context, st *state) error {
+func (r *Reconciler) mayEnable(ctx context.Context, st *state, verdict acceptance.Verdict) error {
 	s := &st.snapshot
 	if s.Goal != rollout.Encrypted || s.Enabled || s.Progress != nil {
 		return nil
 	}
-	if verdict := acceptance.Spec(st.policy, r.Images); !verdict.Accepted {
+	if !verdict.Accepted {
 		return problemf(v1alpha1.ReasonNotAccepted, "%s", verdict.Message)
 	}
 	if most := validation.DNS1123SubdomainMaxLength - len(injection.SecretName("")); len(st.key.Name) > most {
 		return problemf(v1alpha1.ReasonInjectionConflict, "metadata.name: longer than %d characters, which leaves no room for the name of the cluster's Secret; create the cluster under a shorter name", most)
 	}
+	if foreign := injection.ForeignTLS(st.spec, nil, st.parameters.AdditionalContainers...); len(foreign) > 0 {
+		return problemf(v1alpha1.ReasonForeignTLS, "%s %s", foreign[0].Field, foreign[0].Message)
+	}
+	if _, err := injection.Apply(st.spec, st.options(), injection.All()); err != nil {
+		return applyProblem(err)
+	}
+	return r.foreignEnvFrom(ctx, st)
+}
+
+// maxEnvFrom is how many ConfigMaps and Secrets are read for one cluster: each takes a request.
+const maxEnvFrom = 64
+
+// foreignEnvFrom looks for TLS that is set up by what the cluster's containers take their environment from.
+func (r *Reconciler) foreignEnvFrom(ctx context.Context, st *state) error {
+	refs := injection.EnvFromRefs(st.spec, st.parameters.AdditionalContainers...)
+	if len(refs) > maxEnvFrom {
+		return problemf(v1alpha1.ReasonInjectionConflict, "the containers that speak Ray name %d ConfigMaps and Secrets in envFrom; at most %d can be looked at, so name fewer", len(refs), maxEnvFrom)
+	}
 	keys := map[injection.Ref][]string{}
-	for _, ref := range injection.EnvFromRefs(st.spec, st.parameters.AdditionalContainers...) {
+	for _, ref := range refs {
 		found, err := r.envKeys(ctx, st.key.Namespace, ref)
 		if err != nil {
 			return err
@@ -131,10 +153,11 @@ func (r *Reconciler) mayEnable(ctx context.Context, st *state) error {
 		return found, found != nil
 	}
 	if foreign := injection.ForeignTLS(st.spec, lookup, st.parameters.AdditionalContainers...); len(foreign) > 0 {
-		return problemf(v1alpha1.ReasonForeignTLS, "%s %s", foreign[0].Field, foreign[0].Message)
+		p := problemf(v1alpha1.ReasonForeignTLS, "%s %s", foreign[0].Field, foreign[0].Message)
+		p.again = later // what envFrom names is not watched
+		return p
 	}
-	_, err := injection.Apply(st.spec, st.options(), injection.All())
-	return applyProblem(err)
+	return nil
 }
 
 // envKeys lists the keys of a ConfigMap or Secret that an envFrom names; nil if it does not exist.
@@ -167,8 +190,11 @@ func (st *state) options() injection.Options {
 }
 
 // edit makes the spec that the plan asks for.
-func (st *state) edit() error {
+func (st *state) edit(images acceptance.Allowlist) error {
 	var err error
+	if e := st.planned.Edit; (e == rollout.Inject || e == rollout.InjectAll) && st.parameters.Image != "" && !images.Allows(st.parameters.Image) {
+		return problemf(v1alpha1.ReasonNotAccepted, "the templates carry the init image %s, which is not among those that the operator's administrator allows with --allowed-init-image", st.parameters.Image)
+	}
 	switch st.planned.Edit {
 	case rollout.NoEdit:
 	case rollout.InjectAll:
@@ -266,58 +292,4 @@ func (st *state) restoredText() string {
 		}
 	}
 	return record.String()
-}
-
-// slots counts the clusters of each policy whose restart was started and is not yet in the cache.
-type slots struct {
-	mu    sync.Mutex
-	taken map[types.NamespacedName]types.NamespacedName // cluster to policy
-}
-
-func (s *slots) release(cluster types.NamespacedName) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.taken, cluster)
-}
-
-// takeSlot reserves one of the policy's slots for the cluster, or says what it has to wait for.
-func (r *Reconciler) takeSlot(ctx context.Context, st *state) (why string, err error) {
-	if !st.snapshot.Provisioned || st.snapshot.Suspended || len(st.pods) == 0 {
-		return "", nil
-	}
-	policy := types.NamespacedName{Namespace: st.key.Namespace, Name: st.decision.Policy.Name}
-	var clusters unstructured.UnstructuredList
-	clusters.SetGroupVersionKind(RayClusterKind())
-	if err := r.Client.List(ctx, &clusters, client.InNamespace(st.key.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return "", fmt.Errorf("listing RayClusters: %w", err)
-	}
-	busy := map[string]bool{}
-	for i := range clusters.Items {
-		other := &clusters.Items[i]
-		annotations := other.GetAnnotations()
-		if other.GetName() == st.key.Name || annotations[v1alpha1.AnnotationPolicy] != policy.Name {
-			continue
-		}
-		if annotations[v1alpha1.AnnotationRollout] != "" {
-			busy[other.GetName()] = true
-		}
-		if annotations[v1alpha1.AnnotationEnableFailed] != "" && st.snapshot.Approval == "" && st.snapshot.Goal == rollout.Encrypted {
-			return fmt.Sprintf("enabling RayCluster %s failed, and no further running cluster is started until that is mended; approve this one to start it all the same", other.GetName()), nil
-		}
-	}
-	r.slots.mu.Lock()
-	defer r.slots.mu.Unlock()
-	for cluster, of := range r.slots.taken {
-		if of == policy && cluster != st.key {
-			busy[cluster.Name] = true
-		}
-	}
-	if most := int(st.policy.Rollout.MaxConcurrentClusters); len(busy) >= most {
-		return fmt.Sprintf("%d of at most %d clusters (rollout.maxConcurrentClusters) are being restarted; this one comes later", len(busy), most), nil
-	}
-	if r.slots.taken == nil {
-		r.slots.taken = map[types.NamespacedName]types.NamespacedName{}
-	}
-	r.slots.taken[st.key] = policy
-	return "", nil
 }

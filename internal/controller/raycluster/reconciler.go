@@ -2,6 +2,7 @@
 package raycluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,8 +27,12 @@ import (
 // RayClusterKind is the version of RayCluster that is read and written. KubeRay has served it since v1.0.
 func RayClusterKind() schema.GroupVersionKind { return rayv1.GroupVersion.WithKind("RayCluster") }
 
-// soon is when to look again after the cache was found to lag behind the API server.
-const soon = 200 * time.Millisecond
+const (
+	// soon is when to look again after the cache was found to lag behind the API server.
+	soon = 500 * time.Millisecond
+	// later is when to look again at what nothing that is watched tells of.
+	later = time.Minute
+)
 
 // Reconciler reconciles RayClusters.
 type Reconciler struct {
@@ -44,6 +49,7 @@ type Reconciler struct {
 	Recorder recorder.EventRecorder
 	Observed *observed.Clusters
 	slots    slots
+	issues   issues
 }
 
 // step is a part of a reconcile. It reads and adds to the state; what it returns ends the reconcile.
@@ -64,18 +70,30 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if apierrors.IsNotFound(err) {
 		r.Observed.Delete(request.NamespacedName)
 		r.slots.release(request.NamespacedName)
+		r.issues.forget(request.NamespacedName)
 		return ctrl.Result{}, r.forget(ctx, request.NamespacedName)
 	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	for _, run := range []step{r.plan, r.provideKeys, r.wakePods, r.removeKeys, r.write, r.deletePods} {
-		if err = run(ctx, st); err != nil {
-			break
+	planned := r.plan(ctx, st)
+	if planned != nil {
+		// Nothing is changed then, but the cluster's keys are seen to all the same: its pods must be able to start.
+		st.planned, st.edited = rollout.Plan{}, nil
+	}
+	for _, run := range []step{r.provideKeys, r.wakePods} {
+		err = errors.Join(err, run(ctx, st))
+	}
+	if planned == nil && err == nil {
+		for _, run := range []step{r.removeKeys, r.write, r.deletePods} {
+			if err = run(ctx, st); err != nil {
+				break
+			}
 		}
 	}
-	r.observe(st, err)
-	return r.result(ctx, st, err)
+	r.slots.settle(st, err)
+	r.observe(st, cmp.Or(planned, err))
+	return r.result(ctx, st, cmp.Or(err, planned))
 }
 
 // problem is what a user has to mend. It is reported, and tried again when something changes.
@@ -120,19 +138,17 @@ func (r *Reconciler) observe(st *state, err error) {
 	var user *problem
 	status := &st.status
 	switch {
-	case err == nil, errors.Is(err, errStale), apierrors.IsConflict(err):
 	case errors.As(err, &user):
 		status.Reason, status.Message, status.BlockedBy = user.reason, user.message, ""
+	case err == nil, errors.Is(err, errStale), apierrors.IsConflict(err):
 	default:
 		status.Reason, status.Message, status.BlockedBy = v1alpha1.ReasonError, err.Error(), ""
 	}
 	status.Message = cut(status.Message, maxMessage)
-	found := observed.Cluster{UID: st.cluster.UID}
+	found := observed.Cluster{UID: st.cluster.UID, Decision: observed.DecisionOf(st.decision)}
 	if policy := st.decision.Policy; policy != nil && st.cluster.DeletionTimestamp.IsZero() && status.Reason != "" {
 		found.Policy, found.Status = policy.Name, *status
 		found.Encrypted = st.decision.Goal == rollout.Encrypted && status.Reason == v1alpha1.ReasonEncrypted
-		found.Restarting = st.planned.Progress != nil
-		found.Failed = status.Reason == v1alpha1.ReasonEnableFailed
 	}
 	for _, loser := range st.decision.Losers {
 		if found.Conflicts == nil {

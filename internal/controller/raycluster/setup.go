@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -42,12 +43,14 @@ func CacheOptions() (map[client.Object]cache.ByObject, error) {
 	if err != nil {
 		return nil, fmt.Errorf("selecting Ray's pods: %w", err)
 	}
-	own := cache.ByObject{Label: labels.NewSelector().Add(*ours)}
+	own := cache.ByObject{Label: labels.NewSelector().Add(*ours), Transform: slimOwn}
+	job := &unstructured.Unstructured{}
+	job.SetGroupVersionKind(rayJobKind())
 	return map[client.Object]cache.ByObject{
 		&corev1.Secret{}:    own,
 		&corev1.ConfigMap{}: own,
 		&corev1.Pod{}:       {Label: labels.NewSelector().Add(*rays), Transform: slimPod},
-		&rayv1.RayJob{}:     {Transform: slimJob},
+		job:                 {Transform: slimJob},
 	}, nil
 }
 
@@ -57,33 +60,80 @@ func slimPod(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
-	var inits []corev1.Container
-	for _, c := range pod.Spec.InitContainers {
-		if c.Name == injection.InitContainerName {
-			inits = append(inits, corev1.Container{Name: c.Name})
-		}
-	}
 	var status []corev1.ContainerStatus
 	if s := initStatus(pod); s != nil {
 		status = append(status, *s)
 	}
 	pod.ManagedFields = nil
-	pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName, InitContainers: inits}
+	pod.Annotations = only(pod.Annotations, v1alpha1.AnnotationSync)
+	pod.Labels = only(pod.Labels, labelCluster, labelNodeType, labelGroup)
+	pod.Spec = corev1.PodSpec{
+		NodeName:       pod.Spec.NodeName,
+		InitContainers: injection.SlimContainers(pod.Spec.InitContainers), Containers: injection.SlimContainers(pod.Spec.Containers),
+	}
 	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase, Conditions: pod.Status.Conditions, InitContainerStatuses: status}
 	return pod, nil
 }
 
 // slimJob keeps of a RayJob what is looked at.
 func slimJob(object any) (any, error) {
-	job, ok := object.(*rayv1.RayJob)
+	job, ok := object.(*unstructured.Unstructured)
 	if !ok {
 		return object, nil
 	}
-	job.ManagedFields = nil
-	job.Spec = rayv1.RayJobSpec{}
-	job.Status = rayv1.RayJobStatus{RayClusterName: job.Status.RayClusterName, JobDeploymentStatus: job.Status.JobDeploymentStatus}
-	return job, nil
+	cluster, _, _ := unstructured.NestedString(job.Object, "status", "rayClusterName")
+	status, _, _ := unstructured.NestedString(job.Object, "status", "jobDeploymentStatus")
+	slim := &unstructured.Unstructured{Object: map[string]any{
+		"status": map[string]any{"rayClusterName": cluster, "jobDeploymentStatus": status},
+	}}
+	slim.SetGroupVersionKind(job.GroupVersionKind())
+	slim.SetNamespace(job.GetNamespace())
+	slim.SetName(job.GetName())
+	slim.SetUID(job.GetUID())
+	slim.SetResourceVersion(job.GetResourceVersion())
+	slim.SetDeletionTimestamp(job.GetDeletionTimestamp())
+	return slim, nil
 }
+
+// maxOwnBytes is more than the operator ever puts into one of its own objects.
+const maxOwnBytes = 256 << 10
+
+// slimOwn keeps what claims by its label to be the operator's from filling the memory: anybody can label.
+func slimOwn(object any) (any, error) {
+	size := 0
+	switch o := object.(type) {
+	case *corev1.Secret:
+		o.ManagedFields = nil
+		for _, value := range o.Data {
+			size += len(value)
+		}
+		if size > maxOwnBytes {
+			o.Data = nil
+		}
+	case *corev1.ConfigMap:
+		o.ManagedFields = nil
+		o.BinaryData = nil
+		for _, value := range o.Data {
+			size += len(value)
+		}
+		if size > maxOwnBytes {
+			o.Data = nil
+		}
+	}
+	return object, nil
+}
+
+func only(from map[string]string, keys ...string) map[string]string {
+	out := map[string]string{}
+	for _, key := range keys {
+		if value, ok := from[key]; ok {
+			out[key] = value
+		}
+	}
+	return out
+}
+
+func rayJobKind() schema.GroupVersionKind { return rayv1.GroupVersion.WithKind("RayJob") }
 
 // SetupWithManager registers the reconciler, its indexes and its watches.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
@@ -93,12 +143,14 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}); err != nil {
 		return fmt.Errorf("indexing pods: %w", err)
 	}
-	if err := indexer.IndexField(ctx, &rayv1.RayJob{}, IndexJobCluster, func(o client.Object) []string {
-		job, ok := o.(*rayv1.RayJob)
-		if !ok || job.Status.RayClusterName == "" {
-			return nil
+	// Untyped, since the API server takes quantities that cannot be read, and one such RayJob would hide all others.
+	job := &unstructured.Unstructured{}
+	job.SetGroupVersionKind(rayJobKind())
+	if err := indexer.IndexField(ctx, job, IndexJobCluster, func(o client.Object) []string {
+		if name := clusterOfJob(o); name != "" {
+			return []string{name}
 		}
-		return []string{job.Status.RayClusterName}
+		return nil
 	}); err != nil {
 		return fmt.Errorf("indexing RayJobs: %w", err)
 	}
@@ -113,7 +165,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.bySecret)).
 		WatchesRawSource(source.Kind(r.SecretNames, secrets, handler.TypedEnqueueRequestsFromMapFunc(r.byName))).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.injectedIn)).
-		Watches(&rayv1.RayJob{}, handler.EnqueueRequestsFromMapFunc(byJob)).
+		Watches(job, handler.EnqueueRequestsFromMapFunc(byJob)).
 		Watches(&v1alpha1.RayTLSPolicy{}, handler.EnqueueRequestsFromMapFunc(r.allIn),
 			// Not the status, which says what was found of the clusters.
 			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, deletionChanged()))).
@@ -143,11 +195,16 @@ func byLabel(_ context.Context, o client.Object) []reconcile.Request {
 }
 
 func byJob(_ context.Context, o client.Object) []reconcile.Request {
-	job, ok := o.(*rayv1.RayJob)
+	return request(o.GetNamespace(), clusterOfJob(o))
+}
+
+func clusterOfJob(o client.Object) string {
+	job, ok := o.(*unstructured.Unstructured)
 	if !ok {
-		return nil
+		return ""
 	}
-	return request(job.Namespace, job.Status.RayClusterName)
+	name, _, _ := unstructured.NestedString(job.Object, "status", "rayClusterName")
+	return name
 }
 
 // bySecret maps an authority or a CA Secret to its cluster.
@@ -163,8 +220,9 @@ func (r *Reconciler) bySecret(_ context.Context, o client.Object) []reconcile.Re
 // byName maps a Secret that need not be ours to those who wait for it: the clusters of policies that name it as their CA, and
 // the cluster whose CA Secret's name it takes.
 func (r *Reconciler) byName(ctx context.Context, o *metav1.PartialObjectMetadata) []reconcile.Request {
+	var out []reconcile.Request
 	if name, taken := strings.CutPrefix(o.Name, injection.SecretName("")); taken {
-		return request(o.Namespace, name)
+		out = request(o.Namespace, name)
 	}
 	var policies v1alpha1.RayTLSPolicyList
 	if err := r.Client.List(ctx, &policies, client.InNamespace(o.Namespace)); err != nil {
@@ -173,10 +231,10 @@ func (r *Reconciler) byName(ctx context.Context, o *metav1.PartialObjectMetadata
 	}
 	for i := range policies.Items {
 		if ref := policies.Items[i].Spec.CertificateAuthority.SecretRef; ref != nil && ref.Name == o.Name {
-			return r.allIn(ctx, o)
+			return append(out, r.allIn(ctx, o)...)
 		}
 	}
-	return nil
+	return out
 }
 
 // allIn maps to every cluster of the object's namespace.

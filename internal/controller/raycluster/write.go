@@ -45,6 +45,7 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 	if err := r.Client.Patch(ctx, target, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
 		return client.IgnoreNotFound(rejected(err))
 	}
+	st.written = true
 	if event := st.planned.Event; event != nil {
 		r.event(st, event.Warning, event.Reason, "Patch", event.Message)
 	}
@@ -54,7 +55,9 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 // rejected turns an API server's or a webhook's refusal of the patch into something for people.
 func rejected(err error) error {
 	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
-		return problemf(v1alpha1.ReasonInjectionConflict, "the API server refuses the changed RayCluster: %v", err)
+		p := problemf(v1alpha1.ReasonInjectionConflict, "the API server refuses the changed RayCluster: %v", err)
+		p.again = later // a webhook or a permission may be in the way
+		return p
 	}
 	return err
 }
@@ -94,8 +97,10 @@ func (r *Reconciler) deletePods(ctx context.Context, st *state) error {
 		uid := types.UID(pod.UID)
 		target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: st.key.Namespace, Name: pod.Name}}
 		err := r.Client.Delete(ctx, target, client.Preconditions{UID: &uid})
-		// A conflict is another pod of that name: the one that was meant is gone.
-		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+			continue // a conflict is another pod of that name: the one that was meant is gone
+		}
+		if err != nil {
 			return fmt.Errorf("deleting pod %s: %w", pod.Name, err)
 		}
 		names = append(names, pod.Name)
@@ -108,7 +113,7 @@ func (r *Reconciler) deletePods(ctx context.Context, st *state) error {
 
 // wakePods has the kubelets of pods that wait for a Secret or ConfigMap look again now and not within a minute.
 func (r *Reconciler) wakePods(ctx context.Context, st *state) error {
-	if st.issued == nil || st.issuer == nil {
+	if st.issued == nil || st.issuer == nil || st.paused() {
 		return nil
 	}
 	since := st.issued.issuer.IssuedAt()
