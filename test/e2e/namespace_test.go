@@ -205,7 +205,7 @@ func (n *namespace) createInjected(ctx context.Context, cluster *rayv1.RayCluste
 	n.create(ctx, cluster)
 	Eventually(ctx, func(ctx context.Context) map[string]string { return n.annotations(ctx, cluster.Name) }).
 		Should(HaveKey(v1alpha1.AnnotationInjection))
-	n.patch(ctx, &rayv1.RayCluster{}, cluster.Name, `{"spec":{"suspend":null}}`)
+	n.patch(ctx, &rayv1.RayCluster{}, cluster.Name, `{"spec":{"suspend":false}}`)
 }
 
 // patch merges JSON into an object.
