@@ -31,7 +31,10 @@ func planRemoving(s *Snapshot, p *Plan) {
 	case s.anyPieces():
 		p.Edit, p.Message = RemoveAll, "giving the cluster its templates back"
 	case len(live) > 0 && s.leftToOthers() && !s.Suspended:
-		p.Message, p.Again = deleter(s)+" restarts the pods", s.phaseEnd()
+		p.Message, p.Again = deleter(s)+" restarts the pods", s.Progress.Since.Add(RecreatePatience)
+		if s.Queued {
+			p.Again = s.phaseEnd()
+		}
 	case len(live) > 0:
 		p.Delete, p.Message = live, fmt.Sprintf("restarting %s in plaintext", count(len(live)))
 	case len(s.pods(injected)) > 0:

@@ -154,7 +154,7 @@ func planRest(s *Snapshot, p *Plan) {
 	}
 	left := s.pods(plaintext)
 	if live := s.live(plaintext); len(live) > 0 && !s.leftToOthers() {
-		p.Delete = live
+		p.Delete, p.Again = s.seen(live)
 		p.Message = fmt.Sprintf("restarting %s", count(len(live)))
 		return
 	}
@@ -175,13 +175,25 @@ func planRest(s *Snapshot, p *Plan) {
 	if s.Now.Before(end) {
 		p.Again = end
 	}
+	if s.leftToOthers() && s.Recreate {
+		p.Again = s.Progress.Since.Add(RecreatePatience)
+	}
 }
 
 // leftToOthers says that KubeRay or Kueue deletes the pods. KubeRay does not always, and need not say that it has seen the
 // change (it writes observedGeneration only together with something else), so that both have the deadline to do it.
 func (s *Snapshot) leftToOthers() bool {
-	return s.Progress.Phase == PhaseAll && (s.Queued || s.Recreate && !s.Observed) && s.Now.Before(s.phaseEnd())
+	if s.Progress.Phase != PhaseAll {
+		return false
+	}
+	if s.Queued {
+		return s.Now.Before(s.phaseEnd())
+	}
+	return s.Recreate && !s.Observed && s.Now.Before(s.Progress.Since.Add(RecreatePatience))
 }
+
+// RecreatePatience is how long KubeRay has to delete the pods of a cluster with upgradeStrategy Recreate.
+const RecreatePatience = 30 * time.Second
 
 // shown says whether an injected pod of the group has its certificate, or why none will have it.
 func (s *Snapshot) shown(group string) (done bool, why string) {

@@ -48,7 +48,11 @@ func play(w *world, seconds int, events happens) string {
 			act()
 			w.sync()
 			show()
-			for w.due() {
+			for steps := 0; w.due(); steps++ {
+				if steps == 20 {
+					line("OPERATOR acts without end")
+					return b.String()
+				}
 				s, p := w.operate(100)
 				if act := acts(s, &p); act != "" || said != p.Reason+p.Message {
 					said = p.Reason + p.Message

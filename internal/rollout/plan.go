@@ -217,7 +217,23 @@ func planMaintain(s *Snapshot, p *Plan) {
 		return
 	}
 	p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("replacing %s made without the injection", count(len(wrong)))
-	p.Delete = wrong
+	p.Delete, p.Again = s.seen(wrong)
+}
+
+// NoticeTime is how old a pod is before it is deleted, so that KubeRay has seen it: KubeRay waits up to five minutes for a
+// pod that it made and that was gone before its cache showed it (ray-operator v1.6.2, its scale expectations).
+const NoticeTime = 3 * time.Second
+
+// seen are those of the pods that KubeRay has seen, and when to look again at the others.
+func (s *Snapshot) seen(pods []Pod) (old []Pod, again time.Time) {
+	for _, p := range pods {
+		if at := p.Created.Add(NoticeTime); s.Now.Before(at) {
+			again = at
+			continue
+		}
+		old = append(old, p)
+	}
+	return old, again
 }
 
 // planRestore puts the injection back where it is missing or no longer fits what the user changed.
@@ -228,11 +244,16 @@ func planRestore(s *Snapshot, p *Plan) {
 		p.Reason, p.Message = v1alpha1.ReasonEnabling, "following a change of the cluster's templates"
 		return
 	}
+	if len(s.pods(every)) == 0 || s.Suspended {
+		p.Edit = InjectAll
+		p.Reason, p.Message = v1alpha1.ReasonEnabling, "injecting again, since the cluster has no pods"
+		return
+	}
 	recent := slices.DeleteFunc(slices.Clone(s.Restored), func(t time.Time) bool { return !s.Now.Before(t.Add(RestoreWindow)) })
 	if len(recent) >= RestoreLimit {
 		p.Reason = v1alpha1.ReasonFieldConflict
 		p.Again = slices.MinFunc(recent, time.Time.Compare).Add(RestoreWindow)
-		p.Message = fmt.Sprintf("%stook the injection out of the RayCluster's spec again, and it was restored %d times within the hour, so it is left out until %s and new pods cannot join; let that tool ignore what is named raytls, or apply with --server-side --force-conflicts once by the operator's manager %q", manager(s), len(recent), p.Again.UTC().Format(time.RFC3339), v1alpha1.ManagedBy)
+		p.Message = fmt.Sprintf("%stook the injection out of the RayCluster's spec again, and it was restored %d times within the hour, so it is left out until %s and new pods cannot join; let that tool ignore the pod templates, or put what is injected into its manifest; to have it restored now, remove the annotation %s", manager(s), len(recent), p.Again.UTC().Format(time.RFC3339), v1alpha1.AnnotationRestored)
 		return
 	}
 	p.Edit = InjectAll
@@ -252,6 +273,11 @@ func manager(s *Snapshot) string {
 func report(s *Snapshot, p *Plan) {
 	plain := s.pods(plaintext)
 	bad := s.live(and(injected, failed))
+	for _, p := range s.Ended {
+		if p.Injected && p.Failure != "" {
+			bad = append(bad, p) // with restartPolicy Never, it is made anew again and again
+		}
+	}
 	switch {
 	case len(plain) > 0:
 		p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("waiting until %s without TLS ended", count(len(plain)))
