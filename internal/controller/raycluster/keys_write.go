@@ -32,6 +32,9 @@ func (r *Reconciler) provideKeys(ctx context.Context, st *state) error {
 	if !st.cluster.DeletionTimestamp.IsZero() || st.key.Namespace == r.Namespace || !adopts || !injects && !carries || st.paused() && !carries {
 		return nil
 	}
+	if err := r.nameTaken(ctx, st); err != nil {
+		return err
+	}
 	authority, by, err := r.provideAuthority(ctx, st)
 	if err != nil {
 		return err
@@ -43,6 +46,9 @@ func (r *Reconciler) provideKeys(ctx context.Context, st *state) error {
 	if _, why := keep(authority, st.issuer, by, st.now); why != "" {
 		if wait := r.issues.wait(st.key, st.now); wait > 0 {
 			st.again(st.now.Add(wait))
+			if injects {
+				return errStale // templates come after keys
+			}
 			return nil
 		}
 		r.issues.made(st.key, st.now)
@@ -54,6 +60,44 @@ func (r *Reconciler) provideKeys(ctx context.Context, st *state) error {
 	st.again(st.issued.renew)
 	st.status.IssuerNotAfter = &metav1.Time{Time: st.issued.issuer.NotAfter()}
 	return r.publish(ctx, st)
+}
+
+// nameTaken says that the CA Secret's name is somebody else's, before anything is made for the cluster.
+func (r *Reconciler) nameTaken(ctx context.Context, st *state) error {
+	if st.issuer != nil {
+		return nil
+	}
+	key := types.NamespacedName{Namespace: st.key.Namespace, Name: injection.SecretName(st.key.Name)}
+	known := &metav1.PartialObjectMetadata{}
+	known.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	if err := r.SecretNames.Get(ctx, key, known); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	secret, err := ReadSecret(ctx, r.Live, key)
+	if err != nil || secret == nil {
+		return err
+	}
+	return taken(secret, labelsFor(v1alpha1.ComponentIssuer), st.cluster)
+}
+
+// taken says what it means that an object of a name of ours exists and the cache of ours does not have it: the cache lags
+// behind (errStale), or it is somebody else's. Nil: it is ours by its owner (nil for none), and to be taken back.
+func taken(existing client.Object, labels map[string]string, owner metav1.Object) error {
+	kind := "Secret"
+	if _, scripts := existing.(*corev1.ConfigMap); scripts {
+		kind = "ConfigMap"
+	}
+	p := problemf(v1alpha1.ReasonNameConflict, "%s %s in namespace %s exists and is not the operator's; it is left alone, so delete or rename it", kind, existing.GetName(), existing.GetNamespace())
+	switch {
+	case !existing.GetDeletionTimestamp().IsZero():
+		p = problemf(v1alpha1.ReasonNameConflict, "%s %s in namespace %s is being deleted and a finalizer holds it; it is made anew when it is gone", kind, existing.GetName(), existing.GetNamespace())
+	case maps.Equal(existing.GetLabels(), labels):
+		return errStale
+	case owner != nil && ownedByUID(existing, owner.GetUID()):
+		return nil
+	}
+	p.again = later // ConfigMaps that are not labelled as ours are not watched, nor is a finalizer's end
+	return p
 }
 
 // provideAuthority reads the cluster's authority, or makes it. The settings are the policy's, or those that were kept.
@@ -194,35 +238,22 @@ func (r *Reconciler) create(ctx context.Context, object client.Object, owner met
 	if !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	kind := "Secret"
 	existing := client.Object(&corev1.Secret{})
 	if _, scripts := object.(*corev1.ConfigMap); scripts {
-		kind, existing = "ConfigMap", &corev1.ConfigMap{}
+		existing = &corev1.ConfigMap{}
 	}
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(object), existing); err != nil {
 		if apierrors.IsNotFound(err) {
 			return errStale
 		}
-		return fmt.Errorf("reading %s %s: %w", kind, object.GetName(), err)
+		return fmt.Errorf("reading %s: %w", client.ObjectKeyFromObject(object), err)
 	}
-	if !existing.GetDeletionTimestamp().IsZero() {
-		p := problemf(v1alpha1.ReasonNameConflict, "%s %s in namespace %s is being deleted and a finalizer holds it; it is made anew when it is gone", kind, object.GetName(), object.GetNamespace())
-		p.again = later
-		return p
+	if err := taken(existing, object.GetLabels(), owner); err != nil {
+		return err
 	}
-	if maps.Equal(existing.GetLabels(), object.GetLabels()) {
-		return errStale
-	}
-	if owner != nil && ownedByUID(existing, owner.GetUID()) {
-		object.SetResourceVersion(existing.GetResourceVersion())
-		object.SetUID(existing.GetUID())
-		return r.Client.Update(ctx, object, client.FieldOwner(v1alpha1.ManagedBy))
-	}
-	p := problemf(v1alpha1.ReasonNameConflict, "%s %s in namespace %s exists and is not the operator's; it is left alone, so delete or rename it", kind, object.GetName(), object.GetNamespace())
-	if kind == "ConfigMap" {
-		p.again = later // ConfigMaps that are not labelled as ours are not watched
-	}
-	return p
+	object.SetResourceVersion(existing.GetResourceVersion())
+	object.SetUID(existing.GetUID())
+	return r.Client.Update(ctx, object, client.FieldOwner(v1alpha1.ManagedBy))
 }
 
 func ownedByUID(object metav1.Object, uid types.UID) bool {
