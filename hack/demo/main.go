@@ -38,8 +38,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "demo: run hack/demo/run, which builds what is needed and passes it on")
 		os.Exit(2)
 	}
-	// A second Ctrl-C is ignored as well, so that what was started is stopped. SIGPIPE comes from `make demo | head`.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	// A second Ctrl-C is ignored as well, so that what was started is stopped.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	// `make demo | head` must not kill what cleans up: the screen notices that nobody reads. The signal itself says
+	// nothing, for a connection that a peer has closed raises it as well.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	err := run(ctx, o, os.Stdout)
 	stop()
 	if err != nil {
@@ -48,10 +51,12 @@ func main() {
 }
 
 // run plays the demo and says the verdict as its last line. Whatever happens, at its end nothing that it started
-// runs and the work directory is gone. told ends when the user tells it to stop.
+// runs and the work directory is gone. told ends when the user tells it to stop; so does a user who closes the output.
 func run(told context.Context, o options, out io.Writer) (err error) {
 	began := time.Now()
-	s := &screen{out: out}
+	told, stop := context.WithCancel(told)
+	defer stop()
+	s := &screen{out: out, unread: stop}
 	defer func() {
 		err = errors.Join(err, os.RemoveAll(o.work))
 		s.verdict(err, told.Err() != nil, time.Since(began))

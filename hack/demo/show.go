@@ -29,11 +29,15 @@ type check struct {
 // screen is what the user sees, and the checks that they saw.
 type screen struct {
 	out    io.Writer
+	unread func() // called when nobody reads any more
 	checks []check
 }
 
-// printf has no error: where nobody can read any more, SIGPIPE ends the demo.
-func (s *screen) printf(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format, args...) }
+func (s *screen) printf(format string, args ...any) {
+	if _, err := fmt.Fprintf(s.out, format, args...); err != nil && s.unread != nil {
+		s.unread()
+	}
+}
 
 func (s *screen) title(text string) { s.printf("\n== %s\n\n", text) }
 
