@@ -19,7 +19,9 @@ func planEnabling(s *Snapshot, p *Plan) {
 	p.Reason = v1alpha1.ReasonEnabling
 	canReturn := s.Progress.Phase == PhaseCanary || s.Progress.Phase == PhaseHead && len(s.live(and(head, plaintext))) > 0
 	if s.BlockedBy != "" && canReturn {
-		p.revert(s, fmt.Sprintf("%s came up before the head was restarted: %s", s.BlockedBy, s.BlockedWhy))
+		// Nothing failed: it begins anew when the block ends.
+		p.Edit, p.Progress = RemoveAll, s.next(PhaseRevert)
+		p.say(v1alpha1.ReasonEnabling, "put back, since %s came up before the head was restarted: %s", s.BlockedBy, s.BlockedWhy)
 		return
 	}
 	switch s.Progress.Phase {
@@ -154,7 +156,7 @@ func planRest(s *Snapshot, p *Plan) {
 	}
 	left := s.pods(plaintext)
 	if live := s.live(plaintext); len(live) > 0 && !s.leftToOthers() {
-		p.Delete, p.Again = s.seen(live)
+		p.Delete = live
 		p.Message = fmt.Sprintf("restarting %s", count(len(live)))
 		return
 	}
@@ -267,6 +269,9 @@ func (p *Plan) revert(s *Snapshot, why string) {
 // planRevert restarts the pods that were touched from the templates that are back.
 func planRevert(s *Snapshot, p *Plan) {
 	p.Reason, p.Message = v1alpha1.ReasonEnableFailed, "enabling failed, and the pods that were touched are restarted in plaintext: "+s.FailedBecause
+	if s.FailedAttempt == "" {
+		p.Reason, p.Message = v1alpha1.ReasonEnabling, "enabling was put off, and the pods that were touched are restarted in plaintext"
+	}
 	switch {
 	case s.anyPieces():
 		p.Edit = RemoveAll

@@ -69,10 +69,11 @@ func TestCanary(t *testing.T) {
 		})), `Enabling`},
 		"hangs":         {"so does silence", with(at(10*time.Minute), templatesWithTLS("a"), gone("a2"), fresh(func(*Pod) {})), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
 		"hangs almost":  {"after the deadline and not before", with(at(10*time.Minute-time.Second), templatesWithTLS("a"), gone("a2"), fresh(func(*Pod) {})), `Enabling`},
-		"old template":  {"a replacement that KubeRay made from the old template goes too", with(at(0), templatesWithTLS("a"), gone("a2"), fresh(func(p *Pod) { p.Injected = false })), `[delete a3] Enabling`},
+		"old template":  {"a replacement that KubeRay made from the old template goes too", with(at(0), templatesWithTLS("a"), gone("a2"), fresh(func(p *Pod) { p.Injected = false }), set(func(s *Snapshot) { s.Now = s.Now.Add(NoticeTime) })), `[delete a3] Enabling`},
+		"too young":     {"but not before KubeRay has seen it", with(at(0), templatesWithTLS("a"), gone("a2"), fresh(func(p *Pod) { p.Injected = false })), `Enabling`},
 		"group emptied": {"when the canary's group is emptied, another goes first", with(at(0), templatesWithTLS("a"), gone("a1", "a2"), replicas(0, "a")), `[Inject ["b"]; record enabled=false failed=false phase=Canary] Enabling`},
 		"all emptied":   {"and without any, the head", with(at(0), templatesWithTLS("a"), gone("a1", "a2", "b1"), replicas(0, "a", "b")), `[Inject [""]; record enabled=false failed=false phase=Head] Enabling`},
-		"blocked":       {"a job that came up keeps its worker", with(at(0), templatesWithTLS("a"), blockedNow()), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
+		"blocked":       {"a job that came up keeps its worker", with(at(0), templatesWithTLS("a"), blockedNow()), `[RemoveAll []; record enabled=false failed=false phase=Revert] Enabling`},
 		"suspended":     {"a stopped cluster is injected whole", with(at(0), templatesWithTLS("a"), suspended()), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
 		"disabled":      {"half enabled is put back without asking", with(at(0), selector(), templatesWithTLS("a"), toPlaintext(), starting("a2")), `[RemoveAll []; record enabled=false failed=false phase=All] Disabling`},
 	})
@@ -92,7 +93,7 @@ func TestHead(t *testing.T) {
 		"certified":         {"then the rest", with(at(0), templatesWithTLS("", "a"), shown, certifiedPods("head")), `[InjectAll []; record enabled=true failed=false phase=Rest] Enabling`},
 		"failed":            {"a failure puts back", with(at(0), templatesWithTLS("", "a"), shown, failedPods("head")), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
 		"hangs":             {"so does silence", with(at(10*time.Minute), templatesWithTLS("", "a"), shown, starting("head")), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
-		"blocked":           {"a job that came up keeps its head", with(at(0), templatesWithTLS("", "a"), shown, blockedNow()), `[RemoveAll []; record enabled=false failed=true phase=Revert] EnableFailed`},
+		"blocked":           {"a job that came up keeps its head", with(at(0), templatesWithTLS("", "a"), shown, blockedNow()), `[RemoveAll []; record enabled=false failed=false phase=Revert] Enabling`},
 		"blocked too late":  {"unless that is going already", with(at(0), templatesWithTLS("", "a"), shown, blockedNow(), going("head")), `[record enabled=false failed=false phase=Head] Enabling`},
 	})
 }

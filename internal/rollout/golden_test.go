@@ -152,7 +152,7 @@ func TestGoldenLogs(t *testing.T) {
 			},
 		},
 		"job-comes-up": {
-			reason: "a job that starts between the canary and the head is not harmed", seconds: 120, ends: v1alpha1.ReasonEnableFailed,
+			reason: "a job that starts between the canary and the head is not harmed, and the cluster is enabled when it ends", seconds: 180, ends: v1alpha1.ReasonEncrypted,
 			world: newWorld(1).running(),
 			events: happens{
 				3:  {"starts a RayJob", func(w *world) { w.settings(func() { w.blocked = "RayJob/x" }) }},

@@ -89,6 +89,10 @@ func Make(s *Snapshot) Plan {
 	default:
 		planEnable(s, &p)
 	}
+	var again time.Time
+	if p.Delete, again = s.seen(p.Delete); !again.IsZero() {
+		p.Again = again
+	}
 	return p
 }
 
@@ -217,7 +221,7 @@ func planMaintain(s *Snapshot, p *Plan) {
 		return
 	}
 	p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("replacing %s made without the injection", count(len(wrong)))
-	p.Delete, p.Again = s.seen(wrong)
+	p.Delete = wrong
 }
 
 // NoticeTime is how old a pod is before it is deleted, so that KubeRay has seen it: KubeRay waits up to five minutes for a

@@ -34,7 +34,7 @@ type Template struct {
 	Stripped bool
 	// CanaryKey is equal for templates whose init containers will fare alike (same image and security context).
 	CanaryKey string
-	// Replicas is how many pods the group is meant to have; not used for the head.
+	// Replicas is how many replicas the group is meant to have; not used for the head.
 	Replicas int32
 }
 
