@@ -106,7 +106,9 @@ func allowInitImages(ctx context.Context, images ...string) {
 			args += fmt.Sprintf("%q,", "--allowed-init-image="+image)
 		}
 	}
-	patch := fmt.Sprintf(`{"spec":{"template":{"spec":{"containers":[{"name":"manager","args":[%s]}]}}}}`, args[:len(args)-1])
+	// The annotation starts it anew where one of the same image's name runs already, which may be an older one.
+	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"raytls-e2e/started":%q}},"spec":{"containers":[{"name":"manager","args":[%s]}]}}}}`,
+		time.Now().Format(time.RFC3339), args[:len(args)-1])
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: operatorName}}
 	Expect(api.Patch(ctx, deployment, client.RawPatch(types.StrategicMergePatchType, []byte(patch)))).To(Succeed())
 }
