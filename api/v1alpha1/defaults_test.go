@@ -37,7 +37,8 @@ func TestWithDefaults(t *testing.T) {
 	}{
 		"selector": {
 			"a policy that covers many does not restart what runs unless it is told to",
-			RayTLSPolicySpec{Selector: selector}, defaults(func(s *RayTLSPolicySpec) { s.Selector = selector }),
+			RayTLSPolicySpec{Selector: selector},
+			defaults(func(s *RayTLSPolicySpec) { s.Selector = selector }),
 		},
 		"targetRef": {
 			"whoever names one cluster means it",

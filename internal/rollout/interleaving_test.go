@@ -87,8 +87,11 @@ func (x *schedule) plan(s *Snapshot) error {
 	}
 	if p.Progress != nil {
 		again, err := ParseProgress(p.Progress.String())
-		if err != nil || again.String() != p.Progress.String() {
-			return fmt.Errorf("progress %s is read back as %v, %v", p.Progress, again, err)
+		if err != nil {
+			return fmt.Errorf("progress %s: %w", p.Progress, err)
+		}
+		if again.String() != p.Progress.String() {
+			return fmt.Errorf("progress %s is read back as %s", p.Progress, again)
 		}
 	}
 	if p.Reason == v1alpha1.ReasonEncrypted && len(s.pods(plaintext)) > 0 {

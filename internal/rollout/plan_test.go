@@ -165,9 +165,11 @@ func toPlaintext() func(*Snapshot) { return func(s *Snapshot) { s.Goal = Plainte
 func failedOn(hash string) func(*Snapshot) {
 	return func(s *Snapshot) { s.FailedAttempt, s.FailedBecause = hash, "no openssl" }
 }
+
 func recreated(observed bool) func(*Snapshot) {
 	return func(s *Snapshot) { s.Recreate, s.Observed = true, observed }
 }
+
 func restoredAgo(ago ...time.Duration) func(*Snapshot) {
 	return func(s *Snapshot) {
 		for _, d := range ago {

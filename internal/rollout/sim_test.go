@@ -166,10 +166,6 @@ func (w *world) syncPods(to int) {
 	w.seen.pods = max(w.seen.pods, to)
 }
 
-func (w *world) stale() bool {
-	return w.seen.cluster < len(w.clusters)-1 || w.seen.pods < len(w.lists)-1 || w.seen.kuberay < len(w.clusters)-1
-}
-
 // due says whether something wakes the operator.
 func (w *world) due() bool {
 	return w.dirty || !w.again.IsZero() && !w.now.Before(w.again)

@@ -114,19 +114,27 @@ func TestBroughtCA(t *testing.T) {
 			Verdict{Reason: v1alpha1.ReasonCASecretNotFound, Message: "spec.certificateAuthority.secretRef: Secret ca does not exist in this namespace; create it with ca.crt and ca.key, or tls.crt and tls.key"},
 		},
 		"the TLS guide's names": {
-			"the guide's command works unchanged", map[string][]byte{"ca.crt": certificate, "ca.key": key}, epoch(),
+			"the guide's command works unchanged",
+			map[string][]byte{"ca.crt": certificate, "ca.key": key},
+			epoch(),
 			Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force", Again: epoch().Add(2920 * 24 * time.Hour)},
 		},
 		"cert-manager's names": {
-			"cert-manager's ca.crt is of the issuer above", map[string][]byte{"ca.crt": []byte("x"), "tls.crt": certificate, "tls.key": key}, epoch(),
+			"cert-manager's ca.crt is of the issuer above",
+			map[string][]byte{"ca.crt": []byte("x"), "tls.crt": certificate, "tls.key": key},
+			epoch(),
 			Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force", Again: epoch().Add(2920 * 24 * time.Hour)},
 		},
 		"half a pair": {
-			"a certificate without its key signs nothing", map[string][]byte{"ca.crt": certificate}, epoch(),
+			"a certificate without its key signs nothing",
+			map[string][]byte{"ca.crt": certificate},
+			epoch(),
 			Verdict{Reason: v1alpha1.ReasonCASecretInvalid, Message: "spec.certificateAuthority.secretRef: Secret ca holds neither ca.crt and ca.key nor tls.crt and tls.key"},
 		},
 		"cut": {
-			"a CA shorter than an issuer's life is used, and that is said", map[string][]byte{"ca.crt": short, "ca.key": shortKey}, epoch(),
+			"a CA shorter than an issuer's life is used, and that is said",
+			map[string][]byte{"ca.crt": short, "ca.key": shortKey},
+			epoch(),
 			Verdict{
 				Accepted: true, Reason: v1alpha1.ReasonValidityCut, Again: end,
 				Message: "the policy is in force; the CA in Secret ca ends at 2027-12-02T00:00:00Z, so issuers and pod certificates end then at the latest, earlier than podCertificate.validityDays asks",

@@ -73,7 +73,8 @@ func TestDecide(t *testing.T) {
 	}{
 		"none": {"a namespace without a policy is left alone", cluster("", nil), nil, want{}},
 		"selector": {
-			"an empty selector covers every cluster", cluster("", nil), []*v1alpha1.RayTLSPolicy{policy("p", 1)},
+			"an empty selector covers every cluster", cluster("", nil),
+			[]*v1alpha1.RayTLSPolicy{policy("p", 1)},
 			want{"p", rollout.Encrypted, nil},
 		},
 		"other labels": {
@@ -84,23 +85,28 @@ func TestDecide(t *testing.T) {
 		},
 		"sticky": {
 			"a bound cluster stays though its labels no longer fit", cluster("p", nil),
-			[]*v1alpha1.RayTLSPolicy{policy("p", 1, selects("a", "b"))}, want{"p", rollout.Encrypted, nil},
+			[]*v1alpha1.RayTLSPolicy{policy("p", 1, selects("a", "b"))},
+			want{"p", rollout.Encrypted, nil},
 		},
 		"sticky against an older one": {
 			"a bound cluster stays though an older policy covers it", cluster("young", nil),
-			[]*v1alpha1.RayTLSPolicy{policy("old", 9), policy("young", 1)}, want{"young", rollout.Encrypted, []string{"old"}},
+			[]*v1alpha1.RayTLSPolicy{policy("old", 9), policy("young", 1)},
+			want{"young", rollout.Encrypted, []string{"old"}},
 		},
 		"older first": {
-			"the older of two wins", cluster("", nil), []*v1alpha1.RayTLSPolicy{policy("young", 1), policy("old", 9)},
+			"the older of two wins", cluster("", nil),
+			[]*v1alpha1.RayTLSPolicy{policy("young", 1), policy("old", 9)},
 			want{"old", rollout.Encrypted, []string{"young"}},
 		},
 		"name decides": {
-			"of two of the same second, the name decides", cluster("", nil), []*v1alpha1.RayTLSPolicy{policy("b", 1), policy("a", 1)},
+			"of two of the same second, the name decides", cluster("", nil),
+			[]*v1alpha1.RayTLSPolicy{policy("b", 1), policy("a", 1)},
 			want{"a", rollout.Encrypted, []string{"b"}},
 		},
 		"takeover": {
 			"a targetRef takes a bound cluster over from a selector, which is no conflict", cluster("all", nil),
-			[]*v1alpha1.RayTLSPolicy{policy("all", 9), policy("one", 1, targets("c"))}, want{"one", rollout.Encrypted, nil},
+			[]*v1alpha1.RayTLSPolicy{policy("all", 9), policy("one", 1, targets("c"))},
+			want{"one", rollout.Encrypted, nil},
 		},
 		"two targets": {
 			"two targetRefs for one cluster are a conflict", cluster("", nil),
@@ -109,47 +115,56 @@ func TestDecide(t *testing.T) {
 		},
 		"bound to a target": {
 			"a targetRef does not take over from a targetRef", cluster("two", nil),
-			[]*v1alpha1.RayTLSPolicy{policy("one", 9, targets("c")), policy("two", 1, targets("c"))}, want{"two", rollout.Encrypted, []string{"one"}},
+			[]*v1alpha1.RayTLSPolicy{policy("one", 9, targets("c")), policy("two", 1, targets("c"))},
+			want{"two", rollout.Encrypted, []string{"one"}},
 		},
 		"excluded": {
 			"an excluded cluster that is bound to nobody is left alone", cluster("", excluded),
-			[]*v1alpha1.RayTLSPolicy{policy("p", 1, removes)}, want{},
+			[]*v1alpha1.RayTLSPolicy{policy("p", 1, removes)},
+			want{},
 		},
 		"excluded and kept": {
 			"an excluded cluster stays as it is by default", cluster("p", excluded), []*v1alpha1.RayTLSPolicy{policy("p", 1)}, want{},
 		},
 		"excluded and removed": {
 			"an excluded cluster is given back with Remove", cluster("p", excluded),
-			[]*v1alpha1.RayTLSPolicy{policy("p", 1, removes)}, want{"p", rollout.Plaintext, nil},
+			[]*v1alpha1.RayTLSPolicy{policy("p", 1, removes)},
+			want{"p", rollout.Plaintext, nil},
 		},
 		"deleted": {
 			"a deleted policy with Keep does nothing more", cluster("p", nil), []*v1alpha1.RayTLSPolicy{policy("p", 1, deleted)}, want{},
 		},
 		"deleted in the middle": {
 			"half a cluster cannot talk to the other half, so a restart is ended first", underWay(cluster("p", nil)),
-			[]*v1alpha1.RayTLSPolicy{policy("p", 1, deleted)}, want{"p", rollout.Encrypted, nil},
+			[]*v1alpha1.RayTLSPolicy{policy("p", 1, deleted)},
+			want{"p", rollout.Encrypted, nil},
 		},
 		"deleted with Remove": {
 			"a deleted policy with Remove gives back", cluster("p", nil),
-			[]*v1alpha1.RayTLSPolicy{policy("p", 1, deleted, removes)}, want{"p", rollout.Plaintext, nil},
+			[]*v1alpha1.RayTLSPolicy{policy("p", 1, deleted, removes)},
+			want{"p", rollout.Plaintext, nil},
 		},
 		"deleted, never bound": {
 			"a deleted policy has nothing to give back to a cluster that is not its", cluster("", nil),
-			[]*v1alpha1.RayTLSPolicy{policy("p", 1, deleted, removes)}, want{},
+			[]*v1alpha1.RayTLSPolicy{policy("p", 1, deleted, removes)},
+			want{},
 		},
 		"deleted, with an heir": {
 			"another policy that covers the cluster takes it over as it is", cluster("p", nil),
-			[]*v1alpha1.RayTLSPolicy{policy("p", 9, deleted, removes), policy("q", 1)}, want{"q", rollout.Encrypted, nil},
+			[]*v1alpha1.RayTLSPolicy{policy("p", 9, deleted, removes), policy("q", 1)},
+			want{"q", rollout.Encrypted, nil},
 		},
 		"gone": {
 			"a cluster of a policy that is gone is adopted by one that covers it", cluster("gone", nil),
-			[]*v1alpha1.RayTLSPolicy{policy("q", 1)}, want{"q", rollout.Encrypted, nil},
+			[]*v1alpha1.RayTLSPolicy{policy("q", 1)},
+			want{"q", rollout.Encrypted, nil},
 		},
 		"no sense": {
 			"a selector that cannot be parsed covers nothing", cluster("", nil),
 			[]*v1alpha1.RayTLSPolicy{policy("p", 1, func(p *v1alpha1.RayTLSPolicy) {
 				p.Spec.Selector.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}
-			})}, want{},
+			})},
+			want{},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

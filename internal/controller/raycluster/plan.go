@@ -219,7 +219,7 @@ func applyProblem(err error) error {
 // describe fills in what the status says of the cluster whatever is decided.
 func (st *state) describe() {
 	for _, t := range st.described {
-		st.status.InjectionRevision = max(st.status.InjectionRevision, int32(t.Revision)) //nolint:gosec // a small number
+		st.status.InjectionRevision = max(st.status.InjectionRevision, int32(t.Revision))
 	}
 	if st.authority != nil {
 		if authority, _, err := parseAuthority(st.key, st.authority); err == nil {
