@@ -94,13 +94,12 @@ var _ = Describe("A restart is never made", func() {
 		w.says("p", "a", v1alpha1.ReasonEnabling)
 		w.eventually(func(g Gomega) { g.Expect(injectedTemplates(w.get("a"))).To(Equal(2)) })
 		w.quiet()
-		Expect(uids(w.pods("a"))).To(Equal(pods))
+		Expect(uids(w.pods("a"))).To(Equal(pods), "the operator leaves the pods to Kueue")
 		w.update("a", set(true, "spec", "suspend"))
 		w.eventually(func(g Gomega) { g.Expect(w.pods("a")).To(BeEmpty()) })
 		w.update("a", set(false, "spec", "suspend"))
 		w.eventually(func(g Gomega) { g.Expect(w.clusterStatus("p", "a").Pods.UpToDate).To(BeEquivalentTo(3)) })
 		w.encrypted("p", "a")
-		Expect(w.deleted()).To(BeEmpty())
 	})
 
 	It("of a queued cluster that is suspended: it is encrypted before Kueue admits it", func() {

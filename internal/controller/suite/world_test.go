@@ -227,7 +227,13 @@ func (w *world) create(name string, edits ...edit) *unstructured.Unstructured {
 func (w *world) run(name string, edits ...edit) *unstructured.Unstructured {
 	GinkgoHelper()
 	w.create(name, edits...)
-	w.eventually(func(g Gomega) { g.Expect(w.provisioned(name)).To(BeTrue()) })
+	w.eventually(func(g Gomega) {
+		g.Expect(w.provisioned(name)).To(BeTrue())
+		for _, p := range w.pods(name) {
+			g.Expect(time.Since(p.CreationTimestamp.Time)).To(BeNumerically(">", 2*time.Second),
+				"a pod of this very second could be taken for one that is made from now on")
+		}
+	})
 	return w.get(name)
 }
 
