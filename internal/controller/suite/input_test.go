@@ -315,5 +315,4 @@ var _ = Describe("A cluster that cannot be injected", func() {
 		w.says("p", "a", v1alpha1.ReasonInjectionConflict, "securityContext.runAsUser")
 		w.untouched(before, uids(nil))
 	})
-
 })

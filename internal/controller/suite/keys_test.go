@@ -277,7 +277,8 @@ var _ = Describe("An object of a name that the operator needs", func() {
 	conflict := func(object interface {
 		metav1.Object
 		GetResourceVersion() string
-	}, kind string) {
+	}, kind string,
+	) {
 		GinkgoHelper()
 		w.policy("p", selecting())
 		w.ray.frozen = true

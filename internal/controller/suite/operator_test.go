@@ -84,7 +84,7 @@ func (c *counter) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err == nil {
 		code = response.StatusCode
 	}
-	fmt.Fprintf(c.to, "%s %s %d\n", request.Method, request.URL.Path, code)
+	_, _ = fmt.Fprintf(c.to, "%s %s %d\n", request.Method, request.URL.Path, code)
 	if event := strings.Contains(request.URL.Path, "/events"); !event && c.dieAfter > 0 && c.made.Add(1) == c.dieAfter {
 		os.Exit(exitDied)
 	}
