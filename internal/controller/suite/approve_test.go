@@ -46,6 +46,10 @@ var _ = Describe("Approval", func() {
 		w.says("p", "a", v1alpha1.ReasonAwaitingApproval)
 		w.approve("p", "a=one")
 		w.says("p", "a", v1alpha1.ReasonEnableFailed)
+		w.eventually(func(g Gomega) {
+			g.Expect(w.clusterStatus("p", "a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
+			g.Expect(w.get("a").GetAnnotations()).NotTo(HaveKey(v1alpha1.AnnotationRollout))
+		})
 		w.quiet()
 		w.ray.certificate = nil
 		w.approve("p", "a=one,b=x")

@@ -64,6 +64,7 @@ var _ = Describe("A restart is never made", func() {
 
 	It("of a RayService's cluster, for whose new one it is said how to get it", func() {
 		blocked("RayService/serve", "spec.rayClusterConfig.headGroupSpec.template", owned("RayService", "serve"))
+		w.ray.frozen = true
 		w.create("b", owned("RayService", "serve"))
 		w.updatePolicy("p", func(p *v1alpha1.RayTLSPolicy) { p.Spec = selecting() })
 		w.encrypted("p", "b")

@@ -29,7 +29,7 @@ var _ = Describe("A tool that takes the injection out", func() {
 			w.eventually(func(g Gomega) { g.Expect(injectedTemplates(w.get("a"))).To(Equal(2)) })
 		}
 		w.update("a", func(c *unstructured.Unstructured) { c.Object["spec"] = plain })
-		w.says("p", "a", v1alpha1.ReasonFieldConflict, `"some-tool"`, "ignore what is named raytls")
+		w.says("p", "a", v1alpha1.ReasonFieldConflict, `"some-tool"`, "let that tool ignore")
 		w.quiet()
 		Expect(injectedTemplates(w.get("a"))).To(BeZero())
 		Expect(uids(w.pods("a"))).To(Equal(pods))

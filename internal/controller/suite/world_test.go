@@ -230,7 +230,7 @@ func (w *world) run(name string, edits ...edit) *unstructured.Unstructured {
 	w.eventually(func(g Gomega) {
 		g.Expect(w.provisioned(name)).To(BeTrue())
 		for _, p := range w.pods(name) {
-			g.Expect(time.Since(p.CreationTimestamp.Time)).To(BeNumerically(">", 2*time.Second),
+			g.Expect(time.Since(p.CreationTimestamp.Time)).To(BeNumerically(">", 1100*time.Millisecond),
 				"a pod of this very second could be taken for one that is made from now on")
 		}
 	})
