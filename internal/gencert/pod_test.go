@@ -55,10 +55,10 @@ func anyShell(t *testing.T) []string {
 func requirePath(t *testing.T, shell []string) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "sleep"), []byte("#!/bin/sh\nexit 3\n"), 0o755); err != nil { //nolint:gosec // to be run
+	if err := os.WriteFile(filepath.Join(dir, "sleep"), []byte("#!/bin/sh\nexit 3\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(t.Context(), shell[0], append(shell[1:], "-c", "sleep 0")...) //nolint:gosec // a fixed list
+	command := exec.CommandContext(t.Context(), shell[0], append(shell[1:], "-c", "sleep 0")...)
 	command.Env = []string{"PATH=" + dir}
 	if err := command.Run(); err == nil {
 		t.Skipf("%s runs its own tools before those in PATH: install a build that does not, to run this test", shell[0])
