@@ -185,7 +185,9 @@ var _ = Describe("A failed canary", func() {
 	})
 
 	It("is put back after the progress deadline, counted from when the old pod is gone", func() {
-		before := w.run("a")
+		group := workerGroup("small", 2, image)
+		group["template"].(map[string]any)["spec"].(map[string]any)["terminationGracePeriodSeconds"] = int64(1)
+		before := w.run("a", groups(group))
 		w.ray.certificate = func(*corev1.Pod) outcome { return hangs }
 		w.policy("p", targeting("a", func(s *v1alpha1.RayTLSPolicySpec) { s.Rollout.ProgressDeadlineSeconds = 10 }))
 		w.says("p", "a", v1alpha1.ReasonEnabling, "waiting for the replacement")

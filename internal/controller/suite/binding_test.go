@@ -20,8 +20,7 @@ var _ = Describe("Which policy a cluster follows", func() {
 
 	It("stays the same when its labels change", func() {
 		w.policy("p", matching("team", "x"))
-		w.run("a", label("team", "x"))
-		w.encrypted("p", "a")
+		w.start("p", "a", label("team", "x"))
 		w.policy("q", matching("team", "y"))
 		pods := uids(w.pods("a"))
 		w.mark()
@@ -37,8 +36,7 @@ var _ = Describe("Which policy a cluster follows", func() {
 
 	It("goes over from a selector to a targetRef, without a write to the spec", func() {
 		w.policy("all", selecting())
-		w.run("a")
-		w.encrypted("all", "a")
+		w.start("all", "a")
 		spec, pods := w.get("a").Object["spec"], uids(w.pods("a"))
 		w.policy("one", targeting("a"))
 		w.encrypted("one", "a")
@@ -54,16 +52,14 @@ var _ = Describe("Which policy a cluster follows", func() {
 		w.policy("old", targeting("a"))
 		w.lookedAt("old")
 		w.policy("young", targeting("a", func(s *v1alpha1.RayTLSPolicySpec) { s.PodCertificate.ValidityDays = 7 }))
-		w.run("a")
-		w.encrypted("old", "a")
+		w.start("old", "a")
 		w.says("young", "a", v1alpha1.ReasonPolicyConflict, "narrow one of the two")
 		w.quiet()
 	})
 
 	It("may be a new one after Keep, which adopts the cluster without a restart or a write to its spec", func() {
 		w.policy("p", selecting())
-		w.run("a")
-		w.encrypted("p", "a")
+		w.start("p", "a")
 		before, pods := w.get("a"), uids(w.pods("a"))
 		w.mark()
 		w.deletePolicy("p")
@@ -91,8 +87,7 @@ var _ = Describe("Which policy a cluster follows", func() {
 
 	It("may be a new one of the same name after Keep", func() {
 		w.policy("p", selecting())
-		w.run("a")
-		w.encrypted("p", "a")
+		w.start("p", "a")
 		before := w.get("a")
 		w.deletePolicy("p")
 		w.eventually(func(g Gomega) { w.policyGone(g, "p") })
@@ -114,8 +109,7 @@ var _ = Describe("Which policy a cluster follows", func() {
 
 	It("is left by an encrypted cluster that gets excluded: with Keep it stays as it is", func() {
 		w.policy("p", selecting())
-		w.run("a")
-		w.encrypted("p", "a")
+		w.start("p", "a")
 		spec, pods := w.get("a").Object["spec"], uids(w.pods("a"))
 		w.update("a", label(v1alpha1.LabelExclude, "yes"))
 		w.eventually(func(g Gomega) { g.Expect(w.getPolicy("p").Status.Clusters).To(BeEmpty()) })
@@ -175,8 +169,7 @@ var _ = Describe("Deleting a policy with Remove", func() {
 
 	It("asks before it restarts a running cluster that it covers by selector", func() {
 		w.policy("p", selecting(removing))
-		w.run("a")
-		w.encrypted("p", "a")
+		w.start("p", "a")
 		encrypted, pods := w.get("a"), uids(w.pods("a"))
 		w.deletePolicy("p")
 		w.says("p", "a", v1alpha1.ReasonAwaitingApproval, "to become plaintext")

@@ -19,8 +19,7 @@ var _ = Describe("Enabling", func() {
 	It("injects a new cluster before it has pods, with its keys made first", func() {
 		w.policy("p", selecting())
 		w.ray.frozen = true
-		w.create("a")
-		w.encrypted("p", "a")
+		w.start("p", "a")
 		w.hasKeys("a")
 		order := strings.Join(w.writes(), "\n")
 		Expect(strings.Index(order, "POST secrets")).To(BeNumerically("<", strings.Index(order, "PATCH rayclusters/a")), "no pod ever waits for its keys")
@@ -119,8 +118,7 @@ var _ = Describe("Enabling", func() {
 
 	It("follows a change of the image on an encrypted cluster, and injects a new worker group at once", func() {
 		w.policy("p", selecting())
-		w.run("a")
-		w.encrypted("p", "a")
+		w.start("p", "a")
 		pods := uids(w.pods("a"))
 		w.update("a", func(c *unstructured.Unstructured) {
 			spec := c.Object["spec"].(map[string]any)

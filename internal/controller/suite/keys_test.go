@@ -25,8 +25,7 @@ var _ = Describe("The keys of an encrypted cluster", func() {
 	BeforeEach(func() {
 		w = newWorld()
 		w.policy("p", selecting())
-		w.run("a")
-		w.encrypted("p", "a")
+		w.start("p", "a")
 		w.eventually(func(g Gomega) { g.Expect(w.clusterStatus("p", "a").Pods.UpToDate).To(BeEquivalentTo(3)) })
 		w.settle()
 		before, pods = w.get("a"), w.podsAsTheyAre("a")
@@ -233,8 +232,7 @@ var _ = Describe("Waiting pods", func() {
 		w.policy("p", selecting())
 		w.ray.certificate = canaryHangs
 		w.ray.frozen = true
-		w.create("a")
-		w.encrypted("p", "a")
+		w.start("p", "a")
 		// Times of creation are whole seconds: only one later is certain to be later.
 		later := func(than time.Time) {
 			Eventually(func() bool { return time.Since(than) > 2*time.Second }).Should(BeTrue())

@@ -115,8 +115,7 @@ var _ = Describe("Killing the operator", Serial, func() {
 
 	It("sweeps the authorities of clusters that went while it was down", func() {
 		w.policy("p", selecting())
-		w.create("a")
-		w.encrypted("p", "a")
+		w.start("p", "a")
 		_, err := w.authority("a")
 		Expect(err).NotTo(HaveOccurred())
 		operator.kill()

@@ -17,8 +17,7 @@ var _ = Describe("A tool that takes the injection out", func() {
 		w = newWorld()
 		plain = w.rayCluster("a").Object["spec"].(map[string]any)
 		w.policy("p", selecting())
-		w.run("a")
-		w.encrypted("p", "a")
+		w.start("p", "a")
 		w.mark()
 	})
 

@@ -58,8 +58,7 @@ var _ = Describe("A policy's status", func() {
 			g.Expect(w.condition("p", v1alpha1.ConditionAccepted).Status).To(Equal(metav1.ConditionTrue))
 		})
 		w.ray.frozen = true
-		w.create("later")
-		w.encrypted("p", "later")
+		w.start("p", "later")
 	})
 
 	It("lists a hundred clusters at most, those that need attention first, and counts all", func() {
@@ -89,8 +88,7 @@ var _ = Describe("A policy's status", func() {
 
 	It("names a pod whose init container fails on a cluster that is encrypted already", func() {
 		w.policy("p", selecting())
-		w.run("a")
-		w.encrypted("p", "a")
+		w.start("p", "a")
 		w.ray.certificate = canaryFails
 		w.mark()
 		w.update("a", func(c *unstructured.Unstructured) {

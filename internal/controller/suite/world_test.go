@@ -237,6 +237,20 @@ func (w *world) run(name string, edits ...edit) *unstructured.Unstructured {
 	return w.get(name)
 }
 
+// start makes a RayCluster that the policy encrypts before KubeRay makes its pods, and waits until it is up.
+func (w *world) start(policy, name string, edits ...edit) {
+	GinkgoHelper()
+	frozen := w.ray.frozen
+	w.ray.frozen = true
+	w.create(name, edits...)
+	w.encrypted(policy, name)
+	if w.ray.frozen = frozen; frozen {
+		return
+	}
+	w.eventually(func(g Gomega) { g.Expect(w.provisioned(name)).To(BeTrue()) })
+	w.encrypted(policy, name)
+}
+
 func (w *world) get(name string) *unstructured.Unstructured {
 	GinkgoHelper()
 	c := &unstructured.Unstructured{}
