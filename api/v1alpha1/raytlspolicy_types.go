@@ -304,7 +304,8 @@ type Rollout struct {
 	MaxConcurrentClusters int32 `json:"maxConcurrentClusters,omitempty"`
 
 	// progressDeadlineSeconds is how many seconds each canary (a worker, then the head) may take to make its
-	// certificate, counted from when its old pod is gone, before the cluster is put back. Defaults to 600.
+	// certificate, counted from the end of its old pod's grace period, before the cluster is put back.
+	// Defaults to 600.
 	// +optional
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=86400
