@@ -139,7 +139,8 @@ func (r *Reconciler) wakePods(ctx context.Context, st *state) error {
 			continue // its kubelet will read what is there by then
 		}
 		log.FromContext(ctx).Info("Annotating pod, so that its kubelet mounts the keys now", "pod", pod.Name)
-		patch := fmt.Sprintf(`{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, pod.UID, v1alpha1.AnnotationSync, token)
+		// With the version, so that a cache which lags behind does not annotate a pod twice; its next event comes back here.
+		patch := fmt.Sprintf(`{"metadata":{"uid":%q,"resourceVersion":%q,"annotations":{%q:%q}}}`, pod.UID, pod.ResourceVersion, v1alpha1.AnnotationSync, token)
 		target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: st.key.Namespace, Name: pod.Name}}
 		err := r.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner(v1alpha1.ManagedBy))
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
