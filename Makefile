@@ -41,7 +41,6 @@ help: ## Show this help.
 .PHONY: generate
 generate: ## Generate the Go code that is made from the API types.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
-	$(CONTROLLER_GEN) applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/...
 
 .PHONY: manifests
 manifests: ## Generate the CRD and the roles from the markers in the code.

@@ -2,7 +2,6 @@
 package acceptance
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -96,12 +95,4 @@ func Days(n int32) time.Duration { return time.Duration(n) * 24 * time.Hour }
 
 func refuse(reason, format string, args ...any) Verdict {
 	return Verdict{Reason: reason, Message: fmt.Sprintf(format, args...)}
-}
-
-// Error is nil if the verdict is to accept, and otherwise its message.
-func (v Verdict) Error() error {
-	if v.Accepted {
-		return nil
-	}
-	return errors.New(v.Message)
 }
