@@ -10,11 +10,19 @@ import (
 // copied as it is, but a conflict anywhere refuses the whole: a cluster is injected wholly or not at all, and a canary's
 // success must mean that the rest can follow. It fails with a *ConflictError where the user must act.
 func Apply(spec map[string]any, options Options, scope Scope) (map[string]any, error) {
-	o, err := options.rendering()
+	plain, err := Remove(spec, All())
 	if err != nil {
 		return nil, err
 	}
-	plain, err := Remove(spec, All())
+	if err := checkNames(plain, options.Parameters); err != nil {
+		return nil, err
+	}
+	return apply(spec, plain, options, scope)
+}
+
+// apply is Apply for a spec whose plain form is known, and in which additional containers may be missing.
+func apply(spec, plain map[string]any, options Options, scope Scope) (map[string]any, error) {
+	o, err := options.rendering()
 	if err != nil {
 		return nil, err
 	}
@@ -52,14 +60,23 @@ func check(plain map[string]any, p Parameters) error {
 	if findings := ForeignTLS(plain, nil, p.AdditionalContainers...); len(findings) > 0 {
 		return conflict(findings[0].Field, "%s", findings[0].Message)
 	}
-	for _, name := range p.AdditionalContainers {
-		if !slices.ContainsFunc(templates, func(t template) bool { return t.containersNamed(name) > 0 }) {
-			return conflict("spec.additionalContainers", "no template has a container named %q: correct the name or leave it out", name)
-		}
-	}
 	for _, t := range templates {
 		if err := t.checkUsers(plain, p); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkNames refuses additional containers that no template has: a misspelt name would leave a container in plaintext.
+func checkNames(plain map[string]any, p Parameters) error {
+	if checkShape(plain) != nil {
+		return nil // check says what is wrong
+	}
+	templates := templatesOf(plain)
+	for _, name := range p.AdditionalContainers {
+		if !slices.ContainsFunc(templates, func(t template) bool { return t.containersNamed(name) > 0 }) {
+			return conflict("spec.additionalContainers", "no template has a container named %q: correct the name or leave it out", name)
 		}
 	}
 	return nil

@@ -131,11 +131,11 @@ func (o Options) rendering() (rendering, error) {
 // Scope selects pod templates. The zero value selects none.
 type Scope struct {
 	// All selects every template, whatever the other fields say.
-	All bool
+	All bool `json:"all,omitempty"`
 	// Head selects the head's template and, with it, spec.autoscalerOptions.
-	Head bool
+	Head bool `json:"head,omitempty"`
 	// Groups selects worker groups by groupName.
-	Groups []string
+	Groups []string `json:"groups,omitempty"`
 }
 
 // All selects every template.

@@ -15,12 +15,16 @@ func Remove(spec map[string]any, scope Scope) (map[string]any, error) {
 			continue
 		}
 		if found := recordOf(t.pod); found != nil && found.Revision > Revision {
-			return nil, conflict(t.field("initContainers[%s].env[%s]", InitContainerName, EnvInjection),
-				"was written by a newer operator (revision %d, this one knows up to %d): upgrade the operator", found.Revision, Revision)
+			return nil, newerRevision(t, found)
 		}
 		t.strip(out)
 	}
 	return out, nil
+}
+
+func newerRevision(t template, found *record) error {
+	return conflict(t.field("initContainers[%s].env[%s]", InitContainerName, EnvInjection),
+		"was written by a newer operator (revision %d, this one knows up to %d): upgrade the operator", found.Revision, Revision)
 }
 
 // withoutPieces is for looking only: it also strips what it can of a newer revision, which Remove must not write.
