@@ -36,6 +36,10 @@ const (
 	// AnnotationApproved on a RayCluster holds the approval token that was used last.
 	AnnotationApproved = "raytls.io/approved-restart"
 
+	// AnnotationEdit on a RayCluster asks the operator's admission webhook to change the templates in the very request that
+	// sets it. The webhook heeds the operator alone, and does not let it be stored.
+	AnnotationEdit = "raytls.io/edit"
+
 	// AnnotationCluster on an authority's Secret holds the <namespace>/<name> of its RayCluster.
 	AnnotationCluster = "raytls.io/cluster"
 

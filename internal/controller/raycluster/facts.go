@@ -2,11 +2,9 @@ package raycluster
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -253,29 +251,6 @@ func leaf(pod *corev1.Pod) *gencert.Report {
 		return nil
 	}
 	return &report
-}
-
-// restored is what is kept on an encrypted cluster to tell a new worker group from a stripped one.
-type restored struct {
-	Groups []string    `json:"groups,omitempty"`
-	Times  []time.Time `json:"times,omitempty"`
-}
-
-func parseRestored(text string) restored {
-	var r restored
-	if json.Unmarshal([]byte(text), &r) != nil {
-		return restored{}
-	}
-	return r
-}
-
-// String is the record as JSON, for parseRestored.
-func (r restored) String() string {
-	text, err := json.Marshal(r)
-	if err != nil { // no field of it can fail to encode
-		panic(err)
-	}
-	return string(text)
 }
 
 // approval is the policy's token for the cluster, unless it was used already. Of several for one cluster the last counts:

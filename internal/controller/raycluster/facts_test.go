@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/injection"
 )
 
 func TestProvisioned(t *testing.T) {
@@ -104,36 +103,6 @@ func TestSentenceIsFitForACondition(t *testing.T) {
 		if got := sentence(in); got != want {
 			t.Errorf("sentence(%q) = %q (%d bytes), want %q", in, got, len(got), want)
 		}
-	}
-}
-
-func TestRestoredRecord(t *testing.T) {
-	r := restored{Groups: []string{"a"}, Times: []time.Time{epoch()}}
-	if diff := cmp.Diff(r, parseRestored(r.String())); diff != "" {
-		t.Errorf("a record is read back as it was written:\n%s", diff)
-	}
-	if diff := cmp.Diff(restored{}, parseRestored("{")); diff != "" {
-		t.Errorf("what somebody else wrote is no record:\n%s", diff)
-	}
-}
-
-func TestAnnotationOperations(t *testing.T) {
-	for name, c := range map[string]struct {
-		reason     string
-		have, want map[string]string
-		ops        []injection.Operation
-	}{
-		"same":     {"what is as it is to be takes no write", map[string]string{"a/b": "1"}, map[string]string{"a/b": "1", "c": ""}, nil},
-		"add":      {"a slash in a name is escaped", map[string]string{"x": "y"}, map[string]string{"a/b": "1"}, []injection.Operation{{Op: "add", Path: "/metadata/annotations/a~1b", Value: "1"}}},
-		"first":    {"where there are none, the parent comes first", nil, map[string]string{"a": "1"}, []injection.Operation{{Op: "add", Path: "/metadata/annotations", Value: map[string]string{}}, {Op: "add", Path: "/metadata/annotations/a", Value: "1"}}},
-		"remove":   {"an empty value removes", map[string]string{"a": "1", "x": "y"}, map[string]string{"a": ""}, []injection.Operation{{Op: "remove", Path: "/metadata/annotations/a"}}},
-		"none yet": {"removing what is not there takes no write", nil, map[string]string{"a": ""}, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(c.ops, annotationOperations(c.have, c.want)); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
-			}
-		})
 	}
 }
 

@@ -8,16 +8,14 @@ import (
 	"strconv"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/controller/acceptance"
+	"github.com/raytls/raytls/internal/controller/envfrom"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/record"
 	"github.com/raytls/raytls/internal/rollout"
 )
 
@@ -77,7 +75,7 @@ func (st *state) paused() bool { return st.policy != nil && st.policy.Paused }
 // fill makes the planner's snapshot of what was gathered.
 func (st *state) fill(progress *rollout.Progress, accepted bool) {
 	c, policy := st.cluster, st.policy
-	record := parseRestored(c.Annotations[v1alpha1.AnnotationRestored])
+	kept := record.ParseRestored(c.Annotations[v1alpha1.AnnotationRestored])
 	s := rollout.Snapshot{
 		Now: st.now, Goal: st.decision.Goal,
 		Suspended: c.Spec.Suspend != nil && *c.Spec.Suspend, Provisioned: provisioned(c),
@@ -85,7 +83,7 @@ func (st *state) fill(progress *rollout.Progress, accepted bool) {
 		Queued:    c.Labels[labelQueue] != "",
 		Immediate: policy.Rollout.Enable == v1alpha1.EnableImmediate, Approval: approval(st.decision.Policy, c),
 		Enabled: c.Annotations[v1alpha1.AnnotationInjection] != "", FailedAttempt: c.Annotations[v1alpha1.AnnotationEnableFailed],
-		Restored: record.Times, Progress: progress, Deadline: time.Duration(policy.Rollout.ProgressDeadlineSeconds) * time.Second,
+		Restored: kept.Times, Progress: progress, Deadline: time.Duration(policy.Rollout.ProgressDeadlineSeconds) * time.Second,
 	}
 	s.FailedBecause = c.Annotations[v1alpha1.AnnotationEnableFailedBecause]
 	s.BlockedBy, s.BlockedWhy = blocked(c, st.jobs)
@@ -103,7 +101,7 @@ func (st *state) fill(progress *rollout.Progress, accepted bool) {
 		st.parameters = *old
 	}
 	s.Attempt = injection.Hash(st.spec, st.parameters)
-	s.Templates = templates(st.described, c, st.parameters, record.Groups)
+	s.Templates = templates(st.described, c, st.parameters, kept.Groups)
 	if slices.ContainsFunc(s.Templates, func(t rollout.Template) bool { return t.Stripped }) {
 		s.Manager = manager(st.object)
 	}
@@ -131,58 +129,18 @@ func (r *Reconciler) mayEnable(ctx context.Context, st *state, verdict acceptanc
 	return r.foreignEnvFrom(ctx, st)
 }
 
-// maxEnvFrom is how many ConfigMaps and Secrets are read for one cluster: each takes a request.
-const maxEnvFrom = 64
-
 // foreignEnvFrom looks for TLS that is set up by what the cluster's containers take their environment from.
 func (r *Reconciler) foreignEnvFrom(ctx context.Context, st *state) error {
-	refs := injection.EnvFromRefs(st.spec, st.parameters.AdditionalContainers...)
-	if len(refs) > maxEnvFrom {
-		return problemf(v1alpha1.ReasonInjectionConflict, "the containers that speak Ray name %d ConfigMaps and Secrets in envFrom; at most %d can be looked at, so name fewer", len(refs), maxEnvFrom)
+	foreign, err := envfrom.Foreign(ctx, r.Live, st.key.Namespace, st.spec, st.parameters.AdditionalContainers)
+	if err != nil {
+		return applyProblem(err)
 	}
-	keys := map[injection.Ref][]string{}
-	for _, ref := range refs {
-		found, err := r.envKeys(ctx, st.key.Namespace, ref)
-		if err != nil {
-			return err
-		}
-		keys[ref] = found
-	}
-	lookup := func(kind, name string) ([]string, bool) {
-		found := keys[injection.Ref{Kind: kind, Name: name}]
-		return found, found != nil
-	}
-	if foreign := injection.ForeignTLS(st.spec, lookup, st.parameters.AdditionalContainers...); len(foreign) > 0 {
+	if len(foreign) > 0 {
 		p := problemf(v1alpha1.ReasonForeignTLS, "%s %s", foreign[0].Field, foreign[0].Message)
 		p.again = later // what envFrom names is not watched
 		return p
 	}
 	return nil
-}
-
-// envKeys lists the keys of a ConfigMap or Secret that an envFrom names; nil if it does not exist.
-func (r *Reconciler) envKeys(ctx context.Context, namespace string, ref injection.Ref) ([]string, error) {
-	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
-	var configMap corev1.ConfigMap
-	var secret corev1.Secret
-	object := client.Object(&configMap)
-	if ref.Kind == injection.KindSecret {
-		object = &secret
-	}
-	if err := r.Live.Get(ctx, key, object); err != nil {
-		if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("reading %s %s: %w", ref.Kind, ref.Name, err)
-	}
-	keys := []string{}
-	for k := range configMap.Data {
-		keys = append(keys, k)
-	}
-	for k := range secret.Data {
-		keys = append(keys, k)
-	}
-	return keys, nil
 }
 
 func (st *state) options() injection.Options {
@@ -285,11 +243,11 @@ func (st *state) restoredText() string {
 	if have != "" && st.planned.Edit != rollout.InjectAll {
 		return have
 	}
-	record := restored{Times: st.planned.Restored}
+	made := record.Restored{Times: st.planned.Restored}
 	for _, t := range st.snapshot.Templates {
 		if t.Group != "" {
-			record.Groups = append(record.Groups, t.Group)
+			made.Groups = append(made.Groups, t.Group)
 		}
 	}
-	return record.String()
+	return made.String()
 }

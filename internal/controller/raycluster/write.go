@@ -6,8 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/record"
 )
 
 // write changes the cluster's templates and what is on record on it, in one patch.
@@ -30,7 +29,7 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 	if st.edited != nil {
 		operations = injection.Diff(st.spec, st.edited)
 	}
-	operations = append(operations, annotationOperations(st.object.GetAnnotations(), st.record())...)
+	operations = append(operations, record.Operations(st.object.GetAnnotations(), st.record())...)
 	if len(operations) == 0 {
 		return nil
 	}
@@ -60,30 +59,6 @@ func rejected(err error) error {
 		return p
 	}
 	return err
-}
-
-// annotationOperations turn the annotations into ones with these values; empty ones are removed.
-func annotationOperations(have, want map[string]string) []injection.Operation {
-	var operations []injection.Operation
-	result := maps.Clone(have)
-	for _, key := range slices.Sorted(maps.Keys(want)) {
-		value, path := want[key], "/metadata/annotations/"+strings.ReplaceAll(key, "/", "~1")
-		current, exists := have[key]
-		switch {
-		case value == "" && exists:
-			delete(result, key)
-			operations = append(operations, injection.Operation{Op: "remove", Path: path})
-		case value != "" && value != current:
-			operations = append(operations, injection.Operation{Op: "add", Path: path, Value: value})
-		}
-	}
-	if len(operations) == 0 {
-		return nil
-	}
-	if have == nil {
-		return slices.Insert(operations, 0, injection.Operation{Op: "add", Path: "/metadata/annotations", Value: map[string]string{}})
-	}
-	return operations
 }
 
 // deletePods deletes the pods of the plan. A plan that writes deletes nothing: pods go when the write is seen.
