@@ -53,6 +53,17 @@ func templatesOf(spec map[string]any) []template {
 	return found
 }
 
+// Groups are the names of the spec's worker groups, in their order.
+func Groups(spec map[string]any) []string {
+	var names []string
+	for _, t := range templatesOf(spec) {
+		if t.kind == Worker && t.group != "" {
+			names = append(names, t.group)
+		}
+	}
+	return names
+}
+
 func asMap(v any) map[string]any {
 	m, _ := v.(map[string]any)
 	return m

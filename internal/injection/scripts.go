@@ -1,6 +1,8 @@
 package injection
 
 import (
+	"sync"
+
 	"github.com/raytls/raytls/internal/gencert"
 )
 
@@ -13,6 +15,16 @@ type scripts struct {
 }
 
 func scriptsOf(revision int) (scripts, error) {
+	if revision == Revision {
+		return newestScripts()
+	}
+	return hashScripts(revision)
+}
+
+// newestScripts hashes once, since an admission request asks for them many times.
+var newestScripts = sync.OnceValues(func() (scripts, error) { return hashScripts(Revision) }) //nolint:gochecknoglobals // a constant that takes computing
+
+func hashScripts(revision int) (scripts, error) {
 	found := scripts{
 		bootstrap: gencert.Bootstrap(),
 		file:      map[Kind]string{Head: gencert.HeadScript, Worker: gencert.WorkerScript},

@@ -87,6 +87,8 @@ type Snapshot struct {
 	Attempt, FailedAttempt string
 	// FailedBecause says why it failed.
 	FailedBecause string
+	// Admission: whoever strips the templates from now on has them carried forward, so that restoring is no fight.
+	Admission bool
 	// Restored are the times at which stripped templates were restored.
 	Restored []time.Time
 	// Manager names who stripped the templates, where that is known.

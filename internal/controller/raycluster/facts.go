@@ -58,12 +58,13 @@ func recreates(c *rayv1.RayCluster) bool {
 	return c.Spec.UpgradeStrategy != nil && c.Spec.UpgradeStrategy.Type != nil && *c.Spec.UpgradeStrategy.Type == upgradeRecreate
 }
 
-// managedElsewhere names who but this cluster's KubeRay runs the RayCluster; empty for nobody.
-func managedElsewhere(c *rayv1.RayCluster) string {
-	if c.Spec.ManagedBy == nil || *c.Spec.ManagedBy == managedByKubeRay {
+// ManagedElsewhere names who but this cluster's KubeRay runs the RayCluster; empty for nobody.
+func ManagedElsewhere(c *unstructured.Unstructured) string {
+	by, _, _ := unstructured.NestedString(c.Object, "spec", "managedBy")
+	if by == managedByKubeRay {
 		return ""
 	}
-	return *c.Spec.ManagedBy
+	return by
 }
 
 // blocked names what forbids to restart the cluster even where that is approved, and says why.
@@ -131,8 +132,8 @@ func recordedParameters(described []injection.Template) *injection.Parameters {
 	return nil
 }
 
-// parameters are those of the policy that reach the templates.
-func parameters(spec *v1alpha1.RayTLSPolicySpec) injection.Parameters {
+// Parameters are those of the policy's spec, with its defaults, that reach the templates.
+func Parameters(spec *v1alpha1.RayTLSPolicySpec) injection.Parameters {
 	init := spec.Issuance.InitContainer
 	return injection.Parameters{
 		Image: init.Image, ImagePullPolicy: string(init.ImagePullPolicy), Resources: requirements(init.Resources),

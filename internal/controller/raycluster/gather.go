@@ -56,7 +56,8 @@ type state struct {
 	parameters injection.Parameters
 	snapshot   rollout.Snapshot
 	planned    rollout.Plan
-	// edited is the spec that the plan asks for; nil for no change.
+	// edit is the change that the plan asks for, and edited the spec that it gives; nil for no change.
+	edit   injection.Edit
 	edited map[string]any
 	// written says that the plan's patch was written.
 	written bool

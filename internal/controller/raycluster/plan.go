@@ -32,7 +32,7 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 		// A cluster's Secret could take the name of another cluster's authority here.
 		return problemf(v1alpha1.ReasonInjectionConflict, "RayClusters in the operator's own namespace %s are not covered; create the cluster in another namespace", r.Namespace)
 	}
-	if by := managedElsewhere(st.cluster); by != "" {
+	if by := ManagedElsewhere(st.object); by != "" {
 		st.status.BlockedBy = by
 		st.status.Reason, st.status.Message = v1alpha1.ReasonBlocked, fmt.Sprintf("spec.managedBy hands the cluster to %s, so it is left alone", by)
 		return nil
@@ -43,6 +43,7 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 	}
 	verdict := acceptance.Spec(st.policy, r.Images)
 	st.fill(progress, verdict.Accepted)
+	st.snapshot.Admission, _, _ = r.Admission.Active(st.key.Namespace)
 	if err := r.mayEnable(ctx, st, verdict); err != nil {
 		return err
 	}
@@ -60,14 +61,14 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 	}
 	st.status.Reason, st.status.Message, st.status.BlockedBy = st.planned.Reason, st.planned.Message, st.planned.BlockedBy
 	st.again(st.planned.Again)
-	if st.planned.Reason == v1alpha1.ReasonEncrypted && !st.parameters.Equal(parameters(st.policy)) {
+	if st.planned.Reason == v1alpha1.ReasonEncrypted && !st.parameters.Equal(Parameters(st.policy)) {
 		st.status.Message = "the policy's changed init container or additional containers reach this cluster's templates when it has no pods"
 	}
 	if st.paused() && (st.planned.Writes(&st.snapshot) || len(st.planned.Delete) > 0 || st.planned.Released) {
 		st.status.Reason = v1alpha1.ReasonPaused
 		st.status.Message = fmt.Sprintf("spec.paused keeps this from being done: %s", st.planned.Message)
 	}
-	return st.edit(r.Images)
+	return st.render(r.Images)
 }
 
 func (st *state) paused() bool { return st.policy != nil && st.policy.Paused }
@@ -95,7 +96,7 @@ func (st *state) fill(progress *rollout.Progress, accepted bool) {
 	}
 	// What was injected stays as it is until the cluster has no pods: a change of the policy restarts nobody.
 	// Nor does a policy that is not accepted.
-	st.parameters = parameters(policy)
+	st.parameters = Parameters(policy)
 	old := recordedParameters(st.described)
 	if old != nil && (s.Enabled || progress != nil) && (len(s.Pods) > 0 || !accepted) {
 		st.parameters = *old
@@ -123,7 +124,7 @@ func (r *Reconciler) mayEnable(ctx context.Context, st *state, verdict acceptanc
 	if foreign := injection.ForeignTLS(st.spec, nil, st.parameters.AdditionalContainers...); len(foreign) > 0 {
 		return problemf(v1alpha1.ReasonForeignTLS, "%s %s", foreign[0].Field, foreign[0].Message)
 	}
-	if _, err := injection.Apply(st.spec, st.options(), injection.All()); err != nil {
+	if _, err := st.injects(injection.All()).Render(st.spec, st.key.Name); err != nil {
 		return applyProblem(err)
 	}
 	return r.foreignEnvFrom(ctx, st)
@@ -143,27 +144,31 @@ func (r *Reconciler) foreignEnvFrom(ctx context.Context, st *state) error {
 	return nil
 }
 
-func (st *state) options() injection.Options {
-	return injection.Options{ClusterName: st.cluster.Name, Revision: injection.Revision, Parameters: st.parameters}
-}
-
-// edit makes the spec that the plan asks for.
-func (st *state) edit(images acceptance.Allowlist) error {
-	var err error
-	if e := st.planned.Edit; (e == rollout.Inject || e == rollout.InjectAll) && st.parameters.Image != "" && !images.Allows(st.parameters.Image) {
+// render makes the spec that the plan asks for.
+func (st *state) render(images acceptance.Allowlist) error {
+	e := st.planned.Edit
+	if e == rollout.NoEdit {
+		return nil
+	}
+	if e != rollout.RemoveAll && st.parameters.Image != "" && !images.Allows(st.parameters.Image) {
 		return problemf(v1alpha1.ReasonNotAccepted, "the templates carry the init image %s, which is not among those that the operator's administrator allows with --allowed-init-image", st.parameters.Image)
 	}
-	switch st.planned.Edit {
-	case rollout.NoEdit:
-	case rollout.InjectAll:
-		st.edited, err = injection.Apply(st.spec, st.options(), injection.All())
+	switch e {
+	case rollout.RemoveAll:
+		st.edit = injection.Edit{Remove: true, Scope: injection.All()}
 	case rollout.Inject:
 		groups := slices.DeleteFunc(slices.Clone(st.planned.Groups), func(g string) bool { return g == "" })
-		st.edited, err = injection.Apply(st.spec, st.options(), injection.Only(len(groups) < len(st.planned.Groups), groups...))
-	case rollout.RemoveAll:
-		st.edited, err = injection.Remove(st.spec, injection.All())
+		st.edit = st.injects(injection.Only(len(groups) < len(st.planned.Groups), groups...))
+	default:
+		st.edit = st.injects(injection.All())
 	}
+	var err error
+	st.edited, err = st.edit.Render(st.spec, st.key.Name)
 	return applyProblem(err)
+}
+
+func (st *state) injects(scope injection.Scope) injection.Edit {
+	return injection.Edit{Scope: scope, Revision: injection.Revision, Parameters: st.parameters}
 }
 
 func applyProblem(err error) error {

@@ -48,8 +48,16 @@ type Reconciler struct {
 	Clock    clock.PassiveClock
 	Recorder recorder.EventRecorder
 	Observed *observed.Clusters
-	slots    slots
-	issues   issues
+	// Admission says where admission is active.
+	Admission Admission
+	slots     slots
+	issues    issues
+}
+
+// Admission knows the namespaces in which RayClusters are admitted by the operator.
+type Admission interface {
+	// Active says whether the namespace is one of them, and if not, why.
+	Active(namespace string) (active bool, reason, message string)
 }
 
 // step is a part of a reconcile. It reads and adds to the state; what it returns ends the reconcile.

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -20,35 +21,68 @@ import (
 	"github.com/raytls/raytls/internal/record"
 )
 
-// write changes the cluster's templates and what is on record on it, in one patch.
+// write changes the cluster's templates and what is on record on it, in one patch. Where admission is active, the patch
+// asks the webhook to change the templates, so that they stay with whoever applies the cluster.
 func (r *Reconciler) write(ctx context.Context, st *state) error {
 	if st.decision.Policy == nil || st.planned.Reason == "" || st.paused() {
 		return nil
 	}
+	want := st.record()
+	want[v1alpha1.AnnotationEdit] = ""
 	var operations []injection.Operation
-	if st.edited != nil {
+	asks := st.edited != nil && st.snapshot.Admission && len(injection.Diff(st.spec, st.edited)) > 0
+	switch {
+	case asks:
+		want[v1alpha1.AnnotationEdit] = st.edit.String()
+	case st.edited != nil:
 		operations = injection.Diff(st.spec, st.edited)
 	}
-	operations = append(operations, record.Operations(st.object.GetAnnotations(), st.record())...)
+	operations = append(operations, record.Operations(st.object.GetAnnotations(), want)...)
 	if len(operations) == 0 {
 		return nil
 	}
-	// Makes the patch fail with a conflict if the object is not the one that it was made for.
-	operations = append(operations, injection.Operation{Op: "replace", Path: "/metadata/resourceVersion", Value: st.object.GetResourceVersion()})
-	patch, err := json.Marshal(operations)
-	if err != nil {
-		return fmt.Errorf("encoding the patch of the RayCluster: %w", err)
-	}
 	log.FromContext(ctx).Info("Patching RayCluster", "edit", st.planned.Edit, "reason", st.planned.Reason, "message", st.planned.Message)
-	target := st.object.DeepCopy()
-	if err := r.Client.Patch(ctx, target, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
-		return client.IgnoreNotFound(rejected(err))
+	stored, err := r.patch(ctx, st.object, operations)
+	if err != nil || stored == nil {
+		return err
+	}
+	if left, unheard := stored.GetAnnotations()[v1alpha1.AnnotationEdit]; asks && unheard && left == want[v1alpha1.AnnotationEdit] {
+		if err := r.writeUnheard(ctx, st, stored); err != nil {
+			return err
+		}
 	}
 	st.written = true
 	if event := st.planned.Event; event != nil {
 		r.event(st, event.Warning, event.Reason, "Patch", event.Message)
 	}
 	return nil
+}
+
+// writeUnheard changes the templates itself, since the webhook was not asked: it may have been taken away a moment ago.
+func (r *Reconciler) writeUnheard(ctx context.Context, st *state, stored *unstructured.Unstructured) error {
+	log.FromContext(ctx).Info("Patching the templates, since admission did not")
+	spec, _ := stored.Object["spec"].(map[string]any)
+	operations := append(injection.Diff(spec, st.edited),
+		record.Operations(stored.GetAnnotations(), map[string]string{v1alpha1.AnnotationEdit: ""})...)
+	_, err := r.patch(ctx, stored, operations)
+	return err
+}
+
+// patch makes the operations on exactly that version of the RayCluster. It returns what was stored, nil if the cluster is
+// gone.
+func (r *Reconciler) patch(ctx context.Context, object *unstructured.Unstructured, operations []injection.Operation) (*unstructured.Unstructured, error) {
+	// Makes the patch fail with a conflict if the object is not the one that it was made for.
+	operations = append(operations, injection.Operation{Op: "replace", Path: "/metadata/resourceVersion", Value: object.GetResourceVersion()})
+	patch, err := json.Marshal(operations)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the patch of the RayCluster: %w", err)
+	}
+	target := object.DeepCopy()
+	err = r.Client.Patch(ctx, target, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.ManagedBy))
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return target, rejected(err)
 }
 
 // rejected turns an API server's or a webhook's refusal of the patch into something for people.

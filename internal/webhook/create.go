@@ -1,0 +1,110 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/raytls/raytls/internal/controller/acceptance"
+	"github.com/raytls/raytls/internal/controller/coverage"
+	"github.com/raytls/raytls/internal/controller/envfrom"
+	"github.com/raytls/raytls/internal/controller/raycluster"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/record"
+	"github.com/raytls/raytls/internal/rollout"
+)
+
+// create injects a new RayCluster that a policy covers. One that cannot be injected is let through with a warning, as the
+// policy reports it: a policy does not forbid clusters that set up TLS by themselves.
+func (i *Injector) create(ctx context.Context, namespace string, object *unstructured.Unstructured) (outcome, error) {
+	out := outcome{annotations: withoutRecord()}
+	if namespace == i.Namespace {
+		return out, nil
+	}
+	object.SetNamespace(namespace)
+	decision, err := i.decide(ctx, namespace, object)
+	if err != nil {
+		return out, err
+	}
+	policy := decision.Policy
+	if policy == nil || decision.Goal != rollout.Encrypted || policy.Spec.Paused || raycluster.ManagedElsewhere(object) != "" {
+		return out, nil
+	}
+	name := object.GetName()
+	if name == "" {
+		name = generated(object.GetGenerateName())
+	}
+	spec, err := i.inject(ctx, namespace, name, object, decision)
+	var conflict *injection.ConflictError
+	if asConflict(err, &conflict) {
+		out.warnings = []string{fmt.Sprintf("RayTLSPolicy %s covers this RayCluster, which starts in plaintext all the same: %s: %s", policy.Name, conflict.Field, conflict.Message)}
+		return out, nil
+	}
+	if err != nil {
+		return out, err
+	}
+	if object.GetName() == "" {
+		out.name = name
+	}
+	out.spec = spec
+	for key, value := range record.Enabled(policy.Name, injection.Groups(spec)) {
+		out.annotations[key] = value
+	}
+	return out, nil
+}
+
+// decide finds the policy. The namespace is known to have one, or had: where the cache knows none that covers the cluster,
+// it may be too new for it.
+func (i *Injector) decide(ctx context.Context, namespace string, object *unstructured.Unstructured) (coverage.Decision, error) {
+	cluster := plainObject(object)
+	policies, err := coverage.Policies(ctx, i.Cached, namespace)
+	if err != nil {
+		return coverage.Decision{}, err
+	}
+	if found := coverage.Decide(cluster, policies); found.Policy != nil {
+		return found, nil
+	}
+	if policies, err = coverage.Policies(ctx, i.Live, namespace); err != nil {
+		return coverage.Decision{}, err
+	}
+	return coverage.Decide(cluster, policies), nil
+}
+
+// inject renders the injection, or says in an *injection.ConflictError what is in its way.
+func (i *Injector) inject(ctx context.Context, namespace, name string, object *unstructured.Unstructured, decision coverage.Decision) (map[string]any, error) {
+	asked := decision.Policy.Spec.WithDefaults()
+	if verdict := acceptance.Spec(&asked, i.Images); !verdict.Accepted {
+		return nil, &injection.ConflictError{Field: "RayTLSPolicy " + decision.Policy.Name, Message: verdict.Message}
+	}
+	if most := validation.DNS1123SubdomainMaxLength - len(injection.SecretName("")); len(name) > most {
+		return nil, &injection.ConflictError{
+			Field:   "metadata.name",
+			Message: fmt.Sprintf("is longer than %d characters, which leaves no room for the name of the cluster's Secret", most),
+		}
+	}
+	edit := injection.Edit{Scope: injection.All(), Revision: injection.Revision, Parameters: raycluster.Parameters(&asked)}
+	spec, err := edit.Render(specOf(object), name)
+	if err != nil {
+		return nil, err
+	}
+	foreign, err := envfrom.Foreign(ctx, i.Live, namespace, specOf(object), asked.AdditionalContainers)
+	if err != nil {
+		return nil, err
+	}
+	if len(foreign) > 0 {
+		return nil, &injection.ConflictError{Field: foreign[0].Field, Message: foreign[0].Message}
+	}
+	return spec, nil
+}
+
+// generated names an object as the API server would, which does so only after admission: what is injected holds the name.
+func generated(prefix string) string {
+	const suffix = 5
+	return prefix[:min(len(prefix), validation.DNS1123LabelMaxLength-suffix)] + rand.String(suffix)
+}
+
+func asConflict(err error, conflict **injection.ConflictError) bool { return errors.As(err, conflict) }

@@ -1,0 +1,154 @@
+// Package webhook gives RayClusters their injection in the very request that creates or changes them.
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/raytls/raytls/internal/controller/acceptance"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/record"
+)
+
+// Path is where the API server sends RayClusters. It is part of the error that users see while nobody answers there.
+const Path = "/rayclusters/refused-while-the-raytls-operator-is-down/see-its-pods"
+
+// Injector is the mutating admission of RayClusters: on creation it injects what a policy covers, on update it carries
+// forward what the cluster had. Only the operator itself can ask for more.
+type Injector struct {
+	// Cached reads policies from the cache. Live reads past it: what the cache does not have yet, and what it never has.
+	Cached, Live client.Reader
+	// Namespace is the operator's own, whose clusters are not covered.
+	Namespace string
+	// Username is the operator's own, as the API server knows it.
+	Username string
+	// Images are the init images that policies may name.
+	Images acceptance.Allowlist
+}
+
+var _ admission.Handler = &Injector{}
+
+// Handle answers one admission request for a RayCluster.
+func (i *Injector) Handle(ctx context.Context, request admission.Request) admission.Response {
+	object, err := decode(request.Object.Raw)
+	if err != nil {
+		return admission.Errored(http.StatusBadRequest, err)
+	}
+	if object.GetDeletionTimestamp() != nil {
+		return admission.Allowed("")
+	}
+	var out outcome
+	switch request.Operation {
+	case admissionv1.Create:
+		out, err = i.create(ctx, request.Namespace, object)
+	case admissionv1.Update:
+		old, failed := decode(request.OldObject.Raw)
+		if failed != nil {
+			return admission.Errored(http.StatusBadRequest, failed)
+		}
+		if request.UserInfo.Username == i.Username {
+			out, err = edit(old, object)
+		} else {
+			out, err = carry(old, object)
+		}
+	case admissionv1.Delete, admissionv1.Connect:
+	}
+	if err != nil {
+		return i.refuse(ctx, object, err)
+	}
+	return out.response(object)
+}
+
+// refuse answers with what the user can do about it, or has the client try again.
+func (i *Injector) refuse(ctx context.Context, object *unstructured.Unstructured, err error) admission.Response {
+	var conflict *injection.ConflictError
+	if asConflict(err, &conflict) {
+		return admission.Denied(fmt.Sprintf(
+			"RayCluster %s is encrypted by a RayTLSPolicy, and cannot stay so with this change: %s: %s", object.GetName(), conflict.Field, conflict.Message))
+	}
+	log.FromContext(ctx).Error(err, "Refusing RayCluster", "name", object.GetName())
+	return admission.Errored(http.StatusInternalServerError, fmt.Errorf("raytls could not look at RayCluster %s, so try again: %w", object.GetName(), err))
+}
+
+// outcome is what is to become of the object of a request.
+type outcome struct {
+	// name is the object's, where the API server has yet to give it one.
+	name string
+	// spec is nil to leave it alone.
+	spec map[string]any
+	// annotations are those of the operator; empty values are removed, others are left alone.
+	annotations map[string]string
+	warnings    []string
+}
+
+func (o *outcome) response(object *unstructured.Unstructured) admission.Response {
+	var operations []injection.Operation
+	if o.name != "" {
+		operations = append(operations, injection.Operation{Op: "add", Path: "/metadata/name", Value: o.name})
+	}
+	if o.spec != nil {
+		operations = append(operations, injection.Diff(specOf(object), o.spec)...)
+	}
+	operations = append(operations, record.Operations(object.GetAnnotations(), o.annotations)...)
+	response := admission.Allowed("").WithWarnings(o.warnings...)
+	if len(operations) == 0 {
+		return response
+	}
+	patch, err := json.Marshal(operations)
+	if err != nil {
+		return admission.Errored(http.StatusInternalServerError, fmt.Errorf("encoding the patch: %w", err))
+	}
+	kind := admissionv1.PatchTypeJSONPatch
+	response.Patch, response.PatchType = patch, &kind
+	return response
+}
+
+// decode keeps numbers as they are written, and fields that this program does not know.
+func decode(raw []byte) (*unstructured.Unstructured, error) {
+	object := &unstructured.Unstructured{}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	if err := decoder.Decode(&object.Object); err != nil {
+		return nil, fmt.Errorf("reading the RayCluster: %w", err)
+	}
+	return object, nil
+}
+
+func specOf(object *unstructured.Unstructured) map[string]any {
+	spec, _ := object.Object["spec"].(map[string]any)
+	return spec
+}
+
+// withoutRecord drops what only the operator writes: of an object that is created anew, it says nothing.
+func withoutRecord() map[string]string {
+	out := map[string]string{}
+	for _, key := range record.Keys() {
+		out[key] = ""
+	}
+	return out
+}
+
+// plainObject is the object's metadata as policies look at it before the operator has written to it.
+func plainObject(object *unstructured.Unstructured) metav1.Object {
+	plain := &metav1.PartialObjectMetadata{}
+	plain.SetNamespace(object.GetNamespace())
+	plain.SetName(object.GetName())
+	plain.SetLabels(object.GetLabels())
+	plain.SetOwnerReferences(object.GetOwnerReferences())
+	annotations := object.GetAnnotations()
+	for _, key := range record.Keys() {
+		delete(annotations, key)
+	}
+	plain.SetAnnotations(annotations)
+	return plain
+}

@@ -1,0 +1,379 @@
+package webhook
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admission/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/record"
+)
+
+const (
+	operator = "system:serviceaccount:raytls-system:raytls-manager"
+	someone  = "system:serviceaccount:ml:default"
+)
+
+func reader(t testing.TB, objects ...client.Object) client.Reader {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
+}
+
+func policy(change ...func(*v1alpha1.RayTLSPolicy)) *v1alpha1.RayTLSPolicy {
+	p := &v1alpha1.RayTLSPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "default", CreationTimestamp: metav1.NewTime(time.Unix(1, 0))},
+		Spec:       v1alpha1.RayTLSPolicySpec{Selector: &metav1.LabelSelector{}},
+	}
+	for _, c := range change {
+		c(p)
+	}
+	return p
+}
+
+// injector knows the objects; what is not in its cache, it finds live.
+func injector(t testing.TB, cached []client.Object, live ...client.Object) *Injector {
+	t.Helper()
+	return &Injector{
+		Cached: reader(t, cached...), Live: reader(t, append(slices.Clone(cached), live...)...),
+		Namespace: "raytls-system", Username: operator,
+	}
+}
+
+type object = map[string]any
+
+func pod(container string) object {
+	return object{"spec": object{"containers": []any{object{"name": container, "image": "ray:1", "fromTheFuture": object{"kept": []any{json.Number("12345678901234567890")}}}}}}
+}
+
+func cluster(change ...func(object)) object {
+	c := object{
+		"apiVersion": "ray.io/v1", "kind": "RayCluster",
+		"metadata": object{"name": "train", "namespace": "ml"},
+		"spec": object{
+			"headGroupSpec":    object{"rayStartParams": object{}, "template": pod("ray-head")},
+			"workerGroupSpecs": []any{object{"groupName": "small", "replicas": 1, "rayStartParams": object{}, "template": pod("ray-worker")}},
+			"fromTheFuture":    object{"kept": true},
+		},
+	}
+	for _, f := range change {
+		f(c)
+	}
+	return c
+}
+
+func meta(key string, value any) func(object) {
+	return func(c object) { c["metadata"].(object)[key] = value }
+}
+
+func spec(key string, value any) func(object) {
+	return func(c object) { c["spec"].(object)[key] = value }
+}
+
+func annotated(annotations object) func(object) { return meta("annotations", annotations) }
+
+func raw(t testing.TB, o object) []byte {
+	t.Helper()
+	text, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func request(t testing.TB, user string, old, updated object) admission.Request {
+	t.Helper()
+	r := admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+		Operation: admissionv1.Create, Namespace: "ml", UserInfo: authenticationv1.UserInfo{Username: user},
+		Object: runtime.RawExtension{Raw: raw(t, updated)},
+	}}
+	r.Namespace, _ = updated["metadata"].(object)["namespace"].(string)
+	if old != nil {
+		r.Operation, r.OldObject.Raw = admissionv1.Update, raw(t, old)
+	}
+	return r
+}
+
+// admitted is the object that the API server stores, and what the user is told.
+func admitted(t testing.TB, i *Injector, user string, old, updated object) (object, admission.Response) {
+	t.Helper()
+	r := request(t, user, old, updated)
+	response := i.Handle(t.Context(), r)
+	text := r.Object.Raw
+	if response.Patch != nil {
+		patch, err := jsonpatch.DecodePatch(response.Patch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err = patch.Apply(text); err != nil {
+			t.Fatalf("the API server could not apply the patch: %v\n%s", err, response.Patch)
+		}
+	}
+	o, err := decode(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o.Object, response
+}
+
+func normal(t testing.TB, o object) object {
+	t.Helper()
+	out, err := decode(raw(t, o))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.Object
+}
+
+// born is the cluster as it is stored when the policy covers it.
+func born(t testing.TB, change ...func(object)) object {
+	t.Helper()
+	c := normal(t, cluster(change...))
+	injected, err := injection.Apply(c["spec"].(object), injection.Options{ClusterName: "train"}, injection.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c["spec"] = injected
+	c = normal(t, c)
+	annotations := object{}
+	for key, value := range record.Enabled("default", []string{"small"}) {
+		annotations[key] = value
+	}
+	c["metadata"].(object)["annotations"] = annotations
+	return c
+}
+
+func TestCreate(t *testing.T) {
+	late := metav1.NewTime(time.Unix(2, 0))
+	configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "tls"}, Data: map[string]string{"RAY_USE_TLS": "1"}}
+	envFrom := func(c object) {
+		template := c["spec"].(object)["headGroupSpec"].(object)["template"].(object)
+		template["spec"].(object)["containers"].([]any)[0].(object)["envFrom"] = []any{object{"configMapRef": object{"name": "tls"}}}
+	}
+	foreign := func(c object) {
+		template := c["spec"].(object)["headGroupSpec"].(object)["template"].(object)
+		template["spec"].(object)["containers"].([]any)[0].(object)["env"] = []any{object{"name": "RAY_USE_TLS", "value": "1"}}
+	}
+	for name, c := range map[string]struct {
+		reason  string
+		cached  []client.Object
+		live    []client.Object
+		cluster object
+		covered bool
+		warning string
+	}{
+		"a policy covers it":  {reason: "it is born with TLS", cached: []client.Object{policy()}, cluster: cluster(), covered: true},
+		"the policy is new":   {reason: "the cache does not have it yet, the API server does", live: []client.Object{policy()}, cluster: cluster(), covered: true},
+		"no policy":           {reason: "an injected cluster is why the namespace is here", cluster: cluster()},
+		"a policy for others": {reason: "its selector does not fit", cached: []client.Object{policy(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Selector.MatchLabels = map[string]string{"a": "b"} })}, cluster: cluster()},
+		"the policy is being deleted": {reason: "it takes on nothing new", cached: []client.Object{policy(func(p *v1alpha1.RayTLSPolicy) {
+			p.DeletionTimestamp, p.Finalizers = &late, []string{"raytls.io/policy"}
+		})}, cluster: cluster()},
+		"the policy is paused":         {reason: "nothing is written on its behalf", cached: []client.Object{policy(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Paused = true })}, cluster: cluster()},
+		"excluded":                     {reason: "its label says so", cached: []client.Object{policy()}, cluster: cluster(meta("labels", object{v1alpha1.LabelExclude: ""}))},
+		"managed elsewhere":            {reason: "another cluster's KubeRay runs it", cached: []client.Object{policy()}, cluster: cluster(spec("managedBy", "kueue.x-k8s.io/multikueue"))},
+		"in the operator's namespace":  {reason: "its Secret could take an authority's name", cached: []client.Object{policy(func(p *v1alpha1.RayTLSPolicy) { p.Namespace = "raytls-system" })}, cluster: cluster(meta("namespace", "raytls-system"))},
+		"TLS of its own":               {reason: "it is left alone, and the user is told", cached: []client.Object{policy()}, cluster: cluster(foreign), warning: "starts in plaintext all the same: spec.headGroupSpec.template.spec.containers[0].env[RAY_USE_TLS]"},
+		"TLS from a ConfigMap":         {reason: "what envFrom names is read", cached: []client.Object{policy()}, live: []client.Object{configMap}, cluster: cluster(envFrom), warning: "the ConfigMap tls sets RAY_USE_TLS"},
+		"an image that is not allowed": {reason: "the policy is not accepted", cached: []client.Object{policy(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Image = "x" })}, cluster: cluster(), warning: "RayTLSPolicy default: spec.issuance.initContainer.image"},
+		"a name that is too long":      {reason: "its Secret could not be named", cached: []client.Object{policy()}, cluster: cluster(meta("name", strings.Repeat("x", 250))), warning: "metadata.name: is longer than 246 characters"},
+		"no head":                      {reason: "KubeRay says so better", cached: []client.Object{policy()}, cluster: cluster(func(c object) { delete(c["spec"].(object), "headGroupSpec") }), warning: "spec.headGroupSpec: is missing"},
+		"a suspended one of a queue":   {reason: "Kueue starts it later", cached: []client.Object{policy()}, cluster: cluster(spec("suspend", true)), covered: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, response := admitted(t, injector(t, c.cached, c.live...), someone, nil, c.cluster)
+			if !response.Allowed {
+				t.Fatalf("refused: %v", response.Result)
+			}
+			if said := strings.Join(response.Warnings, "\n"); !strings.Contains(said, c.warning) || (c.warning == "") != (said == "") {
+				t.Errorf("warnings %q, want %q", said, c.warning)
+			}
+			want := normal(t, c.cluster)
+			if c.covered {
+				want = born(t, func(o object) { o["spec"] = c.cluster["spec"] })
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+			if again, _ := admitted(t, injector(t, c.cached, c.live...), someone, nil, got); !cmp.Equal(got, again) {
+				t.Errorf("asked again after another webhook, it changes the object:\n%s", cmp.Diff(got, again))
+			}
+		})
+	}
+}
+
+func TestCreateTakesNoRecordFromTheUser(t *testing.T) {
+	forged := object{"mine": "kept"}
+	for _, key := range record.Keys() {
+		forged[key] = `{"goal":"Plaintext","phase":"Rest"}`
+	}
+	got, _ := admitted(t, injector(t, []client.Object{policy()}), someone, nil, cluster(annotated(forged)))
+	want := born(t)
+	want["metadata"].(object)["annotations"].(object)["mine"] = "kept"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	got, _ = admitted(t, injector(t, nil), someone, nil, cluster(annotated(forged)))
+	if diff := cmp.Diff(normal(t, cluster(annotated(object{"mine": "kept"}))), got); diff != "" {
+		t.Errorf("without a policy (-want +got):\n%s", diff)
+	}
+}
+
+func TestCreateNamesWhatIsToBeNamed(t *testing.T) {
+	unnamed := cluster(meta("generateName", strings.Repeat("x", 70)+"-"), func(c object) { delete(c["metadata"].(object), "name") })
+	got, _ := admitted(t, injector(t, []client.Object{policy()}), someone, nil, unnamed)
+	name, _ := got["metadata"].(object)["name"].(string)
+	if len(name) != 63 || !strings.HasPrefix(name, strings.Repeat("x", 58)) {
+		t.Errorf("name %q", name)
+	}
+	text, err := json.Marshal(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), `"secretName":"raytls-`+name+`"`) {
+		t.Error("the templates do not name the cluster's Secret")
+	}
+	if got, _ = admitted(t, injector(t, nil), someone, nil, unnamed); got["metadata"].(object)["name"] != nil {
+		t.Error("a cluster that is not covered is named all the same")
+	}
+}
+
+func TestUpdateByOthers(t *testing.T) {
+	encrypted := born(t)
+	change := func(o object, edits ...func(object)) object {
+		out := normal(t, o)
+		for _, e := range edits {
+			e(out)
+		}
+		return out
+	}
+	plain := normal(t, cluster())
+	noRecord := func(o object) { delete(o["metadata"].(object), "annotations") }
+	scaled := func(o object) {
+		o["spec"].(object)["workerGroupSpecs"].([]any)[0].(object)["replicas"] = json.Number("7")
+	}
+	i := injector(t, []client.Object{policy()})
+	for name, c := range map[string]struct {
+		reason             string
+		old, updated, want object
+		warning            string
+	}{
+		"the autoscaler scales":         {"only replicas change", encrypted, change(encrypted, scaled), change(encrypted, scaled), ""},
+		"RayService replaces its child": {"spec and annotations come back", encrypted, plain, encrypted, ""},
+		"a label":                       {"it arrives", encrypted, change(encrypted, meta("labels", object{"a": "b"})), change(encrypted, meta("labels", object{"a": "b"})), ""},
+		"the exclusion":                 {"the operator sees to it", encrypted, change(encrypted, meta("labels", object{v1alpha1.LabelExclude: ""})), change(encrypted, meta("labels", object{v1alpha1.LabelExclude: ""})), ""},
+		"a finalizer":                   {"nothing else changes", encrypted, change(encrypted, meta("finalizers", []any{"ray.io/x"})), change(encrypted, meta("finalizers", []any{"ray.io/x"})), ""},
+		"somebody removes the record":   {"it comes back", encrypted, change(encrypted, noRecord), encrypted, ""},
+		"somebody orders to remove it": {"only the operator gives orders", encrypted, change(encrypted, func(o object) {
+			o["metadata"].(object)["annotations"].(object)[v1alpha1.AnnotationEdit] = `{"remove":true,"all":true}`
+		}), encrypted, ""},
+		"somebody says it is enabled":         {"only the operator does", plain, change(plain, annotated(object{v1alpha1.AnnotationInjection: "1", v1alpha1.AnnotationPolicy: "default"})), change(plain, annotated(object{})), ""},
+		"an injected manifest on a plain one": {"it is not half-converted, and the user is told", plain, change(encrypted, noRecord), plain, "left out what was injected into spec.headGroupSpec.template, spec.workerGroupSpecs[0].template"},
+		"stripped while admission was away":   {"the operator decides", change(encrypted, func(o object) { o["spec"] = change(plain)["spec"] }), change(encrypted, func(o object) { o["spec"] = change(plain)["spec"] }, scaled), change(encrypted, func(o object) { o["spec"] = change(plain, scaled)["spec"] }), ""},
+		"a broken record of a restart":        {"the operator asks for its removal", change(plain, annotated(object{v1alpha1.AnnotationRollout: "{"})), plain, plain, ""},
+		"a restart that is under way": {"nobody ends it", change(encrypted, func(o object) {
+			o["metadata"].(object)["annotations"].(object)[v1alpha1.AnnotationRollout] = `{"goal":"Encrypted","phase":"Rest"}`
+		}), encrypted, change(encrypted, func(o object) {
+			o["metadata"].(object)["annotations"].(object)[v1alpha1.AnnotationRollout] = `{"goal":"Encrypted","phase":"Rest"}`
+		}), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, response := admitted(t, i, someone, c.old, c.updated)
+			if !response.Allowed {
+				t.Fatalf("refused: %v", response.Result)
+			}
+			if said := strings.Join(response.Warnings, "\n"); !strings.Contains(said, c.warning) || (c.warning == "") != (said == "") {
+				t.Errorf("warnings %q, want %q", said, c.warning)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+		})
+	}
+}
+
+func TestUpdateThatCannotCarryIsRefused(t *testing.T) {
+	updated := normal(t, cluster())
+	template := updated["spec"].(object)["headGroupSpec"].(object)["template"].(object)
+	template["spec"].(object)["containers"].([]any)[0].(object)["env"] = []any{object{"name": "RAY_USE_TLS", "value": "0"}}
+	_, response := admitted(t, injector(t, nil), someone, born(t), updated)
+	if response.Allowed || !strings.Contains(response.Result.Message, "RayCluster train is encrypted by a RayTLSPolicy, and cannot stay so with this change: spec.headGroupSpec.template.spec.containers[0].env[RAY_USE_TLS]") {
+		t.Errorf("%+v", response.Result)
+	}
+}
+
+func TestTheOperatorsOrders(t *testing.T) {
+	encrypted, plain := born(t), normal(t, cluster())
+	order := func(o object, e string) object {
+		out := normal(t, o)
+		annotations, _ := out["metadata"].(object)["annotations"].(object)
+		if annotations == nil {
+			annotations = object{}
+			out["metadata"].(object)["annotations"] = annotations
+		}
+		annotations[v1alpha1.AnnotationEdit] = e
+		return out
+	}
+	i := injector(t, nil)
+	remove, inject := injection.Edit{Remove: true, Scope: injection.All()}.String(), injection.Edit{Scope: injection.All()}.String()
+
+	got, _ := admitted(t, i, operator, plain, order(plain, inject))
+	if diff := cmp.Diff(encrypted["spec"], got["spec"]); diff != "" {
+		t.Errorf("injected by order (-want +got):\n%s", diff)
+	}
+	if got["metadata"].(object)["annotations"].(object)[v1alpha1.AnnotationEdit] != nil {
+		t.Error("the order is stored")
+	}
+	got, _ = admitted(t, i, operator, encrypted, order(encrypted, remove))
+	if diff := cmp.Diff(encrypted["metadata"], got["metadata"]); diff != "" {
+		t.Errorf("the record that the operator keeps (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(plain["spec"], got["spec"]); diff != "" {
+		t.Errorf("removed by order (-want +got):\n%s", diff)
+	}
+	planted := order(encrypted, remove)
+	if got, _ = admitted(t, i, operator, planted, planted); !cmp.Equal(got["spec"], encrypted["spec"]) {
+		t.Error("an order that somebody stored earlier is obeyed")
+	}
+	if got, _ = admitted(t, i, operator, encrypted, plain); !cmp.Equal(got, plain) {
+		t.Error("the operator's own writes are changed")
+	}
+	if _, response := admitted(t, i, operator, encrypted, order(encrypted, "{")); response.Allowed {
+		t.Error("an order that cannot be read is let through")
+	}
+}
+
+func TestAnEndingClusterIsLeftAlone(t *testing.T) {
+	ending := normal(t, cluster(meta("deletionTimestamp", "2026-01-01T00:00:00Z")))
+	if got, _ := admitted(t, injector(t, nil), someone, born(t), ending); !cmp.Equal(got, ending) {
+		t.Error("it is changed")
+	}
+}
+
+func TestWhatIsNoObjectIsRefused(t *testing.T) {
+	r := request(t, someone, nil, cluster())
+	r.Object.Raw = []byte("[")
+	if response := injector(t, nil).Handle(t.Context(), r); response.Allowed {
+		t.Error("it is let through")
+	}
+}
