@@ -18,7 +18,8 @@ var errNone = errors.New("there is no serving certificate for the admission webh
 
 // Certificates is what this process serves. It is safe for concurrent use; the zero value serves nothing yet.
 type Certificates struct {
-	served atomic.Pointer[served]
+	served  atomic.Pointer[served]
+	onServe atomic.Pointer[func()]
 }
 
 type served struct {
@@ -60,7 +61,17 @@ func (c *Certificates) Trusted(bundle []byte, host string, now time.Time) error 
 
 // Serve serves a generation from the next handshake on.
 func (c *Certificates) Serve(g *Generation) {
-	c.served.Store(&served{certificate: g.certificate(), chain: []*x509.Certificate{g.leaf}, generation: g})
+	c.serve(&served{certificate: g.certificate(), chain: []*x509.Certificate{g.leaf}, generation: g})
+}
+
+// OnServe has a function called, and no other, each time another certificate is served.
+func (c *Certificates) OnServe(call func()) { c.onServe.Store(&call) }
+
+func (c *Certificates) serve(s *served) {
+	c.served.Store(s)
+	if call := c.onServe.Load(); call != nil {
+		(*call)()
+	}
 }
 
 // Serves says what generation is served; nil for none.
@@ -89,7 +100,7 @@ func Files(certificates *Certificates, directory string) (*certwatcher.CertWatch
 		if len(chain) == 0 || !bytes.Equal(chain[0].Raw, certificate.Certificate[0]) {
 			return
 		}
-		certificates.served.Store(&served{certificate: &certificate, chain: chain})
+		certificates.serve(&served{certificate: &certificate, chain: chain})
 	})
 	return watcher, nil
 }
