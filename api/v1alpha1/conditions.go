@@ -9,6 +9,10 @@ const (
 	// ConditionReady says whether every covered pod is encrypted as asked. It is never True while a covered
 	// pod speaks plaintext.
 	ConditionReady = "Ready"
+
+	// ConditionAdmissionActive says whether RayClusters of the namespace go through the operator's admission webhook, so
+	// that their first pod has TLS and nobody's apply takes it out again. Without it all that is done too, but later.
+	ConditionAdmissionActive = "AdmissionActive"
 )
 
 // Reasons of the condition Accepted.
@@ -73,4 +77,17 @@ const (
 	ReasonFieldConflict = "FieldConflict"
 	// ReasonError: the operator failed at something and tries again.
 	ReasonError = "Error"
+)
+
+// Reasons of the condition AdmissionActive.
+const (
+	// ReasonAdmissionActive: the API server sends the namespace's RayClusters to the webhook and trusts its certificate.
+	ReasonAdmissionActive = "AdmissionActive"
+	// ReasonAdmissionNotInstalled: there is no webhook configuration of the operator's.
+	ReasonAdmissionNotInstalled = "AdmissionNotInstalled"
+	// ReasonAdmissionPending: the webhook configuration does not name the namespace yet, or not yet the certificate's authority.
+	ReasonAdmissionPending = "AdmissionPending"
+	// ReasonAdmissionNarrowed: the webhook configuration was narrowed by labels of namespaces, which the operator does not
+	// read, so whether this one is meant is not known.
+	ReasonAdmissionNarrowed = "AdmissionNarrowed"
 )

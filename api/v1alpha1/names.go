@@ -57,6 +57,8 @@ const (
 	ComponentAuthority = "authority"
 	// ComponentIssuer marks the Secret that holds a cluster's issuer.
 	ComponentIssuer = "issuer"
+	// ComponentWebhook marks the Secret that holds the admission webhook's serving certificate.
+	ComponentWebhook = "webhook"
 	// ComponentScripts marks the ConfigMap that holds the gencert scripts.
 	ComponentScripts = "gencert"
 )
