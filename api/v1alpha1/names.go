@@ -10,7 +10,7 @@ const (
 	LabelExclude = "raytls.io/exclude"
 
 	// AnnotationApproveRestart on a policy approves restarts of running clusters: a comma separated list
-	// of <cluster>=<token>, each pair good once.
+	// of <cluster>=<token>, or <rayservice>=<token> for the cluster that serves it, each pair good once.
 	AnnotationApproveRestart = "raytls.io/approve-restart"
 
 	// AnnotationPolicy on a RayCluster names the policy it is bound to.
@@ -35,6 +35,10 @@ const (
 
 	// AnnotationApproved on a RayCluster holds the approval token that was used last.
 	AnnotationApproved = "raytls.io/approved-restart"
+
+	// AnnotationRestartedFor on the head's pod template in a RayService says for what its cluster was last replaced, as
+	// JSON. A change of it has KubeRay make a new cluster and move the traffic.
+	AnnotationRestartedFor = "raytls.io/restarted-for"
 
 	// AnnotationCluster on an authority's Secret holds the <namespace>/<name> of its RayCluster.
 	AnnotationCluster = "raytls.io/cluster"
