@@ -27,6 +27,8 @@ const (
 	ReasonImageNotAllowed = "ImageNotAllowed"
 	// ReasonCASecretNotFound: the Secret in spec.certificateAuthority.secretRef does not exist.
 	ReasonCASecretNotFound = "CASecretNotFound"
+	// ReasonTargetKindNotServed: the API server does not serve the kind in spec.targetRef.
+	ReasonTargetKindNotServed = "TargetKindNotServed"
 	// ReasonCASecretInvalid: the Secret in spec.certificateAuthority.secretRef holds no usable CA.
 	ReasonCASecretInvalid = "CASecretInvalid"
 )
@@ -38,7 +40,7 @@ const (
 	ReasonNotAccepted = "NotAccepted"
 	// ReasonReconciling: clusters that the policy may cover have yet to be looked at.
 	ReasonReconciling = "Reconciling"
-	// ReasonTargetNotFound: the RayCluster in spec.targetRef does not exist.
+	// ReasonTargetNotFound: the object in spec.targetRef does not exist.
 	ReasonTargetNotFound = "TargetNotFound"
 	// ReasonNoClusters: no RayCluster is covered, so none is in plaintext.
 	ReasonNoClusters = "NoClusters"
@@ -47,9 +49,9 @@ const (
 	ReasonEncrypted = "Encrypted"
 	// ReasonPaused: something is to be done, and spec.paused keeps it from being done.
 	ReasonPaused = "Paused"
-	// ReasonEnabling: the cluster is being restarted to be encrypted.
+	// ReasonEnabling: the cluster is being restarted, or replaced by its RayService, to be encrypted.
 	ReasonEnabling = "Enabling"
-	// ReasonDisabling: the cluster is being restarted in plaintext.
+	// ReasonDisabling: the cluster is being restarted, or replaced by its RayService, in plaintext.
 	ReasonDisabling = "Disabling"
 	// ReasonPodsStarting: the templates are injected and pods have yet to make their certificates.
 	ReasonPodsStarting = "PodsStarting"

@@ -10,7 +10,7 @@ const (
 	LabelExclude = "raytls.io/exclude"
 
 	// AnnotationApproveRestart on a policy approves restarts of running clusters: a comma separated list
-	// of <cluster>=<token>, each pair good once.
+	// of <cluster>=<token>, or <rayservice>=<token> for the cluster that serves it, each pair good once.
 	AnnotationApproveRestart = "raytls.io/approve-restart"
 
 	// AnnotationPolicy on a RayCluster names the policy it is bound to.
@@ -39,6 +39,10 @@ const (
 	// AnnotationEdit on a RayCluster asks the operator's admission webhook to change the templates in the very request that
 	// sets it. The webhook heeds the operator alone, and does not let it be stored.
 	AnnotationEdit = "raytls.io/edit"
+
+	// AnnotationRestartedFor on the head's pod template in a RayService says for what its cluster was last replaced, as
+	// JSON. A change of it has KubeRay make a new cluster and move the traffic.
+	AnnotationRestartedFor = "raytls.io/restarted-for"
 
 	// AnnotationCluster on an authority's Secret holds the <namespace>/<name> of its RayCluster.
 	AnnotationCluster = "raytls.io/cluster"

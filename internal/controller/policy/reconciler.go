@@ -109,11 +109,16 @@ func (r *Reconciler) gather(ctx context.Context, policy *v1alpha1.RayTLSPolicy) 
 	}
 	for i := range clusters {
 		cluster := &clusters[i]
-		if policy.Spec.TargetRef != nil && coverage.Matches(policy, cluster) {
+		owners, err := coverage.Owners(ctx, r.Client, cluster)
+		if err != nil {
+			return nil, err
+		}
+		subject := coverage.Subject{Object: cluster, Owners: owners}
+		if policy.Spec.TargetRef != nil && coverage.Matches(policy, subject) {
 			s.target = true
 		}
 		c, known := found[cluster.GetName()]
-		if !known || c.UID != cluster.GetUID() || c.Decision != observed.DecisionOf(coverage.Decide(cluster, policies)) {
+		if !known || c.UID != cluster.GetUID() || c.Decision != observed.DecisionOf(coverage.Decide(subject, policies)) {
 			s.complete = false
 			continue
 		}
