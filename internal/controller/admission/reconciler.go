@@ -217,9 +217,20 @@ func (r *Reconciler) keepSecret(ctx context.Context, st *state) error {
 	if err := r.writeSecret(ctx, st, data, decision); err != nil {
 		return err
 	}
-	if len(bundles(st.configuration)) > 0 {
-		st.bundle = decision.Stored.Bundle()
+	bundle := decision.Stored.Bundle()
+	if !slices.ContainsFunc(bundles(st.configuration), func(has []byte) bool { return !slices.Equal(has, bundle) }) {
+		return nil
 	}
+	// The cache of Secrets may lag behind that of configurations, and with them what was decided: an authority that replicas
+	// need by now would be dropped.
+	stored, err := raycluster.ReadSecret(ctx, r.Live, types.NamespacedName{Namespace: r.Namespace, Name: Secret})
+	if err != nil {
+		return err
+	}
+	if stored == nil || !apiequality.Semantic.DeepEqual(stored.Data, data) {
+		return errStale
+	}
+	st.bundle = bundle
 	return nil
 }
 
