@@ -165,7 +165,7 @@ var _ = Describe("A failed canary", func() {
 		Expect(w.get(failed).GetAnnotations()).NotTo(HaveKey(v1alpha1.AnnotationEnableFailed))
 	})
 
-	It("is put back where the head is what fails", func() {
+	It("is put back where the head is what fails", onEveryKubeRay, func() {
 		before := w.run("a")
 		w.ray.certificate = func(p *corev1.Pod) outcome {
 			if p.Labels["ray.io/node-type"] == "head" {

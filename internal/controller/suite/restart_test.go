@@ -18,7 +18,7 @@ func restartOperator(extra ...string) {
 	Expect(err).NotTo(HaveOccurred())
 }
 
-var _ = Describe("Killing the operator", Serial, func() {
+var _ = Describe("Killing the operator", func() {
 	var w *world
 	BeforeEach(func() { w = newWorld() })
 

@@ -64,7 +64,7 @@ var _ = Describe("A tool that takes the injection out", func() {
 		Expect(w.deleted()).To(BeEmpty())
 	})
 
-	It("from one template only, is outdone", func() {
+	It("from one template only, is outdone", onEveryKubeRay, func() {
 		w.update("a", func(c *unstructured.Unstructured) {
 			c.Object["spec"].(map[string]any)["workerGroupSpecs"] = plain["workerGroupSpecs"]
 		})
@@ -95,6 +95,7 @@ var _ = Describe("A tool that takes the injection out", func() {
 
 var _ = Describe("Fields that the operator does not know", func() {
 	It("survive enabling, a change and disabling, at every depth", func() {
+		needsUnknownFields()
 		w := newWorld()
 		unknown := map[string]any{"deep": []any{map[string]any{"a": int64(1), "b": nil}}}
 		group := workerGroup("small", 1, image)

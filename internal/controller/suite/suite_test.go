@@ -33,7 +33,7 @@ func TestSuite(t *testing.T) {
 	SetDefaultEventuallyPollingInterval(40 * time.Millisecond)
 	SetDefaultConsistentlyDuration(800 * time.Millisecond)
 	SetDefaultConsistentlyPollingInterval(40 * time.Millisecond)
-	RunSpecs(t, "Controllers")
+	RunSpecs(t, suiteName())
 }
 
 var _ = BeforeSuite(func() {
