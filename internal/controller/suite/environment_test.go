@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -20,7 +21,10 @@ import (
 	"github.com/raytls/raytls/internal/app"
 )
 
-const operatorNamespace = "raytls-system"
+const (
+	operatorNamespace = "raytls-system"
+	startTimeout      = 2 * time.Minute
+)
 
 // environment is an API server with the CRDs, the operator's RBAC, and somebody who may do everything.
 type environment struct {
@@ -46,6 +50,9 @@ func newEnvironment(folder string) (*environment, error) {
 			CRDs:                  rays,
 			CRDDirectoryPaths:     []string{filepath.Join("..", "..", "..", "config", "crd", "bases")},
 			ErrorIfCRDPathMissing: true,
+			// Several processes start at the same time, beside whatever else the machine does.
+			CRDInstallOptions:        envtest.CRDInstallOptions{MaxTime: startTimeout},
+			ControlPlaneStartTimeout: startTimeout, ControlPlaneStopTimeout: startTimeout,
 		},
 		rays:       rays,
 		kubeconfig: filepath.Join(folder, "kubeconfig"), writes: filepath.Join(folder, "writes"), logFile: filepath.Join(folder, "log"),
@@ -54,7 +61,7 @@ func newEnvironment(folder string) (*environment, error) {
 	e.server.ControlPlane.GetAPIServer().Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
 	config, err := e.server.Start()
 	if err != nil {
-		return nil, fmt.Errorf("starting the API server: %w", err)
+		return nil, errors.Join(fmt.Errorf("starting the API server: %w", err), e.stop())
 	}
 	config.QPS = -1
 	scheme, err := app.Scheme()
