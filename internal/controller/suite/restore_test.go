@@ -59,6 +59,8 @@ var _ = Describe("A tool that takes the injection out", func() {
 	It("and only annotations, is answered by writing them again, without a write to the spec", func() {
 		before := w.get("a")
 		w.update("a", func(c *unstructured.Unstructured) { c.SetAnnotations(nil) })
+		// What the policy says is from before, and true again only then.
+		w.eventually(func(g Gomega) { g.Expect(w.get("a").GetAnnotations()).To(Equal(before.GetAnnotations())) })
 		w.encrypted("p", "a")
 		Expect(w.get("a").Object["spec"]).To(Equal(before.Object["spec"]))
 		Expect(w.deleted()).To(BeEmpty())
