@@ -275,6 +275,7 @@ var _ = Describe("A cluster that cannot be injected", func() {
 		Expect(gone(w.authority("a"))).To(BeTrue())
 
 		// Mended, it goes on.
+		w.ray.frozen = true
 		w.update("a", func(c *unstructured.Unstructured) { c.Object["spec"] = w.rayCluster("a").Object["spec"] })
 		w.encrypted("p", "a")
 	},

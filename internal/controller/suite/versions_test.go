@@ -8,7 +8,10 @@ import (
 	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 )
 
 // envKubeRay is the version of KubeRay whose CRDs the API server has, of those that hack/kuberay/versions pins. Without it,
@@ -18,6 +21,19 @@ const envKubeRay = "RAYTLS_KUBERAY"
 // onEveryKubeRay labels the specs that hold on every version of KubeRay, and are run on each: what the operator promises
 // does not lean on fields that came later. hack/specs knows the label.
 var onEveryKubeRay = Label("crds")
+
+var _ = Describe("KubeRay's version", func() {
+	It("is the one that the suite is run for, and the operator works without the kinds that it lacks", onEveryKubeRay, func() {
+		_, err := env.admin.RESTMapper().RESTMapping(rayv1.GroupVersion.WithKind("RayCronJob").GroupKind())
+		Expect(apimeta.IsNoMatchError(err)).To(Equal(!newestKubeRay()), "RayCronJob came with the newest: %v", err)
+		for _, kind := range []string{"RayCluster", "RayJob", "RayService"} {
+			_, err := env.admin.RESTMapper().RESTMapping(rayv1.GroupVersion.WithKind(kind).GroupKind())
+			Expect(err).NotTo(HaveOccurred())
+		}
+		Expect(env.knows("spec", "upgradeStrategy")).To(Equal(newestKubeRay()), "so did this field")
+		Expect(operator.works()).To(BeTrue())
+	})
+})
 
 func newestKubeRay() bool { return os.Getenv(envKubeRay) == "" }
 
