@@ -50,8 +50,10 @@ type Reconciler struct {
 	Observed *observed.Clusters
 	// Admission says where admission is active.
 	Admission Admission
-	slots     slots
-	issues    issues
+	// began is when the reconciler was set up.
+	began  time.Time
+	slots  slots
+	issues issues
 }
 
 // Admission knows the namespaces in which RayClusters are admitted by the operator.

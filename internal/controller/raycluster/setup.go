@@ -137,6 +137,7 @@ func rayJobKind() schema.GroupVersionKind { return rayv1.GroupVersion.WithKind("
 
 // SetupWithManager registers the reconciler, its indexes and its watches.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	r.began = r.Clock.Now()
 	indexer := mgr.GetFieldIndexer()
 	if err := indexer.IndexField(ctx, &corev1.Pod{}, IndexPodCluster, func(o client.Object) []string {
 		return []string{o.GetLabels()[labelCluster]}

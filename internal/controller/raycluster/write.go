@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,8 +31,12 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 	want := st.record()
 	want[v1alpha1.AnnotationEdit] = ""
 	var operations []injection.Operation
-	asks := st.edited != nil && st.snapshot.Admission && len(injection.Diff(st.spec, st.edited)) > 0
+	changes := st.edited != nil && len(injection.Diff(st.spec, st.edited)) > 0
+	admission, why := r.Admission.Active(st.key.Namespace)
+	asks := changes && admission
 	switch {
+	case changes && why == v1alpha1.ReasonAdmissionPending && r.admissionMayCome(st):
+		return errStale
 	case asks:
 		want[v1alpha1.AnnotationEdit] = st.edit.String()
 	case st.edited != nil:
@@ -56,6 +61,19 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 		r.event(st, event.Warning, event.Reason, "Patch", event.Message)
 	}
 	return nil
+}
+
+// admissionPatience is how long admission may take to reach a namespace with a new policy, or an operator that has started.
+const admissionPatience = 15 * time.Second
+
+// admissionMayCome says that pending admission may be active soon, so that it is worth waiting for: what the operator
+// patches itself, it owns from then on.
+func (r *Reconciler) admissionMayCome(st *state) bool {
+	since := st.decision.Policy.CreationTimestamp.Time
+	if r.began.After(since) {
+		since = r.began
+	}
+	return st.now.Before(since.Add(admissionPatience))
 }
 
 // writeUnheard changes the templates itself, since the webhook was not asked: it may have been taken away a moment ago.

@@ -237,7 +237,7 @@ var _ = Describe("Admission", Ordered, onEveryKubeRay, func() {
 			spec := c.Object["spec"].(map[string]any)
 			spec["fromTheFuture"] = map[string]any{"list": []any{map[string]any{"kept": true}}}
 			group := spec["workerGroupSpecs"].([]any)[0].(map[string]any)
-			group["fromTheFuture"] = "kept"
+			group["fromTheFuture"], group["numOfHosts"] = "kept", int64(1) // the CRD has a default
 			container := group["template"].(map[string]any)["spec"].(map[string]any)["containers"].([]any)[0].(map[string]any)
 			container["fromTheFuture"] = []any{int64(1), "kept"}
 		}
