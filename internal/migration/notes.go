@@ -20,11 +20,11 @@ func (m *migration) describe() {
 	for _, done := range m.migrated {
 		m.notef("%s: its TLS is taken out, and RayTLSPolicy %s brings the CA of Secret %s. %s", done.object, done.policy.Name(), done.stanza.secret, done.rollout())
 	}
-	m.notes = append(m.notes, "A pod with the hand-made TLS and one with the operator's cannot connect, in either direction: the old one trusts the brought CA alone, and is shown a chain that ends " +
+	m.notes = append(m.notes, "A pod with the hand-made TLS and one with the operator's cannot connect, in either direction: the old one trusts the brought CA alone, and is shown a chain that ends "+
 		"below it, at the cluster's authority; the new one trusts that authority alone, and is shown a certificate that the brought CA signed itself. Pods of one kind connect among themselves.")
 	clients := m.clients()
-	m.notes = append(m.notes, "Clients (ray://) with a certificate of the brought CA are served by the old head and refused by the new one: give them one of the cluster's authority when the head restarts " +
-		"(docs/cli.md has the steps), or run them in the cluster, or submit jobs over HTTP." + clients)
+	m.notes = append(m.notes, "Clients (ray://) with a certificate of the brought CA are served by the old head and refused by the new one: give them one of the cluster's authority when the head restarts "+
+		"(docs/cli.md has the steps), or run them in the cluster, or submit jobs over HTTP."+clients)
 }
 
 func (done migrated) rollout() string {

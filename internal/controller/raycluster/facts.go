@@ -133,8 +133,8 @@ func recordedParameters(described []injection.Template) *injection.Parameters {
 	return nil
 }
 
-// parameters are those of the policy that reach the templates.
-func parameters(spec *v1alpha1.RayTLSPolicySpec) injection.Parameters {
+// Parameters are those of the policy's spec, with its defaults, that reach the templates.
+func Parameters(spec *v1alpha1.RayTLSPolicySpec) injection.Parameters {
 	init := spec.Issuance.InitContainer
 	return injection.Parameters{
 		Image: init.Image, ImagePullPolicy: string(init.ImagePullPolicy), Resources: requirements(init.Resources),

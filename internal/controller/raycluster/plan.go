@@ -62,7 +62,7 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 	}
 	st.status.Reason, st.status.Message, st.status.BlockedBy = st.planned.Reason, st.planned.Message, st.planned.BlockedBy
 	st.again(st.planned.Again)
-	if st.planned.Reason == v1alpha1.ReasonEncrypted && !st.parameters.Equal(parameters(st.policy)) {
+	if st.planned.Reason == v1alpha1.ReasonEncrypted && !st.parameters.Equal(Parameters(st.policy)) {
 		st.status.Message = "the policy's changed init container or additional containers reach this cluster's templates when it has no pods"
 	}
 	if st.paused() && (st.planned.Writes(&st.snapshot) || len(st.planned.Delete) > 0 || st.planned.Released) {
@@ -97,7 +97,7 @@ func (st *state) fill(progress *rollout.Progress, accepted bool) {
 	}
 	// What was injected stays as it is until the cluster has no pods: a change of the policy restarts nobody.
 	// Nor does a policy that is not accepted.
-	st.parameters = parameters(policy)
+	st.parameters = Parameters(policy)
 	old := recordedParameters(st.described)
 	if old != nil && (s.Enabled || progress != nil) && (len(s.Pods) > 0 || !accepted) {
 		st.parameters = *old
