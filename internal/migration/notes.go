@@ -50,7 +50,7 @@ func (done migrated) rollout() string {
 	return fmt.Sprintf("Nothing restarts when you apply this. Pods that run go on, but a pod that starts from then on starts without TLS and cannot join them, so approve the restart soon: "+
 		"`kubectl %sannotate rtls %s %s=%s=1 --overwrite`, or suspend the cluster. Then all its pods restart once: first one ready worker, which shows that certificates can be made, then the head, then the rest. "+
 		"From the head's restart to the end the cluster does no work, and without GCS fault tolerance it loses its state; a RayJob that runs on it is waited for. "+
-		"If the worker fails, the operator puts back the plain templates, not the old ones: apply your old manifest then.",
+		"If the worker fails, the operator puts back the plain templates, not the old ones: apply your old manifest then, and delete that worker's pod.",
 		namespaceFlag(o), done.policy.Name(), v1alpha1.AnnotationApproveRestart, o.Name())
 }
 
