@@ -3,8 +3,10 @@ package migration
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -51,20 +53,120 @@ func FuzzTake(f *testing.F) {
 		if decoder.Decode(&before) != nil || before == nil {
 			return
 		}
-		spec := asMap(copyValue(before))
-		s := take(spec)
-		if s.secret == "" && len(s.findings) == 0 {
-			if diff := cmp.Diff(before, spec); diff != "" {
-				t.Fatalf("nothing was found, but this was changed:\n%s", diff)
+		checkTake(t, before)
+	})
+}
+
+func checkTake(t *testing.T, before map[string]any) {
+	t.Helper()
+	spec := asMap(copyValue(before))
+	s := take(spec)
+	if !within(spec, before) {
+		t.Fatalf("something was added:\n%s", cmp.Diff(before, spec))
+	}
+	if len(s.findings) > 0 {
+		return
+	}
+	if diff := cmp.Diff(before, spec); s.secret == "" && diff != "" {
+		t.Fatalf("nothing was found, but this was changed:\n%s", diff)
+	}
+	if again := take(asMap(copyValue(spec))); again.secret != "" || len(again.findings) > 0 {
+		t.Fatalf("a second look finds %+v", again)
+	}
+}
+
+// within tells whether a comes of b by taking keys and list elements out.
+func within(a, b any) bool {
+	switch left := a.(type) {
+	case map[string]any:
+		right, ok := b.(map[string]any)
+		for key, value := range left {
+			other, exists := right[key]
+			ok = ok && exists && within(value, other)
+		}
+		return ok
+	case []any:
+		right, ok := b.([]any)
+		for _, item := range left {
+			at := slices.IndexFunc(right, func(other any) bool { return within(item, other) })
+			if ok = ok && at >= 0; !ok {
+				return false
+			}
+			right = right[at+1:]
+		}
+		return ok
+	}
+	return cmp.Equal(a, b)
+}
+
+// TestTake_mutations breaks specs with a stanza in places of a seeded choice.
+func TestTake_mutations(t *testing.T) {
+	t.Parallel()
+	var specs []map[string]any
+	for _, name := range []string{"kuberay-0.6-autoscaler", "own-ways"} {
+		text, err := os.ReadFile(filepath.Join("testdata", name, "in.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range manifest.Objects(read(t, name, string(text))) {
+			if spec, _ := o.ClusterSpec(); spec != nil {
+				specs = append(specs, spec)
 			}
 		}
-		if len(s.findings) > 0 {
-			return
+	}
+	taken := 0
+	for seed := range uint64(1500) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		spec := copyValue(specs[random.IntN(len(specs))])
+		for range 1 + random.IntN(3) {
+			spec = mutate(random, spec)
 		}
-		if again := take(asMap(copyValue(spec))); again.secret != "" || len(again.findings) > 0 {
-			t.Fatalf("a second look finds %+v", again)
+		if asMap(spec) == nil {
+			continue
 		}
-	})
+		checkTake(t, asMap(spec))
+		if s := take(asMap(copyValue(spec))); s.secret != "" && len(s.findings) == 0 {
+			taken++
+		}
+	}
+	if taken < 50 {
+		t.Errorf("only %d of the mutations still have a stanza", taken)
+	}
+}
+
+// mutate replaces, drops or doubles one part of a tree.
+func mutate(random *rand.Rand, v any) any {
+	if random.IntN(12) == 0 {
+		return []any{nil, "", "x", json.Number("1"), true, []any{}, map[string]any{}, []any{nil}, map[string]any{"name": "ca-tls"}}[random.IntN(9)]
+	}
+	switch typed := v.(type) {
+	case map[string]any:
+		keys := sortedKeys(typed)
+		if len(keys) == 0 {
+			return typed
+		}
+		key := keys[random.IntN(len(keys))]
+		if random.IntN(20) == 0 {
+			delete(typed, key)
+			return typed
+		}
+		typed[key] = mutate(random, typed[key])
+		return typed
+	case []any:
+		if len(typed) == 0 {
+			return typed
+		}
+		at := random.IntN(len(typed))
+		switch random.IntN(8) {
+		case 0:
+			return slices.Delete(typed, at, at+1)
+		case 1:
+			return append(typed, copyValue(typed[at]))
+		}
+		typed[at] = mutate(random, typed[at])
+		return typed
+	}
+	return "x"
 }
 
 // FuzzMigrate feeds whole files: nothing panics, and what comes out can be read back and changes no more.
