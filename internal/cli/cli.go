@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -36,7 +37,33 @@ func Main(version string, args []string, env Environment) error {
 	root.SetOut(env.Out)
 	// Only Main's caller says what went wrong; cobra writes nothing of its own there.
 	root.SetErr(io.Discard)
-	return root.Execute()
+	if err := root.Execute(); err != nil {
+		return readableError{err}
+	}
+	return nil
+}
+
+// readableError keeps what a manifest holds from steering the terminal that the error is printed to.
+type readableError struct{ error }
+
+func (e readableError) Error() string { return readable(e.error.Error()) }
+
+func (e readableError) Unwrap() error { return e.error }
+
+// readable replaces control characters but for the ends of lines.
+func readable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
+}
+
+// note prints a line for people.
+func note(notes io.Writer, format string, args ...any) error {
+	_, err := io.WriteString(notes, readable(fmt.Sprintf(format+"\n", args...)))
+	return err
 }
 
 func newRoot(version, program string, env Environment) *cobra.Command {

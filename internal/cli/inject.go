@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -128,19 +129,19 @@ func (i *injector) all(documents []*manifest.Document) error {
 		if spec == nil {
 			continue
 		}
-		note, err := i.one(o, spec)
+		done, err := i.one(o, spec)
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", o, err))
 			continue
 		}
-		if _, err := fmt.Fprintf(i.notes, "%s: %s\n", o, note); err != nil {
+		if err := note(i.notes, "%s: %s", o, done); err != nil {
 			return err
 		}
 	}
 	return failed
 }
 
-func (i *injector) one(o *manifest.Object, spec map[string]any) (note string, err error) {
+func (i *injector) one(o *manifest.Object, spec map[string]any) (done string, err error) {
 	if o.Kind() != manifest.RayCluster {
 		return "printed unchanged; KubeRay names its clusters at random, so the operator's admission webhook encrypts them at creation", nil
 	}
@@ -159,13 +160,19 @@ func (i *injector) one(o *manifest.Object, spec map[string]any) (note string, er
 		return "", errors.New("metadata.name: is missing, and what is injected names the cluster's Secret; " +
 			"give it a name, or leave generateName to the operator's admission webhook, which injects at creation")
 	}
+	if err := o.CheckNames(); err != nil {
+		return "", err
+	}
+	if most := validation.DNS1123SubdomainMaxLength - len(injection.SecretName("")); len(o.Name()) > most {
+		return "", fmt.Errorf("metadata.name: is longer than %d characters, which leaves no room for the name of the cluster's Secret; choose a shorter one", most)
+	}
 	if _, excluded := o.Labels()[v1alpha1.LabelExclude]; excluded {
 		return fmt.Sprintf("printed unchanged; its label %s takes it out", v1alpha1.LabelExclude), nil
 	}
 	return i.inject(o, spec)
 }
 
-func (i *injector) inject(o *manifest.Object, spec map[string]any) (note string, err error) {
+func (i *injector) inject(o *manifest.Object, spec map[string]any) (done string, err error) {
 	policy, from, err := i.policyFor(o)
 	if err != nil {
 		return "", err

@@ -201,6 +201,9 @@ func TestInject_errors(t *testing.T) {
 		"two namespaces":    {"who knows which it will be in", cluster + "---\n" + policy + "---\n" + other + "---\n" + strings.Replace(other, "namespace: a", "namespace: b", 1), []string{"-f", "-"}, "metadata.namespace: is missing"},
 		"policy's file":     {"one is needed", cluster, []string{"-f", "-", "--policy", "testdata/inject/in.yaml"}, "--policy: testdata/inject/in.yaml holds 2 RayTLSPolicies; one is needed"},
 		"policy and remove": {"a removal needs none", cluster, []string{"-f", "-", "--remove", "--policy", "x"}, "policy remove"},
+		"bad name":          {"the API server would refuse it", strings.Replace(cluster, "name: train", "name: Train", 1), []string{"-f", "-"}, "metadata.name: a lowercase RFC 1123 subdomain"},
+		"long name":         {"the Secret's is longer", strings.Replace(cluster, "name: train", "name: "+strings.Repeat("a", 250), 1), []string{"-f", "-"}, "no room for the name of the cluster's Secret"},
+		"control":           {"a manifest does not steer a terminal", strings.Replace(cluster, "name: train", `name: "\e[2Jx"`, 1), []string{"-f", "-"}, "RayCluster \ufffd[2Jx"},
 		"newer": {
 			"what a newer operator wrote is its own",
 			strings.Replace(cluster, "containers:", `initContainers: [{name: raytls-init, env: [{name: RAYTLS_INJECTION, value: '{"revision":99}'}]}], containers:`, 1), []string{"-f", "-"}, "was written by a newer operator",

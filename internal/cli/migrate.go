@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 	"time"
 
@@ -37,8 +36,8 @@ error; docs/cli.md has more. Comments and the order of keys do not survive.`,
 			if err != nil {
 				return err
 			}
-			for _, note := range result.Notes {
-				if _, err := fmt.Fprintf(notes, "%s\n\n", note); err != nil {
+			for _, paragraph := range result.Notes {
+				if err := note(notes, "%s\n", paragraph); err != nil {
 					return err
 				}
 			}

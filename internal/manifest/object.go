@@ -1,8 +1,11 @@
 package manifest
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // Object is one Kubernetes object.
@@ -24,6 +27,20 @@ func (o *Object) check() error {
 		if _, ok := o.Value[key].(map[string]any); o.Value[key] != nil && !ok && o.ray() {
 			return fmt.Errorf("%s: %s is not an object", o, key)
 		}
+	}
+	return nil
+}
+
+// CheckNames returns an error unless the object has a name, and name and namespace are such as the API server takes.
+func (o *Object) CheckNames() error {
+	if o.Name() == "" {
+		return errors.New("metadata.name: is missing")
+	}
+	if wrong := validation.IsDNS1123Subdomain(o.Name()); len(wrong) > 0 {
+		return fmt.Errorf("metadata.name: %s", wrong[0])
+	}
+	if wrong := validation.IsDNS1123Label(o.Namespace()); len(wrong) > 0 && o.Namespace() != "" {
+		return fmt.Errorf("metadata.namespace: %s", wrong[0])
 	}
 	return nil
 }

@@ -117,6 +117,10 @@ func (m *migration) takeFrom(o *manifest.Object) {
 		m.report(o, "metadata.name", "is missing, and a policy names what it is for: give the object a name instead of generateName")
 		return
 	}
+	// They go into the command that a user is told to type.
+	if err := o.CheckNames(); err != nil {
+		m.report(o, "", "%v", err)
+	}
 	o.SetClusterSpec(spec)
 	m.migrated = append(m.migrated, migrated{object: o, stanza: s, names: m.headNames(o, s)})
 }

@@ -111,6 +111,9 @@ func TestMigrate_refuses(t *testing.T) {
 		"no name": {
 			"a policy could not name it", "  name: raycluster-tls", "  generateName: raycluster-", "metadata.name", "give the object a name",
 		},
+		"command in a name": {
+			"the notes have a command to type", "  name: raycluster-tls", "  name: x;reboot", "", "metadata.name: a lowercase",
+		},
 		"CA without a key": {
 			"the operator could not sign", "  ca.key:", "  other.key:", "data", "holds neither ca.crt and ca.key nor",
 		},
