@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 
 	kyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
@@ -133,7 +134,11 @@ func newDocument(where string, tree any) (*Document, error) {
 // Write prints documents as YAML with sorted keys.
 func Write(out io.Writer, documents []*Document) error {
 	for i, d := range documents {
-		text, err := yaml.Marshal(d.tree())
+		encoded, err := json.Marshal(d.tree())
+		if err != nil {
+			return fmt.Errorf("encoding a document: %w", err)
+		}
+		text, err := yaml.JSONToYAML(escapeControls(encoded))
 		if err != nil {
 			return fmt.Errorf("encoding a document: %w", err)
 		}
@@ -145,6 +150,19 @@ func Write(out io.Writer, documents []*Document) error {
 		}
 	}
 	return nil
+}
+
+// escapeControls spells those characters out that JSON takes as they are and YAML does not, or as ends of lines.
+func escapeControls(encoded []byte) []byte {
+	var out bytes.Buffer
+	for _, r := range string(encoded) {
+		if unicode.IsControl(r) || r == '\ufeff' {
+			fmt.Fprintf(&out, `\u%04x`, r)
+			continue
+		}
+		out.WriteRune(r)
+	}
+	return out.Bytes()
 }
 
 func (d *Document) tree() map[string]any {
