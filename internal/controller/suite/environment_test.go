@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	sigsyaml "sigs.k8s.io/yaml"
@@ -66,6 +67,7 @@ func newEnvironment(folder string) (*environment, error) {
 		return nil, errors.Join(fmt.Errorf("starting the API server: %w", err), e.stop())
 	}
 	config.QPS = -1
+	config.WarningHandler = rest.NoWarnings{} // the stand-in for KubeRay writes fields that older versions lack
 	scheme, err := app.Scheme()
 	if err != nil {
 		return nil, err
