@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -143,7 +144,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, config *rest.Config, 
 	kinds := &raycluster.Kinds{Mapper: mgr.GetRESTMapper()}
 	clusters := &raycluster.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Namespace: options.Namespace, Images: options.Images,
-		Kinds: kinds, ClusterDomain: options.ClusterDomain,
+		Kinds: kinds, ClusterDomain: cmp.Or(options.ClusterDomain, clusterDomain(resolvConf)),
 		Clock: clock.RealClock{}, Recorder: recorder, Observed: found,
 	}
 	if err := clusters.SetupWithManager(ctx, mgr); err != nil {

@@ -27,7 +27,7 @@ type Options struct {
 	LeaderElect bool
 	// Images are the init images that policies may name.
 	Images acceptance.Allowlist
-	// ClusterDomain is the Kubernetes cluster's DNS domain.
+	// ClusterDomain is the Kubernetes cluster's DNS domain; empty for what the operator's own pod searches.
 	ClusterDomain string
 	// Registry takes the operator's own metrics; nil for none.
 	Registry prometheus.Registerer
@@ -62,14 +62,14 @@ func ParseOptions(args []string) (Options, error) {
 	if problems := validation.IsDNS1123Label(o.Namespace); len(problems) > 0 {
 		return o, fmt.Errorf("--namespace or $POD_NAMESPACE must name the operator's own namespace: %s", strings.Join(problems, ", "))
 	}
-	if o.ClusterDomain == "" {
-		o.ClusterDomain = clusterDomain("/etc/resolv.conf")
-	}
-	if problems := validation.IsDNS1123Subdomain(o.ClusterDomain); len(problems) > 0 || len(o.ClusterDomain) > maxClusterDomain {
+	if problems := validation.IsDNS1123Subdomain(o.ClusterDomain); o.ClusterDomain != "" && (len(problems) > 0 || len(o.ClusterDomain) > maxClusterDomain) {
 		return o, fmt.Errorf("--cluster-domain must be a DNS domain of at most %d characters: %s", maxClusterDomain, strings.Join(problems, ", "))
 	}
 	return o, nil
 }
+
+// resolvConf is where the kubelet writes in which domains a pod's names are looked for.
+const resolvConf = "/etc/resolv.conf"
 
 const (
 	defaultClusterDomain = "cluster.local"

@@ -171,6 +171,9 @@ func allowed(s *Snapshot, p *Plan) bool {
 	case s.Recreate && s.Approval == "":
 		p.Reason = v1alpha1.ReasonAwaitingApproval
 		p.Message = "with upgradeStrategy Recreate, KubeRay restarts all pods at once and allows no canary; suspend the cluster, or approve the restart"
+	case s.Service != nil && s.Service.Missed && s.Approval == "":
+		p.Reason = v1alpha1.ReasonAwaitingApproval
+		p.Message = fmt.Sprintf("RayService %s made this cluster to be %s, and moved its traffic to it before it was; approve another one", s.Service.Name, s.adjective())
 	case !s.Immediate && s.Approval == "":
 		p.Reason = v1alpha1.ReasonAwaitingApproval
 		p.Message = fmt.Sprintf("the cluster runs, and to become %s its pods have to be restarted; suspend it, or approve the restart", s.adjective())

@@ -184,6 +184,7 @@ func askedAgo(ago time.Duration) func(*Service) {
 }
 func nextIs(name string) func(*Service) { return func(v *Service) { v.Next = name } }
 func refuses() func(*Service)           { return func(v *Service) { v.Refuses = "upgradeStrategy is None" } }
+func missed() func(*Service)            { return func(v *Service) { v.Missed = true } }
 func idle() func(*Service)              { return func(v *Service) { v.Serving = false } }
 
 func recreated(observed bool) func(*Snapshot) {

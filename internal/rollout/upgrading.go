@@ -17,6 +17,8 @@ type Service struct {
 	Next string
 	// Refuses says why the RayService would not make a cluster that is as asked, and what to do; empty when it would.
 	Refuses string
+	// Missed says that this cluster was made as asked and serves all the same without being so. Asking on would go on for ever.
+	Missed bool
 	// Ask is what it would be asked for, Asked what it was asked for last, and AskedAt when.
 	Ask, Asked string
 	AskedAt    time.Time

@@ -27,6 +27,8 @@ func TestReplacing(t *testing.T) {
 		"new":                  {"a new cluster that does not serve is injected at once", with(serving(idle()), selector(), set(func(s *Snapshot) { s.Provisioned = false })), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
 		"about to serve":       {"one that may serve at any moment is left alone", with(serving(idle())), `Enabling`},
 		"about to go":          {"so is one that has served", with(serving(idle(), nextIs("n"))), `Enabling`},
+		"missed":               {"what was made for it and is not is no reason to go on for ever", with(serving(missed())), `AwaitingApproval`},
+		"missed, approved":     {"without somebody who wants it", with(serving(missed()), approved()), `[record enabled=false failed=false phase=Upgrade; ask the RayService; use approval] Enabling`},
 		"suspended":            {"one that is stopped needs nothing of the RayService", with(serving(), selector(), suspended()), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
 		"between pods":         {"a head that KubeRay is making again is no stop", with(serving(), selector(), gone(allPods()...)), `AwaitingApproval`},
 		"adopted":              {"what is encrypted already is taken over", with(serving(), selector(), allTemplatesWithTLS(), certifiedPods(allPods()...)), `[record enabled=true failed=false phase=none] Enabling`},

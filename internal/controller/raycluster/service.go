@@ -38,6 +38,8 @@ type service struct {
 type ask struct {
 	// For is what was asked for: the same thing has the same text.
 	For string `json:"for"`
+	// Goal is what the new cluster was to be.
+	Goal rollout.Goal `json:"goal"`
 	// At is when.
 	At time.Time `json:"at"`
 	// Approved is a hash of the approval that was used, since the new cluster does not know of it.
@@ -120,6 +122,8 @@ func (st *state) describeService() *rollout.Service {
 	out := &rollout.Service{
 		Name: v.name, Ask: askFor(st.decision.Goal, st.cluster.UID), Asked: v.asked.For, AskedAt: v.asked.At, Refuses: st.refusal(),
 	}
+	made, _, _ := unstructured.NestedString(st.spec, pathRestartedFor()[2:]...)
+	out.Missed = v.asked.For != "" && v.asked.Goal == st.decision.Goal && parseAsk(made).For == v.asked.For
 	switch st.key.Name {
 	case v.active:
 		out.Serving, out.Next = true, v.pending
@@ -185,7 +189,7 @@ func (r *Reconciler) upgradeService(ctx context.Context, st *state) error {
 	if now.uid != st.service.uid || now.active != st.service.active || now.pending != st.service.pending {
 		return errStale // the cluster may not be the one that serves any more
 	}
-	next := ask{For: st.planned.Upgrade, At: st.planned.Progress.Since, Approved: now.asked.Approved}
+	next := ask{For: st.planned.Upgrade, Goal: st.decision.Goal, At: st.planned.Progress.Since, Approved: now.asked.Approved}
 	if st.planned.Approval != "" {
 		next.Approved = digest(st.planned.Approval)
 	}

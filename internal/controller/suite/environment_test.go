@@ -37,7 +37,7 @@ type environment struct {
 }
 
 func newEnvironment(folder string) (*environment, error) {
-	rays, err := rayCRDs()
+	rays, err := rayCRDs("rayclusters", "rayjobs", "rayservices")
 	if err != nil {
 		return nil, err
 	}
@@ -117,15 +117,15 @@ func (e *environment) installRBAC() error {
 	return os.WriteFile(e.kubeconfig, kubeconfig, 0o600)
 }
 
-// rayCRDs are KubeRay's, but that a RayCluster keeps fields which this version of KubeRay does not know, as a newer
-// version's CRD would.
-func rayCRDs() ([]*apiextensionsv1.CustomResourceDefinition, error) {
+// rayCRDs are KubeRay's of these names, but that RayClusters and RayServices keep fields which this version of KubeRay does
+// not know, as a newer version's CRD would.
+func rayCRDs(names ...string) ([]*apiextensionsv1.CustomResourceDefinition, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/ray-project/kuberay/ray-operator").Output()
 	if err != nil {
 		return nil, fmt.Errorf("finding KubeRay's module: %w", err)
 	}
 	var crds []*apiextensionsv1.CustomResourceDefinition
-	for _, name := range []string{"rayclusters", "rayjobs"} {
+	for _, name := range names {
 		text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(out)), "config", "crd", "bases", "ray.io_"+name+".yaml"))
 		if err != nil {
 			return nil, err
@@ -134,10 +134,10 @@ func rayCRDs() ([]*apiextensionsv1.CustomResourceDefinition, error) {
 		if err := sigsyaml.Unmarshal(text, crd); err != nil {
 			return nil, fmt.Errorf("reading KubeRay's CRD %s: %w", name, err)
 		}
-		if name == "rayclusters" {
+		if name == "rayclusters" || name == "rayservices" {
 			for i := range crd.Spec.Versions {
 				spec := crd.Spec.Versions[i].Schema.OpenAPIV3Schema.Properties["spec"]
-				keepUnknown(&spec, 8)
+				keepUnknown(&spec, 9)
 				crd.Spec.Versions[i].Schema.OpenAPIV3Schema.Properties["spec"] = spec
 			}
 		}

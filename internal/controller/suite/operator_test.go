@@ -30,8 +30,9 @@ const (
 	// envDieAfter is after how many writes, events aside, the operator dies at once.
 	envDieAfter = "RAYTLS_SUITE_DIE_AFTER"
 
-	exitDied     = 7
-	allowedImage = "registry.example/openssl:1"
+	exitDied      = 7
+	allowedImage  = "registry.example/openssl:1"
+	clusterDomain = "k8s.example"
 )
 
 func runOperator() int {
@@ -64,6 +65,7 @@ func runOperatorUntilSignal(ctx context.Context) error {
 	})
 	return app.Run(ctx, config, app.Options{
 		Namespace: operatorNamespace, Metrics: "0", Probes: "0", Images: acceptance.Allowlist{allowedImage},
+		ClusterDomain: clusterDomain,
 	})
 }
 
