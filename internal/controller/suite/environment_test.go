@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -46,6 +47,7 @@ func newEnvironment(folder string) (*environment, error) {
 			CRDs:                  rays,
 			CRDDirectoryPaths:     []string{filepath.Join("..", "..", "..", "config", "crd", "bases")},
 			ErrorIfCRDPathMissing: true,
+			CRDInstallOptions:     envtest.CRDInstallOptions{MaxTime: time.Minute}, // KubeRay's are large
 		},
 		kubeconfig: filepath.Join(folder, "kubeconfig"), writes: filepath.Join(folder, "writes"), logFile: filepath.Join(folder, "log"),
 	}

@@ -41,7 +41,7 @@ type kubeRay struct {
 	lag bool
 	// unready never reports a cluster as provisioned.
 	unready bool
-	// startup is how old a RayService's cluster is before its applications answer.
+	// startup is how long Ray takes to be ready in a pod.
 	startup time.Duration
 	// holdTraffic keeps a RayService's traffic where it is.
 	holdTraffic bool
@@ -202,7 +202,7 @@ func (k *kubeRay) run(ctx context.Context, pod *corev1.Pod, hasHead bool) {
 			pod.Status.Phase, hasHead = corev1.PodPending, false
 		}
 	}
-	if hasHead {
+	if hasHead && time.Since(pod.CreationTimestamp.Time) >= k.startup {
 		isReady = corev1.ConditionTrue
 	}
 	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: isReady}}

@@ -11,7 +11,7 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 )
 
-// startup is how long a RayService's cluster takes to answer: longer than plaintext pods that came first take to be replaced.
+// startup is how long Ray takes: longer than it takes until plaintext pods that came first are replaced.
 const startup = 6 * time.Second
 
 var _ = Describe("A RayService that serves in plaintext", func() {

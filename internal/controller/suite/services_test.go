@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"strings"
-	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -95,7 +94,7 @@ func (k *kubeRay) up(ctx context.Context, cluster *unstructured.Unstructured) bo
 			return false
 		}
 	}
-	return len(pods) > 0 && !k.unready && time.Since(cluster.GetCreationTimestamp().Time) >= k.startup
+	return len(pods) > 0 && !k.unready
 }
 
 func (k *kubeRay) makeChild(ctx context.Context, service *unstructured.Unstructured, name, hash string) {
