@@ -234,7 +234,7 @@ func (i *injector) policyFor(o *manifest.Object) (policy *v1alpha1.RayTLSPolicy,
 	if metadata.Namespace == "" && severalNamespaces(near) {
 		return nil, "", errors.New("metadata.namespace: is missing, and the input has policies of several namespaces; name the cluster's")
 	}
-	policy = coverage.Decide(&metadata, near).Policy
+	policy = coverage.Decide(coverage.Subject{Object: &metadata}, near).Policy
 	if policy == nil {
 		return nil, "the defaults, since no RayTLSPolicy in the input covers it; it needs one in its namespace, which makes its keys", nil
 	}

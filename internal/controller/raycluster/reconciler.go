@@ -43,6 +43,10 @@ type Reconciler struct {
 	SecretNames cache.Cache
 	// Namespace is the operator's own, where authorities are kept.
 	Namespace string
+	// Kinds has the kinds watched that RayClusters are made for.
+	Kinds *Kinds
+	// ClusterDomain is the Kubernetes cluster's DNS domain.
+	ClusterDomain string
 	// Images are the init images that policies may name.
 	Images   acceptance.Allowlist
 	Clock    clock.PassiveClock
@@ -66,7 +70,8 @@ type Admission interface {
 type step func(context.Context, *state) error
 
 // +kubebuilder:rbac:groups=ray.io,resources=rayclusters,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=ray.io,resources=rayjobs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=ray.io,resources=rayjobs;rayservices;raycronjobs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=ray.io,resources=rayservices,verbs=patch
 // +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
@@ -95,7 +100,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		err = errors.Join(err, run(ctx, st))
 	}
 	if planned == nil && err == nil {
-		for _, run := range []step{r.removeKeys, r.write, r.deletePods} {
+		for _, run := range []step{r.removeKeys, r.upgradeService, r.write, r.deletePods} {
 			if err = run(ctx, st); err != nil {
 				break
 			}

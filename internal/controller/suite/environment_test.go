@@ -132,7 +132,7 @@ func (e *environment) installRBAC() error {
 	return os.WriteFile(e.kubeconfig, kubeconfig, 0o600)
 }
 
-// rayCRDs are all that the version of KubeRay has. In go.mod's version a RayCluster keeps fields which it does not know, as
+// rayCRDs are all that the version of KubeRay has. In go.mod's version a RayCluster or RayService keeps fields which it does not know, as
 // a newer version's CRD would; the older ones are as they are.
 func rayCRDs() ([]*apiextensionsv1.CustomResourceDefinition, error) {
 	folder, err := rayCRDFolder()
@@ -153,10 +153,10 @@ func rayCRDs() ([]*apiextensionsv1.CustomResourceDefinition, error) {
 		if err := sigsyaml.Unmarshal(text, crd); err != nil {
 			return nil, fmt.Errorf("reading KubeRay's CRD %s: %w", name, err)
 		}
-		if crd.Spec.Names.Kind == "RayCluster" && newestKubeRay() {
+		if kind := crd.Spec.Names.Kind; newestKubeRay() && (kind == "RayCluster" || kind == "RayService") {
 			for i := range crd.Spec.Versions {
 				spec := crd.Spec.Versions[i].Schema.OpenAPIV3Schema.Properties["spec"]
-				keepUnknown(&spec, 8)
+				keepUnknown(&spec, 9)
 				crd.Spec.Versions[i].Schema.OpenAPIV3Schema.Properties["spec"] = spec
 			}
 		}
