@@ -44,17 +44,18 @@ func readFiles(cmd *cobra.Command, files []string) ([]*manifest.Document, error)
 }
 
 func readFile(cmd *cobra.Command, file string) ([]*manifest.Document, error) {
-	name, in := file, io.Reader(nil)
 	if file == "-" {
-		name, in = "standard input", cmd.InOrStdin()
-	} else {
-		opened, err := os.Open(file)
-		if err != nil {
-			return nil, fmt.Errorf("reading a manifest: %w", err)
-		}
-		defer opened.Close() //nolint:errcheck // nothing was written
-		in = opened
+		return readManifests("standard input", cmd.InOrStdin())
 	}
+	opened, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading a manifest: %w", err)
+	}
+	defer opened.Close() //nolint:errcheck // nothing was written
+	return readManifests(file, opened)
+}
+
+func readManifests(name string, in io.Reader) ([]*manifest.Document, error) {
 	text, err := io.ReadAll(io.LimitReader(in, maxInputBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading a manifest: %w", err)

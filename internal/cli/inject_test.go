@@ -206,7 +206,9 @@ func TestInject_errors(t *testing.T) {
 		"control":           {"a manifest does not steer a terminal", strings.Replace(cluster, "name: train", `name: "\e[2Jx"`, 1), []string{"-f", "-"}, "RayCluster \ufffd[2Jx"},
 		"newer": {
 			"what a newer operator wrote is its own",
-			strings.Replace(cluster, "containers:", `initContainers: [{name: raytls-init, env: [{name: RAYTLS_INJECTION, value: '{"revision":99}'}]}], containers:`, 1), []string{"-f", "-"}, "was written by a newer operator",
+			strings.Replace(cluster, "containers:", `initContainers: [{name: raytls-init, env: [{name: RAYTLS_INJECTION, value: '{"revision":99}'}]}], containers:`, 1),
+			[]string{"-f", "-"},
+			"was written by a newer operator",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
