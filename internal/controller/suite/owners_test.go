@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 )
@@ -143,7 +144,8 @@ var _ = Describe("A policy for a RayCronJob", func() {
 		})
 		crds, err := rayCRDs("raycronjobs")
 		Expect(err).NotTo(HaveOccurred())
-		Expect(w.admin.Create(w.ctx, crds[0])).To(Succeed())
+		_, err = envtest.InstallCRDs(env.server.Config, envtest.CRDInstallOptions{CRDs: crds, MaxTime: time.Minute})
+		Expect(err).NotTo(HaveOccurred())
 		Eventually(func() string { return w.condition("p", v1alpha1.ConditionAccepted).Reason }).
 			WithTimeout(150*time.Second).WithPolling(time.Second).Should(Equal(v1alpha1.ReasonAccepted), "without a restart of the operator")
 		w.eventually(func(g Gomega) {
