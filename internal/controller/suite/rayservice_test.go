@@ -160,7 +160,7 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 		old := w.serve("serve")
 		pods := uids(w.pods(old))
 		w.mark()
-		w.ray.holdTraffic = true
+		w.ray.startup, w.ray.holdTraffic = startup, true
 		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve", func(s *v1alpha1.RayTLSPolicySpec) { s.Rollout.ProgressDeadlineSeconds = 10 }))
 		w.says("p", old, v1alpha1.ReasonBlocked, "has not become ready to take over within 10s", "serves on")
 		Expect(w.clusterStatus("p", old).Message).To(ContainSubstring("RayCluster " + w.upcoming("serve")))
@@ -176,7 +176,7 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 	It("is not asked again by an operator that takes over", Serial, func() {
 		old := w.serve("serve")
 		w.mark()
-		w.ray.holdTraffic = true
+		w.ray.startup, w.ray.holdTraffic = startup, true
 		restartOperator(envDieAfter + "=2") // the finalizer, and the request
 		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve"))
 		w.eventually(func(g Gomega) { g.Expect(operator.running()).To(BeFalse()) })
