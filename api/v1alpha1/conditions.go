@@ -9,6 +9,10 @@ const (
 	// ConditionReady says whether every covered pod is encrypted as asked. It is never True while a covered
 	// pod speaks plaintext.
 	ConditionReady = "Ready"
+
+	// ConditionAdmissionActive says whether RayClusters of the namespace go through the operator's admission webhook, so
+	// that their first pod has TLS and nobody's apply takes it out again. Without it all that is done too, but later.
+	ConditionAdmissionActive = "AdmissionActive"
 )
 
 // Reasons of the condition Accepted.
@@ -23,6 +27,8 @@ const (
 	ReasonImageNotAllowed = "ImageNotAllowed"
 	// ReasonCASecretNotFound: the Secret in spec.certificateAuthority.secretRef does not exist.
 	ReasonCASecretNotFound = "CASecretNotFound"
+	// ReasonTargetKindNotServed: the API server does not serve the kind in spec.targetRef.
+	ReasonTargetKindNotServed = "TargetKindNotServed"
 	// ReasonCASecretInvalid: the Secret in spec.certificateAuthority.secretRef holds no usable CA.
 	ReasonCASecretInvalid = "CASecretInvalid"
 )
@@ -34,7 +40,7 @@ const (
 	ReasonNotAccepted = "NotAccepted"
 	// ReasonReconciling: clusters that the policy may cover have yet to be looked at.
 	ReasonReconciling = "Reconciling"
-	// ReasonTargetNotFound: the RayCluster in spec.targetRef does not exist.
+	// ReasonTargetNotFound: the object in spec.targetRef does not exist.
 	ReasonTargetNotFound = "TargetNotFound"
 	// ReasonNoClusters: no RayCluster is covered, so none is in plaintext.
 	ReasonNoClusters = "NoClusters"
@@ -43,9 +49,9 @@ const (
 	ReasonEncrypted = "Encrypted"
 	// ReasonPaused: something is to be done, and spec.paused keeps it from being done.
 	ReasonPaused = "Paused"
-	// ReasonEnabling: the cluster is being restarted to be encrypted.
+	// ReasonEnabling: the cluster is being restarted, or replaced by its RayService, to be encrypted.
 	ReasonEnabling = "Enabling"
-	// ReasonDisabling: the cluster is being restarted in plaintext.
+	// ReasonDisabling: the cluster is being restarted, or replaced by its RayService, in plaintext.
 	ReasonDisabling = "Disabling"
 	// ReasonPodsStarting: the templates are injected and pods have yet to make their certificates.
 	ReasonPodsStarting = "PodsStarting"
@@ -73,4 +79,17 @@ const (
 	ReasonFieldConflict = "FieldConflict"
 	// ReasonError: the operator failed at something and tries again.
 	ReasonError = "Error"
+)
+
+// Reasons of the condition AdmissionActive.
+const (
+	// ReasonAdmissionActive: the API server sends the namespace's RayClusters to the webhook and trusts its certificate.
+	ReasonAdmissionActive = "AdmissionActive"
+	// ReasonAdmissionNotInstalled: there is no webhook configuration of the operator's.
+	ReasonAdmissionNotInstalled = "AdmissionNotInstalled"
+	// ReasonAdmissionPending: the webhook configuration does not name the namespace yet, or not yet the certificate's authority.
+	ReasonAdmissionPending = "AdmissionPending"
+	// ReasonAdmissionNarrowed: the webhook configuration was narrowed by labels of namespaces, which the operator does not
+	// read, so whether this one is meant is not known.
+	ReasonAdmissionNarrowed = "AdmissionNarrowed"
 )

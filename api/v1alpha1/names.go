@@ -10,7 +10,7 @@ const (
 	LabelExclude = "raytls.io/exclude"
 
 	// AnnotationApproveRestart on a policy approves restarts of running clusters: a comma separated list
-	// of <cluster>=<token>, each pair good once.
+	// of <cluster>=<token>, or <rayservice>=<token> for the cluster that serves it, each pair good once.
 	AnnotationApproveRestart = "raytls.io/approve-restart"
 
 	// AnnotationPolicy on a RayCluster names the policy it is bound to.
@@ -40,6 +40,10 @@ const (
 	// sets it. The webhook heeds the operator alone, and does not let it be stored.
 	AnnotationEdit = "raytls.io/edit"
 
+	// AnnotationRestartedFor on the head's pod template in a RayService says for what its cluster was last replaced, as
+	// JSON. A change of it has KubeRay make a new cluster and move the traffic.
+	AnnotationRestartedFor = "raytls.io/restarted-for"
+
 	// AnnotationCluster on an authority's Secret holds the <namespace>/<name> of its RayCluster.
 	AnnotationCluster = "raytls.io/cluster"
 
@@ -57,6 +61,8 @@ const (
 	ComponentAuthority = "authority"
 	// ComponentIssuer marks the Secret that holds a cluster's issuer.
 	ComponentIssuer = "issuer"
+	// ComponentWebhook marks the Secret that holds the admission webhook's serving certificate.
+	ComponentWebhook = "webhook"
 	// ComponentScripts marks the ConfigMap that holds the gencert scripts.
 	ComponentScripts = "gencert"
 )

@@ -45,15 +45,16 @@ type RayTLSPolicyList struct {
 
 // RayTLSPolicySpec is what a policy asks for. Exactly one of selector and targetRef says for which RayClusters.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.selector) != has(self.targetRef)",message="exactly one of selector and targetRef must be set: selector: {} covers every RayCluster of the namespace, targetRef: {kind: RayCluster, name: x} covers one"
+// +kubebuilder:validation:XValidation:rule="has(self.selector) != has(self.targetRef)",message="exactly one of selector and targetRef must be set: selector: {} covers every RayCluster of the namespace, targetRef: {kind: RayCluster, name: x} covers one, and with kind RayJob, RayService or RayCronJob those made for it"
 // +kubebuilder:validation:XValidation:rule="2 * (has(self.podCertificate) && has(self.podCertificate.validityDays) ? self.podCertificate.validityDays : 365) <= (has(self.certificateAuthority) && has(self.certificateAuthority.validityDays) ? self.certificateAuthority.validityDays : 3650)",fieldPath=".podCertificate",message="podCertificate.validityDays (default 365) must be at most half of certificateAuthority.validityDays (default 3650), since an issuer lives twice as long as the certificates it signs"
 type RayTLSPolicySpec struct {
 	// selector picks RayClusters of the policy's namespace by label. An empty selector picks all of them.
 	// +optional
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 
-	// targetRef names the one RayCluster of the policy's namespace that is covered. It may take a cluster over
-	// from a policy that covers it by selector.
+	// targetRef names the one RayCluster of the policy's namespace that is covered, or the RayJob, RayService or
+	// RayCronJob whose RayClusters are. It may take a cluster over from a policy that covers it by selector; one
+	// that names the RayCluster itself may also take it over from one that names what it was made for.
 	// +optional
 	TargetRef *TargetReference `json:"targetRef,omitempty"`
 
@@ -98,15 +99,21 @@ type RayTLSPolicySpec struct {
 
 // TargetKind is a kind that a policy can name in targetRef.
 //
-// +kubebuilder:validation:Enum=RayCluster
+// +kubebuilder:validation:Enum=RayCluster;RayJob;RayService;RayCronJob
 type TargetKind string
 
-// TargetRayCluster names a RayCluster.
-const TargetRayCluster TargetKind = "RayCluster"
+// The kinds. All but the first stand for every RayCluster that KubeRay makes for the object.
+const (
+	TargetRayCluster TargetKind = "RayCluster"
+	TargetRayJob     TargetKind = "RayJob"
+	TargetRayService TargetKind = "RayService"
+	TargetRayCronJob TargetKind = "RayCronJob"
+)
 
 // TargetReference names one object in the policy's namespace.
 type TargetReference struct {
-	// kind is the kind of the object.
+	// kind is the kind of the object. RayJob, RayService and RayCronJob cover the RayClusters that are made for the
+	// object, those of retries, upgrades and later runs included. KubeRay has RayCronJob from v1.6.
 	// +required
 	Kind TargetKind `json:"kind,omitempty"`
 
@@ -292,7 +299,7 @@ const (
 type Rollout struct {
 	// enable says when a running cluster is restarted to be encrypted (or, with deletionPolicy Remove, to be
 	// plaintext again). WhenStopped waits until it stops or is approved with the policy's annotation
-	// raytls.io/approve-restart: <cluster>=<token>. Defaults to Immediate with targetRef and to WhenStopped
+	// raytls.io/approve-restart: <cluster>=<token>, or <rayservice>=<token>. Defaults to Immediate with targetRef and to WhenStopped
 	// with selector.
 	// +optional
 	Enable EnableStrategy `json:"enable,omitempty"`

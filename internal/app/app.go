@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
@@ -24,9 +25,11 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/controller/admission"
 	"github.com/raytls/raytls/internal/controller/observed"
 	"github.com/raytls/raytls/internal/controller/policy"
 	"github.com/raytls/raytls/internal/controller/raycluster"
+	"github.com/raytls/raytls/internal/webhook/serving"
 )
 
 // Main runs the operator until it is told to stop. args are the command line without the program's name.
@@ -45,7 +48,9 @@ func Main(version string, args []string) error {
 	if err != nil {
 		return fmt.Errorf("finding the Kubernetes API server: %w", err)
 	}
-	return Run(ctrl.SetupSignalHandler(), config, options)
+	ctx, cancel := lingering(ctrl.SetupSignalHandler(), options.ShutdownDelay)
+	defer cancel()
+	return Run(ctx, config, options)
 }
 
 // Run runs the operator against the API server of config until ctx ends.
@@ -87,8 +92,14 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (ctrl
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(byObject, admission.CacheOptions())
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // the API server's priority and fairness limits clients better
+	certificates := &serving.Certificates{}
+	server, err := webhookServer(options, certificates)
+	if err != nil {
+		return nil, err
+	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme,
 		Cache: cache.Options{
@@ -100,6 +111,7 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (ctrl
 		Metrics: metricsserver.Options{
 			BindAddress: options.Metrics, SecureServing: !options.MetricsInsecure, FilterProvider: metricsFilter(options),
 		},
+		WebhookServer:                 server,
 		HealthProbeBindAddress:        options.Probes,
 		LeaderElection:                options.LeaderElect,
 		LeaderElectionID:              "raytls.io",
@@ -109,7 +121,11 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (ctrl
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)
 	}
-	if err := addControllers(ctx, mgr, config, options); err != nil {
+	registration, err := addAdmission(ctx, mgr, config, options, certificates)
+	if err != nil {
+		return nil, err
+	}
+	if err := addControllers(ctx, mgr, config, options, registration); err != nil {
 		return nil, err
 	}
 	return mgr, addProbes(mgr)
@@ -122,7 +138,7 @@ func metricsFilter(options Options) func(*rest.Config, *http.Client) (metricsser
 	return filters.WithAuthenticationAndAuthorization
 }
 
-func addControllers(ctx context.Context, mgr ctrl.Manager, config *rest.Config, options Options) error {
+func addControllers(ctx context.Context, mgr ctrl.Manager, config *rest.Config, options Options, registration *admission.Reconciler) error {
 	for _, gvk := range []schema.GroupVersionKind{raycluster.RayClusterKind(), v1alpha1.GroupVersion.WithKind("RayTLSPolicy")} {
 		if _, err := mgr.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version); err != nil {
 			return fmt.Errorf("the cluster does not serve %s of %s, so install KubeRay and this operator's CRD first: %w", gvk.Kind, gvk.GroupVersion(), err)
@@ -141,14 +157,14 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, config *rest.Config, 
 	recorder := mgr.GetEventRecorder(v1alpha1.ManagedBy)
 	clusters := &raycluster.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Namespace: options.Namespace, Images: options.Images,
-		Clock: clock.RealClock{}, Recorder: recorder, Observed: found,
+		Clock: clock.RealClock{}, Recorder: recorder, Observed: found, Admission: registration,
 	}
 	if err := clusters.SetupWithManager(ctx, mgr); err != nil {
 		return err
 	}
 	policies := &policy.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Images: options.Images,
-		Clock: clock.RealClock{}, Recorder: recorder, Observed: found,
+		Clock: clock.RealClock{}, Recorder: recorder, Observed: found, Admission: registration,
 	}
 	return policies.SetupWithManager(ctx, mgr)
 }

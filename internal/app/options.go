@@ -5,14 +5,17 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/raytls/raytls/internal/controller/acceptance"
+	"github.com/raytls/raytls/internal/webhook/serving"
 )
 
 // Options are the operator's settings.
@@ -23,6 +26,13 @@ type Options struct {
 	Metrics, Probes string
 	// MetricsInsecure serves metrics over HTTP to anybody, for tests.
 	MetricsInsecure bool
+	// Webhook is the address for admission requests; "0" for none. WebhookProfile says what certificates are made for it;
+	// nil to serve those in WebhookCertDir, which somebody else makes.
+	Webhook        string
+	WebhookProfile *serving.Profile
+	WebhookCertDir string
+	// ShutdownDelay is how long requests are answered after the operator is told to stop.
+	ShutdownDelay time.Duration
 	// LeaderElect has one of several replicas do the work.
 	LeaderElect bool
 	// Images are the init images that policies may name.
@@ -41,6 +51,14 @@ func ParseOptions(args []string) (Options, error) {
 	flags.StringVar(&o.Metrics, "metrics-bind-address", ":8443", `The address for metrics over HTTPS, with authentication and authorization by the API server; "0" for none.`)
 	flags.BoolVar(&o.MetricsInsecure, "metrics-insecure", false, "Serve metrics over HTTP without authentication.")
 	flags.StringVar(&o.Probes, "health-probe-bind-address", ":8081", `The address for /healthz and /readyz; "0" for none.`)
+	flags.StringVar(&o.Webhook, "webhook-bind-address", ":9443", `The address for admission requests over HTTPS; "0" for none.`)
+	flags.StringVar(&o.WebhookCertDir, "webhook-cert-dir", "", "A folder with tls.crt and tls.key for admission requests, which somebody else makes and replaces, as cert-manager does; the caBundle is theirs too then. Without it, the operator makes certificates itself.")
+	var names []string
+	flags.Func("webhook-dns-name", "A name or IP address that API servers call the operator by. Can be repeated. Defaults to raytls-webhook.<namespace>.svc.", func(name string) error {
+		names = append(names, name)
+		return nil
+	})
+	flags.DurationVar(&o.ShutdownDelay, "shutdown-delay", 3*time.Second, "How long to answer admission requests after being told to stop: API servers hear later that a replica ends.")
 	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "Have one of several replicas do the work.")
 	flags.Func("allowed-init-image", "An init container image that policies may name, or the beginning of images with a * at the end. Can be repeated. Without it, only the Ray containers' own images are used.", func(image string) error {
 		if image == "" || strings.Contains(strings.TrimSuffix(image, "*"), "*") {
@@ -59,5 +77,32 @@ func ParseOptions(args []string) (Options, error) {
 	if problems := validation.IsDNS1123Label(o.Namespace); len(problems) > 0 {
 		return o, fmt.Errorf("--namespace or $POD_NAMESPACE must name the operator's own namespace: %s", strings.Join(problems, ", "))
 	}
+	if o.WebhookCertDir == "" {
+		profile, err := webhookProfile(o.Namespace, names)
+		if err != nil {
+			return o, err
+		}
+		o.WebhookProfile = &profile
+	}
 	return o, nil
+}
+
+// webhookProfile is the profile of the webhook's certificates, for its Service where no other name is given.
+func webhookProfile(namespace string, names []string) (serving.Profile, error) {
+	profile := serving.NewProfile("raytls-webhook", namespace)
+	if len(names) == 0 {
+		return profile, nil
+	}
+	profile.DNSNames = nil
+	for _, name := range names {
+		if ip, err := netip.ParseAddr(name); err == nil {
+			profile.IPs = append(profile.IPs, ip)
+			continue
+		}
+		if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
+			return profile, fmt.Errorf("--webhook-dns-name %q: %s", name, strings.Join(problems, ", "))
+		}
+		profile.DNSNames = append(profile.DNSNames, name)
+	}
+	return profile, nil
 }

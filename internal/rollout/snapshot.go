@@ -102,13 +102,15 @@ type Snapshot struct {
 // Phase is a stage of a restart.
 type Phase string
 
-// The phases, in their order. PhaseAll stands alone, for those whose pods others delete.
+// The phases, in their order. PhaseAll stands alone, for those whose pods others delete, and so does PhaseUpgrade, for
+// those that their RayService replaces.
 const (
-	PhaseCanary Phase = "Canary"
-	PhaseHead   Phase = "Head"
-	PhaseRest   Phase = "Rest"
-	PhaseAll    Phase = "All"
-	PhaseRevert Phase = "Revert"
+	PhaseCanary  Phase = "Canary"
+	PhaseHead    Phase = "Head"
+	PhaseRest    Phase = "Rest"
+	PhaseAll     Phase = "All"
+	PhaseRevert  Phase = "Revert"
+	PhaseUpgrade Phase = "Upgrade"
 )
 
 // Progress is how far a restart has come. It is kept on the cluster, so that any operator can go on with it.
@@ -135,7 +137,7 @@ func ParseProgress(text string) (*Progress, error) {
 	if p.Goal != Encrypted && p.Goal != Plaintext {
 		return nil, fmt.Errorf("reading how far the restart has come: no goal %q", p.Goal)
 	}
-	if !slices.Contains([]Phase{PhaseCanary, PhaseHead, PhaseRest, PhaseAll, PhaseRevert}, p.Phase) {
+	if !slices.Contains([]Phase{PhaseCanary, PhaseHead, PhaseRest, PhaseAll, PhaseRevert, PhaseUpgrade}, p.Phase) {
 		return nil, fmt.Errorf("reading how far the restart has come: no phase %q", p.Phase)
 	}
 	return p, nil

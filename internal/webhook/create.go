@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/internal/controller/acceptance"
 	"github.com/raytls/raytls/internal/controller/coverage"
@@ -60,18 +61,20 @@ func (i *Injector) create(ctx context.Context, namespace string, object *unstruc
 // decide finds the policy. The namespace is known to have one, or had: where the cache knows none that covers the cluster,
 // it may be too new for it.
 func (i *Injector) decide(ctx context.Context, namespace string, object *unstructured.Unstructured) (coverage.Decision, error) {
-	cluster := plainObject(object)
-	policies, err := coverage.Policies(ctx, i.Cached, namespace)
-	if err != nil {
-		return coverage.Decision{}, err
+	cluster := coverage.Subject{Object: plainObject(object)}
+	for _, reader := range []client.Reader{i.Cached, i.Live} {
+		policies, err := coverage.Policies(ctx, reader, namespace)
+		if err != nil {
+			return coverage.Decision{}, err
+		}
+		if cluster.Owners, err = coverage.Owners(ctx, reader, cluster); err != nil {
+			return coverage.Decision{}, err
+		}
+		if found := coverage.Decide(cluster, policies); found.Policy != nil {
+			return found, nil
+		}
 	}
-	if found := coverage.Decide(cluster, policies); found.Policy != nil {
-		return found, nil
-	}
-	if policies, err = coverage.Policies(ctx, i.Live, namespace); err != nil {
-		return coverage.Decision{}, err
-	}
-	return coverage.Decide(cluster, policies), nil
+	return coverage.Decision{}, nil
 }
 
 // inject renders the injection, or says in an *injection.ConflictError what is in its way.

@@ -21,17 +21,25 @@ type Decision struct {
 	Policy *v1alpha1.RayTLSPolicy
 	// Goal is what the cluster is meant to become, when there is a policy.
 	Goal rollout.Goal
-	// Losers are the policies that cover the cluster too and have to say so. A selector that loses against a
-	// targetRef is not among them: that is how a cluster is singled out.
+	// Losers are the policies that cover the cluster too and have to say so. One that loses against what covers the
+	// cluster more closely is not among them: that is how a cluster is singled out.
 	Losers []*v1alpha1.RayTLSPolicy
 }
 
-// Decide finds the policy for a cluster with this metadata among its namespace's policies.
+// Subject is a RayCluster as far as policies look at it.
+type Subject struct {
+	metav1.Object
+	// Owners are the KubeRay objects that it was made for: RayJob, RayService, RayCronJob (through its RayJob).
+	Owners []v1alpha1.TargetReference
+}
+
+// Decide finds the policy for a cluster among its namespace's policies.
 //
-// A cluster stays with the policy it is bound to, whatever its labels become, as long as that exists; only a
-// targetRef takes it over from a selector. Otherwise a targetRef comes before a selector, then the older before the
-// younger. A policy that is being deleted keeps only what it has to give back.
-func Decide(cluster metav1.Object, policies []*v1alpha1.RayTLSPolicy) Decision {
+// A cluster stays with the policy it is bound to, whatever its labels become, as long as that exists; only what covers it
+// more closely takes it over. A targetRef that names the cluster comes before one that names its owner, that before
+// one that names the owner's owner, that before a selector; then the older before the younger. A policy that is being
+// deleted keeps only what it has to give back.
+func Decide(cluster Subject, policies []*v1alpha1.RayTLSPolicy) Decision {
 	bound := cluster.GetAnnotations()[v1alpha1.AnnotationPolicy]
 	_, excluded := cluster.GetLabels()[v1alpha1.LabelExclude]
 	var leaving *v1alpha1.RayTLSPolicy
@@ -47,7 +55,8 @@ func Decide(cluster metav1.Object, policies []*v1alpha1.RayTLSPolicy) Decision {
 	}
 	slices.SortFunc(candidates, func(a, b *v1alpha1.RayTLSPolicy) int {
 		return cmp.Or(
-			cmp.Compare(rank(a, bound), rank(b, bound)),
+			cmp.Compare(closeness(a), closeness(b)),
+			compareBound(a, b, bound),
 			a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
 			cmp.Compare(a.Name, b.Name),
 		)
@@ -63,7 +72,7 @@ func Decide(cluster metav1.Object, policies []*v1alpha1.RayTLSPolicy) Decision {
 		return leave(leaving, cluster)
 	}
 	losers = slices.DeleteFunc(losers, func(l *v1alpha1.RayTLSPolicy) bool {
-		return winner.Spec.TargetRef != nil && l.Spec.TargetRef == nil
+		return closeness(winner) < closeness(l)
 	})
 	return Decision{Policy: winner, Goal: rollout.Encrypted, Losers: losers}
 }
@@ -95,27 +104,47 @@ func leave(p *v1alpha1.RayTLSPolicy, cluster metav1.Object) Decision {
 	return Decision{}
 }
 
-// UnderWay says whether the cluster is being restarted.
+// UnderWay says whether the cluster is in the middle of a restart. One that its RayService replaces works until it is gone.
 func UnderWay(cluster metav1.Object) bool {
-	return cluster.GetAnnotations()[v1alpha1.AnnotationRollout] != ""
+	progress, err := rollout.ParseProgress(cluster.GetAnnotations()[v1alpha1.AnnotationRollout])
+	return err != nil || progress != nil && progress.Phase != rollout.PhaseUpgrade
 }
 
-// rank orders what covers a cluster: bound by targetRef, targetRef, bound by selector, selector.
-func rank(p *v1alpha1.RayTLSPolicy, bound string) int {
-	r := 0
+// closeness is how closely the policy covers a cluster; the smaller, the closer. It goes by the kind alone, so that a
+// policy that the cluster is bound to keeps its place when its targetRef comes to name something else.
+func closeness(p *v1alpha1.RayTLSPolicy) int {
 	if p.Spec.TargetRef == nil {
-		r = 2
+		return 3
 	}
-	if p.Name != bound {
-		r++
+	switch p.Spec.TargetRef.Kind {
+	case v1alpha1.TargetRayCluster:
+		return 0
+	case v1alpha1.TargetRayCronJob:
+		return 2
+	default:
+		return 1
 	}
-	return r
+}
+
+// names says whether the reference is to the cluster or to one of its owners.
+func names(ref v1alpha1.TargetReference, cluster Subject) bool {
+	return ref == v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCluster, Name: cluster.GetName()} || slices.Contains(cluster.Owners, ref)
+}
+
+func compareBound(a, b *v1alpha1.RayTLSPolicy, bound string) int {
+	switch bound {
+	case a.Name:
+		return -1
+	case b.Name:
+		return 1
+	}
+	return 0
 }
 
 // Matches says whether the policy's selector or targetRef fits the cluster. A selector that cannot be parsed fits none.
-func Matches(p *v1alpha1.RayTLSPolicy, cluster metav1.Object) bool {
+func Matches(p *v1alpha1.RayTLSPolicy, cluster Subject) bool {
 	if p.Spec.TargetRef != nil {
-		return p.Spec.TargetRef.Kind == v1alpha1.TargetRayCluster && p.Spec.TargetRef.Name == cluster.GetName()
+		return names(*p.Spec.TargetRef, cluster)
 	}
 	if p.Spec.Selector == nil {
 		return false

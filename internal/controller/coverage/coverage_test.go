@@ -27,10 +27,26 @@ func policy(name string, age int, options ...option) *v1alpha1.RayTLSPolicy {
 	return p
 }
 
-func targets(name string) option {
-	return func(p *v1alpha1.RayTLSPolicy) {
-		p.Spec.Selector, p.Spec.TargetRef = nil, &v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCluster, Name: name}
-	}
+func refersTo(ref v1alpha1.TargetReference) option {
+	return func(p *v1alpha1.RayTLSPolicy) { p.Spec.Selector, p.Spec.TargetRef = nil, &ref }
+}
+
+func targets(name string) option { return refersTo(rayCluster(name)) }
+
+func rayCluster(name string) v1alpha1.TargetReference {
+	return v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCluster, Name: name}
+}
+
+func job(name string) v1alpha1.TargetReference {
+	return v1alpha1.TargetReference{Kind: v1alpha1.TargetRayJob, Name: name}
+}
+
+func cronJob(name string) v1alpha1.TargetReference {
+	return v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCronJob, Name: name}
+}
+
+func service(name string) v1alpha1.TargetReference {
+	return v1alpha1.TargetReference{Kind: v1alpha1.TargetRayService, Name: name}
 }
 
 func selects(key, value string) option {
@@ -54,17 +70,35 @@ func cluster(bound string, labels map[string]string) *metav1.ObjectMeta {
 }
 
 func underWay(c *metav1.ObjectMeta) *metav1.ObjectMeta {
-	c.Annotations[v1alpha1.AnnotationRollout] = "{}"
+	c.Annotations[v1alpha1.AnnotationRollout] = `{"goal":"Encrypted","phase":"Rest"}`
+	return c
+}
+
+// want is a decision, by name.
+type want struct {
+	Policy string
+	Goal   rollout.Goal
+	Losers []string
+}
+
+func outcome(d Decision) want {
+	got := want{Goal: d.Goal}
+	if d.Policy != nil {
+		got.Policy = d.Policy.Name
+	}
+	for _, l := range d.Losers {
+		got.Losers = append(got.Losers, l.Name)
+	}
+	return got
+}
+
+func replaced(c *metav1.ObjectMeta) *metav1.ObjectMeta {
+	c.Annotations[v1alpha1.AnnotationRollout] = `{"goal":"Encrypted","phase":"Upgrade"}`
 	return c
 }
 
 func TestDecide(t *testing.T) {
 	excluded := map[string]string{v1alpha1.LabelExclude: ""}
-	type want struct {
-		Policy string
-		Goal   rollout.Goal
-		Losers []string
-	}
 	for name, c := range map[string]struct {
 		reason   string
 		cluster  *metav1.ObjectMeta
@@ -139,6 +173,11 @@ func TestDecide(t *testing.T) {
 			[]*v1alpha1.RayTLSPolicy{policy("p", 1, deleted)},
 			want{"p", rollout.Encrypted, nil},
 		},
+		"deleted while replaced": {
+			"a cluster that its RayService replaces works until it is gone, so nothing holds the policy", replaced(cluster("p", nil)),
+			[]*v1alpha1.RayTLSPolicy{policy("p", 1, deleted)},
+			want{},
+		},
 		"deleted with Remove": {
 			"a deleted policy with Remove gives back", cluster("p", nil),
 			[]*v1alpha1.RayTLSPolicy{policy("p", 1, deleted, removes)},
@@ -168,14 +207,75 @@ func TestDecide(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := Decide(c.cluster, c.policies)
-			got := want{Goal: d.Goal}
-			if d.Policy != nil {
-				got.Policy = d.Policy.Name
+			if diff := cmp.Diff(c.want, outcome(Decide(Subject{Object: c.cluster}, c.policies))); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
-			for _, l := range d.Losers {
-				got.Losers = append(got.Losers, l.Name)
-			}
+		})
+	}
+}
+
+func TestDecideByOwner(t *testing.T) {
+	ofCronJob := []v1alpha1.TargetReference{job("j"), cronJob("n")}
+	for name, c := range map[string]struct {
+		reason   string
+		cluster  *metav1.ObjectMeta
+		owners   []v1alpha1.TargetReference
+		policies []*v1alpha1.RayTLSPolicy
+		want     want
+	}{
+		"job": {
+			"a RayJob's cluster is covered with it", cluster("", nil), ofCronJob,
+			[]*v1alpha1.RayTLSPolicy{policy("p", 1, refersTo(job("j")))},
+			want{"p", rollout.Encrypted, nil},
+		},
+		"cron job": {
+			"and with the RayCronJob that made the RayJob", cluster("", nil), ofCronJob,
+			[]*v1alpha1.RayTLSPolicy{policy("p", 1, refersTo(cronJob("n")))},
+			want{"p", rollout.Encrypted, nil},
+		},
+		"other kind": {
+			"a name is one of its kind", cluster("", nil), []v1alpha1.TargetReference{service("j")},
+			[]*v1alpha1.RayTLSPolicy{policy("p", 1, refersTo(job("j"))), policy("q", 1, refersTo(rayCluster("j")))},
+			want{},
+		},
+		"cluster before owner": {
+			"what names the cluster is closer than what names its owner, however young, and is no conflict", cluster("", nil), ofCronJob,
+			[]*v1alpha1.RayTLSPolicy{policy("cron", 9, refersTo(cronJob("n"))), policy("job", 5, refersTo(job("j"))), policy("one", 1, targets("c"))},
+			want{"one", rollout.Encrypted, nil},
+		},
+		"owner before owner's owner": {
+			"and what names the RayJob closer than what names the RayCronJob", cluster("", nil), ofCronJob,
+			[]*v1alpha1.RayTLSPolicy{policy("cron", 9, refersTo(cronJob("n"))), policy("job", 1, refersTo(job("j")))},
+			want{"job", rollout.Encrypted, nil},
+		},
+		"owner before selector": {
+			"and that closer than a selector", cluster("all", nil), ofCronJob,
+			[]*v1alpha1.RayTLSPolicy{policy("all", 9), policy("cron", 1, refersTo(cronJob("n")))},
+			want{"cron", rollout.Encrypted, nil},
+		},
+		"closer takes over": {
+			"a cluster bound by its owner is singled out by its own name", cluster("job", nil), ofCronJob,
+			[]*v1alpha1.RayTLSPolicy{policy("job", 9, refersTo(job("j"))), policy("one", 1, targets("c"))},
+			want{"one", rollout.Encrypted, nil},
+		},
+		"farther does not": {
+			"and is not taken back", cluster("one", nil), ofCronJob,
+			[]*v1alpha1.RayTLSPolicy{policy("job", 9, refersTo(job("j"))), policy("one", 1, targets("c"))},
+			want{"one", rollout.Encrypted, nil},
+		},
+		"two of a kind": {
+			"two policies for one RayService are a conflict", cluster("", nil), []v1alpha1.TargetReference{service("s")},
+			[]*v1alpha1.RayTLSPolicy{policy("p", 9, refersTo(service("s"))), policy("q", 1, refersTo(service("s")))},
+			want{"p", rollout.Encrypted, []string{"q"}},
+		},
+		"target changed": {
+			"a bound cluster stays when the targetRef comes to name something else", cluster("p", nil), ofCronJob,
+			[]*v1alpha1.RayTLSPolicy{policy("p", 1, refersTo(job("other"))), policy("all", 9)},
+			want{"p", rollout.Encrypted, nil},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := outcome(Decide(Subject{Object: c.cluster, Owners: c.owners}, c.policies))
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
@@ -190,7 +290,9 @@ func TestDecideDoesNotDependOnTheOrder(t *testing.T) {
 		for _, name := range []string{"a", "b", "c", "d"} {
 			var options []option
 			if rapid.Bool().Draw(t, "targets") {
-				options = append(options, targets(rapid.SampledFrom([]string{"c", "other"}).Draw(t, "target")))
+				options = append(options, refersTo(rapid.SampledFrom([]v1alpha1.TargetReference{
+					rayCluster("c"), rayCluster("other"), job("j"), cronJob("n"), service("s"),
+				}).Draw(t, "target")))
 			}
 			if rapid.Bool().Draw(t, "deleted") {
 				options = append(options, deleted)
@@ -205,15 +307,17 @@ func TestDecideDoesNotDependOnTheOrder(t *testing.T) {
 			labels[v1alpha1.LabelExclude] = ""
 		}
 		c := cluster(rapid.SampledFrom([]string{"", "a", "b", "gone"}).Draw(t, "bound"), labels)
-		want := Decide(c, policies)
+		subject := Subject{Object: c, Owners: []v1alpha1.TargetReference{job("j"), cronJob("n")}}
+		want := Decide(subject, policies)
 		shuffled := rapid.Permutation(policies).Draw(t, "order")
-		got := Decide(c, shuffled)
+		got := Decide(subject, shuffled)
 		if got.Policy != want.Policy || got.Goal != want.Goal || !slices.Equal(got.Losers, want.Losers) {
 			t.Fatalf("got %v, want %v", got, want)
 		}
 		// Deciding again once the cluster is bound gives the same: nothing ever goes back and forth.
 		if got.Policy != nil && got.Goal == rollout.Encrypted && got.Policy.DeletionTimestamp.IsZero() {
-			if next := Decide(cluster(got.Policy.Name, labels), policies); next.Policy != got.Policy {
+			subject.Object = cluster(got.Policy.Name, labels)
+			if next := Decide(subject, policies); next.Policy != got.Policy {
 				t.Fatalf("bound to %s, it would go on to %v", got.Policy.Name, next.Policy)
 			}
 		}

@@ -27,6 +27,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/controller/acceptance"
+	"github.com/raytls/raytls/internal/controller/admission"
 	"github.com/raytls/raytls/internal/controller/coverage"
 	"github.com/raytls/raytls/internal/controller/observed"
 	"github.com/raytls/raytls/internal/controller/raycluster"
@@ -49,6 +50,8 @@ type Reconciler struct {
 	Clock       clock.PassiveClock
 	Recorder    recorder.EventRecorder
 	Observed    *observed.Clusters
+	// Admission says where RayClusters are admitted by the operator.
+	Admission *admission.Reconciler
 }
 
 // +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies,verbs=get;list;watch;patch
@@ -87,7 +90,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 
 // gather collects what the status is made of.
 func (r *Reconciler) gather(ctx context.Context, policy *v1alpha1.RayTLSPolicy) (*summary, error) {
-	s := &summary{now: r.Clock.Now(), complete: true, target: policy.Spec.TargetRef == nil}
+	_, admitted := r.Admission.Active(policy.Namespace)
+	s := &summary{now: r.Clock.Now(), admission: admitted, complete: true, target: policy.Spec.TargetRef == nil}
 	spec := policy.Spec.WithDefaults()
 	s.spec = &spec
 	s.verdict = acceptance.Spec(&spec, r.Images)
@@ -109,11 +113,16 @@ func (r *Reconciler) gather(ctx context.Context, policy *v1alpha1.RayTLSPolicy) 
 	}
 	for i := range clusters {
 		cluster := &clusters[i]
-		if policy.Spec.TargetRef != nil && coverage.Matches(policy, cluster) {
+		owners, err := coverage.Owners(ctx, r.Client, cluster)
+		if err != nil {
+			return nil, err
+		}
+		subject := coverage.Subject{Object: cluster, Owners: owners}
+		if policy.Spec.TargetRef != nil && coverage.Matches(policy, subject) {
 			s.target = true
 		}
 		c, known := found[cluster.GetName()]
-		if !known || c.UID != cluster.GetUID() || c.Decision != observed.DecisionOf(coverage.Decide(cluster, policies)) {
+		if !known || c.UID != cluster.GetUID() || c.Decision != observed.DecisionOf(coverage.Decide(subject, policies)) {
 			s.complete = false
 			continue
 		}
@@ -225,6 +234,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Named("raytlspolicy").
 		For(&v1alpha1.RayTLSPolicy{}).
 		WatchesRawSource(r.Observed).
+		WatchesRawSource(r.Admission.Source(r.allIn)).
 		WatchesRawSource(source.Kind(r.SecretNames, secrets, handler.TypedEnqueueRequestsFromMapFunc(r.bySecret))).
 		Complete(r)
 	if err != nil {
@@ -238,6 +248,20 @@ func (r *Reconciler) bySecret(ctx context.Context, o *metav1.PartialObjectMetada
 	err := r.Client.List(ctx, &policies, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexSecretRef: o.GetName()})
 	if err != nil {
 		log.FromContext(ctx).Error(err, "Listing policies", "namespace", o.GetNamespace())
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range policies.Items {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&policies.Items[i])})
+	}
+	return out
+}
+
+// allIn maps to every policy of the namespace.
+func (r *Reconciler) allIn(ctx context.Context, namespace string) []reconcile.Request {
+	var policies v1alpha1.RayTLSPolicyList
+	if err := r.Client.List(ctx, &policies, client.InNamespace(namespace)); err != nil {
+		log.FromContext(ctx).Error(err, "Listing policies", "namespace", namespace)
 		return nil
 	}
 	var out []reconcile.Request

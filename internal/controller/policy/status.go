@@ -12,6 +12,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/controller/acceptance"
+	"github.com/raytls/raytls/internal/controller/admission"
 	"github.com/raytls/raytls/internal/controller/observed"
 )
 
@@ -27,6 +28,8 @@ type summary struct {
 	now     time.Time
 	spec    *v1alpha1.RayTLSPolicySpec
 	verdict acceptance.Verdict
+	// admission is the reason of the condition AdmissionActive.
+	admission string
 	// target says that the cluster in targetRef exists, or that there is no targetRef.
 	target  bool
 	covered []observed.Cluster
@@ -50,6 +53,7 @@ func progressing(reason string) bool {
 	return slices.Contains([]string{
 		v1alpha1.ReasonEnabling, v1alpha1.ReasonDisabling, v1alpha1.ReasonWaitingForSlot, v1alpha1.ReasonPodsStarting,
 		v1alpha1.ReasonAwaitingApproval, v1alpha1.ReasonPaused, v1alpha1.ReasonTargetNotFound,
+		v1alpha1.ReasonAdmissionPending, v1alpha1.ReasonAdmissionNotInstalled,
 	}, reason)
 }
 
@@ -82,7 +86,7 @@ func (s *summary) status(before *v1alpha1.RayTLSPolicyStatus, generation int64) 
 	if !first.IsZero() {
 		out.Expires = first.UTC().Format(time.RFC3339)
 	}
-	for _, condition := range []metav1.Condition{s.accepted(), s.ready(covered)} {
+	for _, condition := range []metav1.Condition{s.accepted(), s.ready(covered), s.admissionActive()} {
 		condition.ObservedGeneration = generation
 		condition.LastTransitionTime = metav1.NewTime(s.now.Truncate(time.Second))
 		if len(condition.Message) > maxMessage {
@@ -106,6 +110,14 @@ func (s *summary) accepted() metav1.Condition {
 		status = metav1.ConditionTrue
 	}
 	return metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: status, Reason: s.verdict.Reason, Message: s.verdict.Message}
+}
+
+func (s *summary) admissionActive() metav1.Condition {
+	status := metav1.ConditionFalse
+	if s.admission == v1alpha1.ReasonAdmissionActive {
+		status = metav1.ConditionTrue
+	}
+	return metav1.Condition{Type: v1alpha1.ConditionAdmissionActive, Status: status, Reason: s.admission, Message: admission.Message(s.admission)}
 }
 
 // ready sums the covered clusters up; they are sorted, worst first.

@@ -87,8 +87,8 @@ func TestReady(t *testing.T) {
 			if diff := cmp.Diff(&c.want, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
-			if len(status.Conditions) != 2 {
-				t.Errorf("both conditions are there from the first status on: %v", status.Conditions)
+			if len(status.Conditions) != 3 {
+				t.Errorf("all conditions are there from the first status on: %v", status.Conditions)
 			}
 		})
 	}

@@ -42,6 +42,8 @@ type state struct {
 	// unreadable says that the RayCluster is not what this program takes for one.
 	unreadable error
 
+	// owners are the KubeRay objects that the cluster was made for, the nearest first.
+	owners   []v1alpha1.TargetReference
 	decision coverage.Decision
 	// policy is the spec of the cluster's policy with its defaults; nil without a policy.
 	policy *v1alpha1.RayTLSPolicySpec
@@ -98,7 +100,11 @@ func (r *Reconciler) gather(ctx context.Context, key types.NamespacedName) (*sta
 	if err != nil {
 		return nil, err
 	}
-	st.decision = coverage.Decide(st.object, policies)
+	st.owners, err = coverage.Owners(ctx, r.Client, st.object)
+	if err != nil {
+		return nil, err
+	}
+	st.decision = coverage.Decide(coverage.Subject{Object: st.object, Owners: st.owners}, policies)
 	if st.decision.Policy != nil {
 		spec := st.decision.Policy.Spec.WithDefaults()
 		st.policy = &spec

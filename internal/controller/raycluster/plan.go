@@ -43,7 +43,7 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 	}
 	verdict := acceptance.Spec(st.policy, r.Images)
 	st.fill(progress, verdict.Accepted)
-	st.snapshot.Admission, _, _ = r.Admission.Active(st.key.Namespace)
+	st.snapshot.Admission, _ = r.Admission.Active(st.key.Namespace)
 	if err := r.mayEnable(ctx, st, verdict); err != nil {
 		return err
 	}

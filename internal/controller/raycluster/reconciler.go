@@ -56,8 +56,8 @@ type Reconciler struct {
 
 // Admission knows the namespaces in which RayClusters are admitted by the operator.
 type Admission interface {
-	// Active says whether the namespace is one of them, and if not, why.
-	Active(namespace string) (active bool, reason, message string)
+	// Active says whether the namespace is one of them, and why.
+	Active(namespace string) (active bool, reason string)
 }
 
 // step is a part of a reconcile. It reads and adds to the state; what it returns ends the reconcile.

@@ -1,0 +1,146 @@
+package admission
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/injection"
+)
+
+const label = "kubernetes.io/metadata.name"
+
+func in(namespaces ...string) metav1.LabelSelectorRequirement {
+	return metav1.LabelSelectorRequirement{Key: label, Operator: metav1.LabelSelectorOpIn, Values: namespaces}
+}
+
+func nowhere() metav1.LabelSelectorRequirement {
+	return metav1.LabelSelectorRequirement{Key: label, Operator: metav1.LabelSelectorOpDoesNotExist}
+}
+
+func opted() metav1.LabelSelectorRequirement {
+	return metav1.LabelSelectorRequirement{Key: "tier", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"system"}}
+}
+
+func selecting(of ...metav1.LabelSelectorRequirement) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchExpressions: of}
+}
+
+func cluster(namespace string, annotations map[string]string, injected bool) unstructured.Unstructured {
+	template := map[string]any{}
+	if injected {
+		template["spec"] = map[string]any{"volumes": []any{map[string]any{"name": injection.CertsVolume, "emptyDir": map[string]any{"medium": "Memory"}}}}
+	}
+	c := unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"headGroupSpec": map[string]any{"template": template}}}}
+	c.SetNamespace(namespace)
+	c.SetAnnotations(annotations)
+	return c
+}
+
+func TestReach(t *testing.T) {
+	policy := func(namespace string) v1alpha1.RayTLSPolicy {
+		return v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace}}
+	}
+	for name, c := range map[string]struct {
+		reason   string
+		policies []v1alpha1.RayTLSPolicy
+		clusters []unstructured.Unstructured
+		want     []string
+	}{
+		"nothing":        {reason: "nowhere", want: []string{}},
+		"policies":       {reason: "each namespace once, sorted", policies: []v1alpha1.RayTLSPolicy{policy("b"), policy("a"), policy("b")}, want: []string{"a", "b"}},
+		"the operator's": {reason: "it must be able to start when its webhook is down", policies: []v1alpha1.RayTLSPolicy{policy("own")}, clusters: []unstructured.Unstructured{cluster("own", nil, true)}, want: []string{}},
+		"plain cluster":  {reason: "it is nobody's business", clusters: []unstructured.Unstructured{cluster("a", map[string]string{"x": "y"}, false)}, want: []string{}},
+		"injected":       {reason: "its injection is carried forward without a policy", clusters: []unstructured.Unstructured{cluster("a", nil, true)}, want: []string{"a"}},
+		"bound":          {reason: "it is injected, or was, or will be", clusters: []unstructured.Unstructured{cluster("a", map[string]string{v1alpha1.AnnotationPolicy: "p"}, false)}, want: []string{"a"}},
+		"marked":         {reason: "its templates were stripped", clusters: []unstructured.Unstructured{cluster("a", map[string]string{v1alpha1.AnnotationInjection: "1"}, false)}, want: []string{"a"}},
+		"restarting":     {reason: "it is under way", clusters: []unstructured.Unstructured{cluster("a", map[string]string{v1alpha1.AnnotationRollout: "{}"}, false)}, want: []string{"a"}},
+		"let go":         {reason: "an empty annotation says nothing", clusters: []unstructured.Unstructured{cluster("a", map[string]string{v1alpha1.AnnotationPolicy: ""}, false)}, want: []string{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, reach(c.policies, c.clusters, "own")); diff != "" {
+				t.Errorf("%s:\n%s", c.reason, diff)
+			}
+		})
+	}
+}
+
+func TestPatch(t *testing.T) {
+	rays := []admissionregistrationv1.RuleWithOperations{{Rule: admissionregistrationv1.Rule{APIGroups: []string{"ray.io"}, Resources: []string{"rayclusters"}}}}
+	webhook := func(s *metav1.LabelSelector, bundle string) admissionregistrationv1.MutatingWebhook {
+		return admissionregistrationv1.MutatingWebhook{
+			Rules: rays, NamespaceSelector: s, ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: []byte(bundle)},
+		}
+	}
+	policies := admissionregistrationv1.MutatingWebhook{NamespaceSelector: &metav1.LabelSelector{}, ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: []byte("ca")}}
+	selects := func(i string, s *metav1.LabelSelector) injection.Operation {
+		return injection.Operation{Op: "add", Path: "/webhooks/" + i + "/namespaceSelector", Value: s}
+	}
+	for name, c := range map[string]struct {
+		reason     string
+		webhooks   []admissionregistrationv1.MutatingWebhook
+		namespaces []string
+		bundle     string
+		want       []injection.Operation
+	}{
+		"at rest":            {reason: "nothing is written", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a", "b")), "ca")}, namespaces: []string{"a", "b"}, bundle: "ca"},
+		"at rest, nowhere":   {reason: "nothing is written", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(nowhere()), "ca")}, bundle: "ca"},
+		"a namespace more":   {reason: "it is added", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(nowhere()), "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []injection.Operation{selects("0", selecting(in("a")))}},
+		"the last one gone":  {reason: "an In of nothing is invalid", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a")), "ca")}, bundle: "ca", want: []injection.Operation{selects("0", selecting(nowhere()))}},
+		"selector removed":   {reason: "that would be everywhere", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(nil, "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []injection.Operation{selects("0", selecting(in("a")))}},
+		"narrowed":           {reason: "what an administrator added stays", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(opted(), in("z")), "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []injection.Operation{selects("0", selecting(in("a"), opted()))}},
+		"narrowed, at rest":  {reason: "nothing is written", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a"), opted()), "ca")}, namespaces: []string{"a"}, bundle: "ca"},
+		"excluded by name":   {reason: "the key is the operator's", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a"), metav1.LabelSelectorRequirement{Key: label, Operator: metav1.LabelSelectorOpNotIn, Values: []string{"a"}}), "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []injection.Operation{selects("0", selecting(in("a")))}},
+		"another authority":  {reason: "it is put right", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a")), "x")}, namespaces: []string{"a"}, bundle: "ca", want: []injection.Operation{{Op: "add", Path: "/webhooks/0/clientConfig/caBundle", Value: []byte("ca")}}},
+		"somebody else's CA": {reason: "without a bundle of ours it stays", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a")), "x")}, namespaces: []string{"a"}},
+		"not for Ray":        {reason: "only webhooks for Ray's objects are narrowed", webhooks: []admissionregistrationv1.MutatingWebhook{policies, webhook(selecting(nowhere()), "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []injection.Operation{selects("1", selecting(in("a")))}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var bundle []byte
+			if c.bundle != "" {
+				bundle = []byte(c.bundle)
+			}
+			configuration := &admissionregistrationv1.MutatingWebhookConfiguration{Webhooks: c.webhooks}
+			before := configuration.DeepCopy()
+			if diff := cmp.Diff(c.want, patch(configuration, c.namespaces, bundle)); diff != "" {
+				t.Errorf("%s:\n%s", c.reason, diff)
+			}
+			if diff := cmp.Diff(before, configuration); diff != "" {
+				t.Errorf("what is cached was changed:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestReason(t *testing.T) {
+	selects := func(s *metav1.LabelSelector) []reacher {
+		return []reacher{func(namespace string) (bool, bool) { return reaches(s, namespace) }}
+	}
+	for name, c := range map[string]struct {
+		reason string
+		view   view
+		want   string
+	}{
+		"not read yet":        {reason: "nothing is known", want: v1alpha1.ReasonAdmissionPending},
+		"not installed":       {reason: "there is none", view: view{read: true, trusted: true}, want: v1alpha1.ReasonAdmissionNotInstalled},
+		"not trusted":         {reason: "API servers would refuse", view: view{read: true, installed: true, selectors: selects(selecting(in("a")))}, want: v1alpha1.ReasonAdmissionPending},
+		"not listed":          {reason: "API servers do not ask", view: view{read: true, installed: true, trusted: true, selectors: selects(selecting(in("b")))}, want: v1alpha1.ReasonAdmissionPending},
+		"nowhere":             {reason: "API servers do not ask", view: view{read: true, installed: true, trusted: true, selectors: selects(selecting(nowhere()))}, want: v1alpha1.ReasonAdmissionPending},
+		"listed":              {reason: "API servers ask and trust", view: view{read: true, installed: true, trusted: true, selectors: selects(selecting(in("a", "b")))}, want: v1alpha1.ReasonAdmissionActive},
+		"narrowed":            {reason: "labels of namespaces are not read", view: view{read: true, installed: true, trusted: true, selectors: selects(selecting(in("a"), opted()))}, want: v1alpha1.ReasonAdmissionNarrowed},
+		"narrowed, elsewhere": {reason: "it is not listed whatever the rest says", view: view{read: true, installed: true, trusted: true, selectors: selects(selecting(opted(), in("b")))}, want: v1alpha1.ReasonAdmissionPending},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := c.view.reason("a"); got != c.want {
+				t.Errorf("%s: got %s, want %s", c.reason, got, c.want)
+			}
+			if Message(c.want) == "" {
+				t.Error("every reason has a message")
+			}
+		})
+	}
+}

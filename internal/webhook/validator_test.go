@@ -1,0 +1,72 @@
+package webhook
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	testclock "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+func TestValidator(t *testing.T) {
+	wrong := func(p *v1alpha1.RayTLSPolicy) {
+		p.Spec.Selector.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Near"}}
+	}
+	named := func(name string) func(*v1alpha1.RayTLSPolicy) {
+		return func(p *v1alpha1.RayTLSPolicy) { p.Name = name }
+	}
+	target := func(p *v1alpha1.RayTLSPolicy) {
+		p.Spec.Selector, p.Spec.TargetRef = nil, &v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCluster, Name: "x"}
+	}
+	brings := func(p *v1alpha1.RayTLSPolicy) {
+		p.Spec.CertificateAuthority.SecretRef = &v1alpha1.SecretReference{Name: "ca"}
+	}
+	image := func(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Image = "elsewhere/openssl:1" }
+	for name, c := range map[string]struct {
+		reason          string
+		cached          []client.Object
+		old, policy     *v1alpha1.RayTLSPolicy
+		refused, warned string
+	}{
+		"sound":                     {reason: "nothing is said", policy: policy()},
+		"a selector":                {reason: "the schema cannot parse it", policy: policy(wrong), refused: `RayTLSPolicy default is not accepted: spec.selector: "Near" is not a valid label selector operator`},
+		"an image":                  {reason: "the list is the administrator's", policy: policy(image), refused: "spec.issuance.initContainer.image: elsewhere/openssl:1 is not among the images"},
+		"it becomes wrong":          {reason: "the change is refused", old: policy(), policy: policy(image), refused: "is not among the images"},
+		"it was wrong before":       {reason: "its finalizer has to go through", old: policy(image), policy: policy(image, func(p *v1alpha1.RayTLSPolicy) { p.Finalizers = []string{"x"} })},
+		"a Secret that is to come":  {reason: "the same apply may bring it", policy: policy(brings), warned: "Secret ca does not exist in this namespace"},
+		"another covers everything": {reason: "one of them will lose", cached: []client.Object{policy(named("first"))}, policy: policy(), warned: "RayTLSPolicy first covers every RayCluster of the namespace too"},
+		"another has the target":    {reason: "one of them will lose", cached: []client.Object{policy(target, named("first"))}, policy: policy(target), warned: "RayTLSPolicy first covers RayCluster x too"},
+		"singling out":              {reason: "that is what targetRef is for", cached: []client.Object{policy(named("first"))}, policy: policy(target)},
+		"itself":                    {reason: "an update is no overlap", cached: []client.Object{policy()}, old: policy(), policy: policy(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Paused = true })},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := &Validator{Cached: reader(t, c.cached...), Live: reader(t), Clock: testclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))}
+			encode := func(p *v1alpha1.RayTLSPolicy) runtime.RawExtension {
+				text, err := json.Marshal(p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return runtime.RawExtension{Raw: text}
+			}
+			r := admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{Operation: admissionv1.Create, Namespace: "ml", Object: encode(c.policy)}}
+			if c.old != nil {
+				r.Operation, r.OldObject = admissionv1.Update, encode(c.old)
+			}
+			response := v.Handle(t.Context(), r)
+			if response.Allowed != (c.refused == "") || !response.Allowed && !strings.Contains(response.Result.Message, c.refused) {
+				t.Errorf("%s: %+v", c.reason, response.Result)
+			}
+			if said := strings.Join(response.Warnings, "\n"); !strings.Contains(said, c.warned) || (c.warned == "") != (said == "") {
+				t.Errorf("%s: warnings %q, want %q", c.reason, said, c.warned)
+			}
+		})
+	}
+}
