@@ -114,8 +114,11 @@ func (s *summary) accepted() metav1.Condition {
 
 func (s *summary) admissionActive() metav1.Condition {
 	status := metav1.ConditionFalse
-	if s.admission == v1alpha1.ReasonAdmissionActive {
+	switch s.admission {
+	case v1alpha1.ReasonAdmissionActive:
 		status = metav1.ConditionTrue
+	case v1alpha1.ReasonAdmissionNarrowed:
+		status = metav1.ConditionUnknown
 	}
 	return metav1.Condition{Type: v1alpha1.ConditionAdmissionActive, Status: status, Reason: s.admission, Message: admission.Message(s.admission)}
 }

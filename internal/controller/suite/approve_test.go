@@ -94,10 +94,12 @@ var _ = Describe("Approval", func() {
 			g.Expect(started()).To(Equal(most))
 			g.Expect(waiting()).To(Equal(3 - most))
 		})
+		w.ray.frozen = true // or its pods could be up in plaintext before the operator sees it
 		w.create("fresh")
 		w.eventually(func(g Gomega) {
 			g.Expect(injectedTemplates(w.get("fresh"))).To(Equal(2), "a cluster without pods does not count and does not wait")
 		})
+		w.ray.frozen = false
 		w.consistently(func(g Gomega) { g.Expect(started()).To(Equal(most)) })
 		w.ray.certificate = nil
 		w.eventually(func(g Gomega) {
@@ -165,7 +167,7 @@ var _ = Describe("A failed canary", func() {
 		Expect(w.get(failed).GetAnnotations()).NotTo(HaveKey(v1alpha1.AnnotationEnableFailed))
 	})
 
-	It("is put back where the head is what fails", func() {
+	It("is put back where the head is what fails", onEveryKubeRay, func() {
 		before := w.run("a")
 		w.ray.certificate = func(p *corev1.Pod) outcome {
 			if p.Labels["ray.io/node-type"] == "head" {

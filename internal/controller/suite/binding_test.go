@@ -155,7 +155,7 @@ var _ = Describe("Deleting a policy with Remove", func() {
 		w.consistently(func(g Gomega) { g.Expect(w.writes()).To(HaveLen(settled)) })
 	}
 
-	It("gives the spec back exactly, restarts each pod once in plaintext, and leaves nothing", func() {
+	It("gives the spec back exactly, restarts each pod once in plaintext, and leaves nothing", onEveryKubeRay, func() {
 		before := w.run("a")
 		w.policy("p", targeting("a", removing))
 		w.encrypted("p", "a")

@@ -55,7 +55,7 @@ var _ = Describe("A restart is never made", func() {
 		blocked("RayJob/train", "when the job has finished", owned("RayJob", "train"))
 	})
 
-	It("while a RayJob that does not own the cluster runs on it, and then is", func() {
+	It("while a RayJob that does not own the cluster runs on it, and then is", onEveryKubeRay, func() {
 		job("batch", "a", rayv1.JobDeploymentStatusRunning)
 		blocked("RayJob/batch", "a restart would fail it")
 		end("batch")
@@ -74,7 +74,8 @@ var _ = Describe("A restart is never made", func() {
 		blocked("annotation ray.io/disable-provisioned-head-restart", "created anew", annotation("ray.io/disable-provisioned-head-restart", "true"))
 	})
 
-	It("of a cluster that another manager runs", func() {
+	It("of a cluster that another manager runs", onEveryKubeRay, func() {
+		needs("spec", "managedBy")
 		before := w.create("a", set("kueue.x-k8s.io/multikueue", "spec", "managedBy"))
 		w.mark()
 		w.policy("p", targeting("a"))
@@ -112,7 +113,10 @@ var _ = Describe("A restart is never made", func() {
 
 var _ = Describe("A cluster with upgradeStrategy Recreate", func() {
 	var w *world
-	BeforeEach(func() { w = newWorld() })
+	BeforeEach(func() {
+		needs("spec", "upgradeStrategy")
+		w = newWorld()
+	})
 	recreate := set("Recreate", "spec", "upgradeStrategy", "type")
 
 	It("needs approval even when it is singled out, and is then restarted by KubeRay alone", func() {

@@ -16,7 +16,7 @@ var _ = Describe("Enabling", func() {
 	var w *world
 	BeforeEach(func() { w = newWorld() })
 
-	It("injects a new cluster before it has pods, with its keys made first", func() {
+	It("injects a new cluster before it has pods, with its keys made first", onEveryKubeRay, func() {
 		w.policy("p", selecting())
 		w.ray.frozen = true
 		w.start("p", "a")
@@ -34,7 +34,7 @@ var _ = Describe("Enabling", func() {
 		w.quiet()
 	})
 
-	It("injects a suspended cluster, which then starts encrypted", func() {
+	It("injects a suspended cluster, which then starts encrypted", onEveryKubeRay, func() {
 		w.create("a", set(true, "spec", "suspend"))
 		w.policy("p", selecting())
 		w.encrypted("p", "a")
@@ -57,7 +57,7 @@ var _ = Describe("Enabling", func() {
 		Expect(w.deleted()).To(ConsistOf(old), "each pod once")
 	})
 
-	It("restarts a running cluster that is singled out: a canary, then the head, then the rest, each pod once", func() {
+	It("restarts a running cluster that is singled out: a canary, then the head, then the rest, each pod once", onEveryKubeRay, func() {
 		before := w.run("a", groups(workerGroup("small", 2, image), workerGroup("large", 2, image)))
 		old := names(w.pods("a"))
 		w.policy("p", targeting("a"))
@@ -116,7 +116,7 @@ var _ = Describe("Enabling", func() {
 		w.encrypted("p", "a")
 	})
 
-	It("follows a change of the image on an encrypted cluster, and injects a new worker group at once", func() {
+	It("follows a change of the image on an encrypted cluster, and injects a new worker group at once", onEveryKubeRay, func() {
 		w.policy("p", selecting())
 		w.start("p", "a")
 		pods := uids(w.pods("a"))

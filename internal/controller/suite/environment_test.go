@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -22,7 +21,10 @@ import (
 	"github.com/raytls/raytls/internal/app"
 )
 
-const operatorNamespace = "raytls-system"
+const (
+	operatorNamespace = "raytls-system"
+	startTimeout      = 2 * time.Minute
+)
 
 // environment is an API server with the CRDs, the operator's RBAC, and somebody who may do everything.
 type environment struct {
@@ -34,6 +36,8 @@ type environment struct {
 	// writes holds one line for each write of any operator; logFile what they logged.
 	writes, logFile string
 	namespaces      int
+	// rays are KubeRay's CRDs.
+	rays []*apiextensionsv1.CustomResourceDefinition
 }
 
 func newEnvironment(folder string) (*environment, error) {
@@ -46,14 +50,18 @@ func newEnvironment(folder string) (*environment, error) {
 			CRDs:                  rays,
 			CRDDirectoryPaths:     []string{filepath.Join("..", "..", "..", "config", "crd", "bases")},
 			ErrorIfCRDPathMissing: true,
+			// Several processes start at the same time, beside whatever else the machine does.
+			CRDInstallOptions:        envtest.CRDInstallOptions{MaxTime: startTimeout},
+			ControlPlaneStartTimeout: startTimeout, ControlPlaneStopTimeout: startTimeout,
 		},
+		rays:       rays,
 		kubeconfig: filepath.Join(folder, "kubeconfig"), writes: filepath.Join(folder, "writes"), logFile: filepath.Join(folder, "log"),
 	}
 	// Some distributions have it; with it, owner references take permissions of their own.
 	e.server.ControlPlane.GetAPIServer().Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
 	config, err := e.server.Start()
 	if err != nil {
-		return nil, fmt.Errorf("starting the API server: %w", err)
+		return nil, errors.Join(fmt.Errorf("starting the API server: %w", err), e.stop())
 	}
 	config.QPS = -1
 	scheme, err := app.Scheme()
@@ -117,16 +125,20 @@ func (e *environment) installRBAC() error {
 	return os.WriteFile(e.kubeconfig, kubeconfig, 0o600)
 }
 
-// rayCRDs are KubeRay's, but that a RayCluster keeps fields which this version of KubeRay does not know, as a newer
-// version's CRD would.
+// rayCRDs are all that the version of KubeRay has. In go.mod's version a RayCluster keeps fields which it does not know, as
+// a newer version's CRD would; the older ones are as they are.
 func rayCRDs() ([]*apiextensionsv1.CustomResourceDefinition, error) {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/ray-project/kuberay/ray-operator").Output()
+	folder, err := rayCRDFolder()
 	if err != nil {
-		return nil, fmt.Errorf("finding KubeRay's module: %w", err)
+		return nil, err
+	}
+	files, err := filepath.Glob(filepath.Join(folder, "ray.io_*.yaml"))
+	if err != nil || len(files) == 0 {
+		return nil, errors.Join(err, fmt.Errorf("no CRDs of KubeRay's in %s", folder))
 	}
 	var crds []*apiextensionsv1.CustomResourceDefinition
-	for _, name := range []string{"rayclusters", "rayjobs"} {
-		text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(out)), "config", "crd", "bases", "ray.io_"+name+".yaml"))
+	for _, name := range files {
+		text, err := os.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +146,7 @@ func rayCRDs() ([]*apiextensionsv1.CustomResourceDefinition, error) {
 		if err := sigsyaml.Unmarshal(text, crd); err != nil {
 			return nil, fmt.Errorf("reading KubeRay's CRD %s: %w", name, err)
 		}
-		if name == "rayclusters" {
+		if crd.Spec.Names.Kind == "RayCluster" && newestKubeRay() {
 			for i := range crd.Spec.Versions {
 				spec := crd.Spec.Versions[i].Schema.OpenAPIV3Schema.Properties["spec"]
 				keepUnknown(&spec, 8)

@@ -275,6 +275,7 @@ var _ = Describe("A cluster that cannot be injected", func() {
 		Expect(gone(w.authority("a"))).To(BeTrue())
 
 		// Mended, it goes on.
+		w.ray.frozen = true
 		w.update("a", func(c *unstructured.Unstructured) { c.Object["spec"] = w.rayCluster("a").Object["spec"] })
 		w.encrypted("p", "a")
 	},
@@ -294,7 +295,7 @@ var _ = Describe("A cluster that cannot be injected", func() {
 			inHead(func(c map[string]any) {
 				c["envFrom"] = []any{map[string]any{"prefix": "RAY_", "secretRef": map[string]any{"name": "settings"}}}
 			})),
-		Entry("KubeRay's own TLS is on", v1alpha1.ReasonForeignTLS, []string{"spec.tlsOptions.enabled", "set it to false"}, nil, set(true, "spec", "tlsOptions", "enabled")),
+		Entry("KubeRay's own TLS is on", v1alpha1.ReasonForeignTLS, []string{"spec.tlsOptions.enabled", "set it to false"}, func(*world) { needsUnknownFields() }, set(true, "spec", "tlsOptions", "enabled")),
 		Entry("something is mounted where the certificates go", v1alpha1.ReasonForeignTLS, []string{"volumeMounts[/etc/ray/tls]", "mount this volume elsewhere"}, nil,
 			inHead(func(c map[string]any) {
 				c["volumeMounts"] = []any{map[string]any{"name": "x", "mountPath": "/etc/ray/tls"}}

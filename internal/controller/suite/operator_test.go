@@ -1,6 +1,7 @@
 package suite_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	. "github.com/onsi/gomega"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -97,6 +99,9 @@ type process struct {
 	input io.Closer
 	ended chan struct{}
 	err   error
+	// Its log begins in that file, there.
+	logFile string
+	logFrom int64
 }
 
 func (e *environment) startOperator(extra ...string) (*process, error) {
@@ -109,7 +114,11 @@ func (e *environment) startOperator(extra ...string) (*process, error) {
 		return nil, err
 	}
 	defer log.Close()
-	p := &process{cmd: exec.Command(self), ended: make(chan struct{})}
+	info, err := log.Stat()
+	if err != nil {
+		return nil, err
+	}
+	p := &process{cmd: exec.Command(self), ended: make(chan struct{}), logFile: e.logFile, logFrom: info.Size()}
 	p.cmd.Env = append(os.Environ(), append(extra, envOperator+"="+e.kubeconfig, envWrites+"="+e.writes)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if p.input, err = p.cmd.StdinPipe(); err != nil {
@@ -132,6 +141,23 @@ func (p *process) running() bool {
 	default:
 		return true
 	}
+}
+
+// works says whether the controllers have begun to work: before that, what the operator leaves alone says nothing.
+func (p *process) works() (bool, error) {
+	if !p.running() {
+		return false, StopTrying("the operator ended by itself; see its log").Wrap(p.err)
+	}
+	log, err := os.ReadFile(p.logFile)
+	if err != nil {
+		return false, err
+	}
+	for _, controller := range []string{"raycluster", "raytlspolicy"} {
+		if !bytes.Contains(log[p.logFrom:], []byte(`"msg":"Starting workers","controller":"`+controller+`"`)) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // kill ends the operator as a node that goes down would.

@@ -16,7 +16,7 @@ import (
 const envRestWindow = "RAYTLS_REST_WINDOW"
 
 var _ = Describe("At rest", func() {
-	It("the operator writes nothing, with 50 covered clusters whose pods run", Serial, func() {
+	It("the operator writes nothing, with 50 covered clusters whose pods run", SpecPriority(1), func() {
 		window := 10 * time.Second
 		if text := os.Getenv(envRestWindow); text != "" {
 			var err error

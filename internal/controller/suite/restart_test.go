@@ -10,15 +10,19 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 )
 
+// restartOperator kills the operator and waits until the next one works, unless that is to die first.
 func restartOperator(extra ...string) {
 	GinkgoHelper()
 	operator.kill()
 	var err error
 	operator, err = env.startOperator(extra...)
 	Expect(err).NotTo(HaveOccurred())
+	if len(extra) == 0 {
+		Eventually(operator.works).Should(BeTrue())
+	}
 }
 
-var _ = Describe("Killing the operator", Serial, func() {
+var _ = Describe("Killing the operator", func() {
 	var w *world
 	BeforeEach(func() { w = newWorld() })
 

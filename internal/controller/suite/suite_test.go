@@ -10,6 +10,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	ctrl "sigs.k8s.io/controller-runtime"
 )
 
 var (
@@ -29,11 +30,13 @@ func TestSuite(t *testing.T) {
 		t.Skip("KUBEBUILDER_ASSETS is not set; hack/test sets it")
 	}
 	RegisterFailHandler(Fail)
-	SetDefaultEventuallyTimeout(40 * time.Second)
+	ctrl.SetLogger(GinkgoLogr)
+	// Long, since a spec shares the machine with other processes'.
+	SetDefaultEventuallyTimeout(90 * time.Second)
 	SetDefaultEventuallyPollingInterval(40 * time.Millisecond)
 	SetDefaultConsistentlyDuration(800 * time.Millisecond)
 	SetDefaultConsistentlyPollingInterval(40 * time.Millisecond)
-	RunSpecs(t, "Controllers")
+	RunSpecs(t, suiteName())
 }
 
 var _ = BeforeSuite(func() {
@@ -42,6 +45,7 @@ var _ = BeforeSuite(func() {
 	Expect(err).NotTo(HaveOccurred())
 	operator, err = env.startOperator()
 	Expect(err).NotTo(HaveOccurred())
+	Eventually(operator.works).Should(BeTrue())
 })
 
 var _ = AfterSuite(func() {
