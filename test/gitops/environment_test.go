@@ -101,6 +101,7 @@ func (e *environment) start() error {
 	e.server = &envtest.Environment{
 		CRDDirectoryPaths:     []string{filepath.Join(kuberay, "config", "crd", "bases"), filepath.Join(e.root, "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
+		CRDInstallOptions:     envtest.CRDInstallOptions{MaxTime: 2 * time.Minute}, // a busy machine takes longer than the default
 	}
 	e.server.ControlPlane.GetAPIServer().Configure().Append("audit-policy-file", policy).Append("audit-log-path", e.audit())
 	if e.config, err = e.server.Start(); err != nil {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -75,7 +77,7 @@ func conformance(policy *unstructured.Unstructured) (problems []error) {
 			}
 		}
 	}
-	for _, kind := range []string{"Accepted", "Ready"} {
+	for _, kind := range []string{"Accepted", "Ready", "AdmissionActive"} {
 		if !seen[kind] {
 			problems = append(problems, fmt.Errorf("a status without the condition %s", kind))
 		}
@@ -118,13 +120,13 @@ func TestHealthOfPolicies(t *testing.T) {
 	w.applies(policy)
 	health(w, "a policy that waits for an approval is no failure, though kstatus waits for ever", "False/AwaitingApproval", "Ready", status.InProgressStatus, status.CurrentStatus, "Healthy")
 
-	bad := w.manifest("selector.yaml", set("evil.example/x", "spec", "issuance", "initContainer", "image"))
-	w.applies(bad)
-	health(w, "a policy that makes no sense is a failure", "False/ImageNotAllowed", "Accepted", status.InProgressStatus, status.FailedStatus, "Degraded")
-
-	absent := w.manifest("selector.yaml", set("ca-tls", "spec", "certificateAuthority", "secretRef", "name"))
-	w.applies(absent)
+	brought := w.manifest("selector.yaml", set("ca-tls", "spec", "certificateAuthority", "secretRef", "name"))
+	w.applies(brought)
 	health(w, "the Secret may come with the next apply", "False/CASecretNotFound", "Accepted", status.InProgressStatus, status.InProgressStatus, "Progressing")
+	w.must(w.c.Create(w.ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "ca-tls"}, StringData: map[string]string{"ca.crt": "none", "ca.key": "none"},
+	}))
+	health(w, "a policy that names no usable CA is a failure", "False/CASecretInvalid", "Accepted", status.InProgressStatus, status.FailedStatus, "Degraded")
 
 	approved := policy.DeepCopy()
 	set("sample=1", "metadata", "annotations", "raytls.io/approve-restart")(approved)

@@ -25,8 +25,8 @@ import (
 
 const (
 	patience = 60 * time.Second
-	// rest is for how long the operator must write nothing to be at rest. It coalesces status writes for less.
-	rest = 1500 * time.Millisecond
+	// calm is for how long the operator must write nothing to be at rest. It coalesces status writes for less.
+	calm = 1500 * time.Millisecond
 	// fluxManager is what kustomize-controller calls itself.
 	fluxManager = "kustomize-controller"
 )
@@ -116,7 +116,7 @@ func (w *world) settles() {
 		if now := len(w.writes()); now != count {
 			count, since = now, time.Now()
 		}
-		if time.Since(since) < rest {
+		if time.Since(since) < calm {
 			return errors.New("it writes: " + strings.Join(w.writes(), ", "))
 		}
 		return nil
@@ -127,7 +127,7 @@ func (w *world) settles() {
 // rests sees that the operator has written nothing since mark, nor writes anything for a while.
 func (w *world) rests() {
 	w.t.Helper()
-	for end := time.Now().Add(rest); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(calm); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		w.must(w.ray.step(w.ctx))
 		if writes := w.writes(); len(writes) > 0 {
 			w.t.Fatalf("at rest the operator writes nothing: %v", writes)
