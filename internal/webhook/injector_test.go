@@ -312,6 +312,17 @@ func TestUpdateByOthers(t *testing.T) {
 	}
 }
 
+func TestUpdateKeepsTheRecordOfWorkerGroups(t *testing.T) {
+	updated := born(t)
+	added := normal(t, object{"groupName": "added", "rayStartParams": object{}, "template": pod("ray-worker")})
+	groups := updated["spec"].(object)["workerGroupSpecs"].([]any)
+	updated["spec"].(object)["workerGroupSpecs"] = append(groups, added)
+	got, _ := admitted(t, injector(t, nil), someone, born(t), updated)
+	if kept := got["metadata"].(object)["annotations"].(object)[v1alpha1.AnnotationRestored]; kept != `{"groups":["small","added"]}` {
+		t.Errorf("on record: %v", kept)
+	}
+}
+
 func TestUpdateThatCannotCarryIsRefused(t *testing.T) {
 	updated := normal(t, cluster())
 	template := updated["spec"].(object)["headGroupSpec"].(object)["template"].(object)

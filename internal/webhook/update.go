@@ -41,6 +41,10 @@ func carry(old, object *unstructured.Unstructured) (outcome, error) {
 		return out, err
 	}
 	out.spec = carried.Spec
+	if kept := record.ParseRestored(out.annotations[v1alpha1.AnnotationRestored]); out.annotations[v1alpha1.AnnotationRestored] != "" {
+		kept.Groups = injection.Groups(carried.Spec)
+		out.annotations[v1alpha1.AnnotationRestored] = kept.String()
+	}
 	if len(carried.Left) > 0 {
 		out.warnings = []string{fmt.Sprintf(
 			"raytls left out what was injected into %s: the cluster is in plaintext, and a RayTLSPolicy encrypts it when it can be restarted", strings.Join(carried.Left, ", "))}

@@ -36,6 +36,8 @@ type environment struct {
 	// writes holds one line for each write of any operator; logFile what they logged.
 	writes, logFile string
 	namespaces      int
+	// webhook is the operator's address for admission requests.
+	webhook string
 	// rays are KubeRay's CRDs.
 	rays []*apiextensionsv1.CustomResourceDefinition
 }
@@ -70,6 +72,9 @@ func newEnvironment(folder string) (*environment, error) {
 	}
 	if e.admin, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		return nil, err
+	}
+	if e.webhook, err = freeAddress(); err != nil {
+		return nil, errors.Join(err, e.stop())
 	}
 	if err := e.installRBAC(); err != nil {
 		return nil, errors.Join(err, e.stop())

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	. "github.com/onsi/gomega"
 	"k8s.io/client-go/rest"
@@ -22,6 +24,7 @@ import (
 
 	"github.com/raytls/raytls/internal/app"
 	"github.com/raytls/raytls/internal/controller/acceptance"
+	"github.com/raytls/raytls/internal/webhook/serving"
 )
 
 // The test binary is the operator when envOperator names its kubeconfig: a process can be killed at any moment, and a
@@ -31,6 +34,9 @@ const (
 	envWrites   = "RAYTLS_SUITE_WRITES"
 	// envDieAfter is after how many writes, events aside, the operator dies at once.
 	envDieAfter = "RAYTLS_SUITE_DIE_AFTER"
+	// envWebhook is the address for admission requests; envRotates has its certificate replaced every few seconds.
+	envWebhook = "RAYTLS_SUITE_WEBHOOK"
+	envRotates = "RAYTLS_SUITE_ROTATES"
 
 	exitDied     = 7
 	allowedImage = "registry.example/openssl:1"
@@ -64,8 +70,14 @@ func runOperatorUntilSignal(ctx context.Context) error {
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return &counter{next: next, to: writes, dieAfter: int64(dieAfter)}
 	})
+	profile := serving.NewProfile("raytls-webhook", operatorNamespace)
+	profile.DNSNames, profile.IPs = nil, []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	if os.Getenv(envRotates) != "" {
+		profile.Validity, profile.Settling, profile.Retiring = 24*time.Second, 2*time.Second, 4*time.Second
+	}
 	return app.Run(ctx, config, app.Options{
 		Namespace: operatorNamespace, Metrics: "0", Probes: "0", Images: acceptance.Allowlist{allowedImage},
+		Webhook: os.Getenv(envWebhook), WebhookProfile: &profile,
 	})
 }
 
@@ -119,7 +131,7 @@ func (e *environment) startOperator(extra ...string) (*process, error) {
 		return nil, err
 	}
 	p := &process{cmd: exec.Command(self), ended: make(chan struct{}), logFile: e.logFile, logFrom: info.Size()}
-	p.cmd.Env = append(os.Environ(), append(extra, envOperator+"="+e.kubeconfig, envWrites+"="+e.writes)...)
+	p.cmd.Env = append(os.Environ(), append(extra, envOperator+"="+e.kubeconfig, envWrites+"="+e.writes, envWebhook+"="+e.webhook)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if p.input, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
