@@ -57,6 +57,8 @@ type state struct {
 	// parameters are what the templates are to be rendered with.
 	parameters injection.Parameters
 	snapshot   rollout.Snapshot
+	// admissionComes says that the cluster's namespace is about to be one where admission is active.
+	admissionComes bool
 	planned    rollout.Plan
 	// edit is the change that the plan asks for, and edited the spec that it gives; nil for no change.
 	edit   injection.Edit

@@ -43,7 +43,9 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 	}
 	verdict := acceptance.Spec(st.policy, r.Images)
 	st.fill(progress, verdict.Accepted)
-	st.snapshot.Admission, _ = r.Admission.Active(st.key.Namespace)
+	var why string
+	st.snapshot.Admission, why = r.Admission.Active(st.key.Namespace)
+	st.admissionComes = why == v1alpha1.ReasonAdmissionPending
 	if err := r.mayEnable(ctx, st, verdict); err != nil {
 		return err
 	}

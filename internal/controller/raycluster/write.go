@@ -19,6 +19,7 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/record"
+	"github.com/raytls/raytls/internal/rollout"
 )
 
 // write changes the cluster's templates and what is on record on it, in one patch. Where admission is active, the patch
@@ -30,7 +31,11 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 	want := st.record()
 	want[v1alpha1.AnnotationEdit] = ""
 	var operations []injection.Operation
-	asks := st.edited != nil && st.snapshot.Admission && len(injection.Diff(st.spec, st.edited)) > 0
+	edits := st.edited != nil && len(injection.Diff(st.spec, st.edited)) > 0
+	if edits && st.admissionComes {
+		return st.awaitAdmission()
+	}
+	asks := edits && st.snapshot.Admission
 	switch {
 	case asks:
 		want[v1alpha1.AnnotationEdit] = st.edit.String()
@@ -56,6 +61,16 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 		r.event(st, event.Warning, event.Reason, "Patch", event.Message)
 	}
 	return nil
+}
+
+// awaitAdmission puts a change of the templates off: made a moment before admission is active, it would take them from
+// whoever applies the cluster.
+func (st *state) awaitAdmission() error {
+	reason := v1alpha1.ReasonEnabling
+	if st.decision.Goal != rollout.Encrypted {
+		reason = v1alpha1.ReasonDisabling
+	}
+	return problemf(reason, "first, the API server is to send the RayClusters of this namespace to the operator's webhook; see the policy's condition %s", v1alpha1.ConditionAdmissionActive)
 }
 
 // writeUnheard changes the templates itself, since the webhook was not asked: it may have been taken away a moment ago.
