@@ -188,6 +188,20 @@ func (k *kubeRay) up(ctx context.Context, name string) error {
 	return nil
 }
 
+// encrypted says which pod of the cluster speaks plaintext.
+func (k *kubeRay) encrypted(ctx context.Context, cluster string) error {
+	pods, err := k.pods(ctx, cluster)
+	if err != nil {
+		return err
+	}
+	for i := range pods {
+		if !encryptedPod(&pods[i]) {
+			return fmt.Errorf("pod %s speaks plaintext", pods[i].Name)
+		}
+	}
+	return nil
+}
+
 func encryptedPod(pod *corev1.Pod) bool {
 	for i := range pod.Spec.InitContainers {
 		if pod.Spec.InitContainers[i].Name == "raytls-init" {
