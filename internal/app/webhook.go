@@ -46,7 +46,8 @@ func addAdmission(ctx context.Context, mgr ctrl.Manager, config *rest.Config, op
 		Certificates: certificates, Profile: options.WebhookProfile, Elected: mgr.Elected(),
 	}
 	if options.Webhook == noAddress {
-		return registration, nil // it knows of no configuration, so admission is not active anywhere
+		registration.Off = true
+		return registration, nil
 	}
 	user, err := username(ctx, config)
 	if err != nil {

@@ -53,6 +53,8 @@ type Reconciler struct {
 	Certificates *serving.Certificates
 	// Profile is of the certificates to be made. Nil: they come from elsewhere, and so does caBundle.
 	Profile *serving.Profile
+	// Off says that this operator answers no admission requests.
+	Off bool
 	// Elected is closed once this replica may write.
 	Elected <-chan struct{}
 

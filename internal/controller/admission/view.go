@@ -64,6 +64,9 @@ func Message(reason string) string {
 // exists, its selector takes the namespace in, and API servers trust the certificate that is served here. Why is the
 // reason of the condition AdmissionActive.
 func (r *Reconciler) Active(namespace string) (ok bool, why string) {
+	if r.Off {
+		return false, v1alpha1.ReasonAdmissionNotInstalled
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	why = r.found.reason(namespace)

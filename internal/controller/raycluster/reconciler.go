@@ -16,7 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/controller/acceptance"
@@ -64,6 +66,8 @@ type Reconciler struct {
 type Admission interface {
 	// Active says whether the namespace is one of them, and why.
 	Active(namespace string) (active bool, reason string)
+	// Source asks to look at clusters again when that changes for their namespace.
+	Source(requests func(ctx context.Context, namespace string) []reconcile.Request) source.Source
 }
 
 // step is a part of a reconcile. It reads and adds to the state; what it returns ends the reconcile.

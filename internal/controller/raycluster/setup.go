@@ -127,6 +127,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(cluster, r.slotFreed()).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.bySecret)).
+		WatchesRawSource(r.Admission.Source(r.allOf)).
 		WatchesRawSource(source.Kind(r.SecretNames, secrets, handler.TypedEnqueueRequestsFromMapFunc(r.byName))).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.injectedIn)).
 		Watches(&v1alpha1.RayTLSPolicy{}, handler.EnqueueRequestsFromMapFunc(r.allIn),
@@ -234,7 +235,12 @@ func (r *Reconciler) byName(ctx context.Context, o *metav1.PartialObjectMetadata
 
 // allIn maps to every cluster of the object's namespace.
 func (r *Reconciler) allIn(ctx context.Context, o client.Object) []reconcile.Request {
-	return r.clustersIn(ctx, o.GetNamespace(), func(*unstructured.Unstructured) bool { return true })
+	return r.allOf(ctx, o.GetNamespace())
+}
+
+// allOf maps to every cluster of the namespace.
+func (r *Reconciler) allOf(ctx context.Context, namespace string) []reconcile.Request {
+	return r.clustersIn(ctx, namespace, func(*unstructured.Unstructured) bool { return true })
 }
 
 // injectedIn maps to the clusters of the object's namespace that carry the injection.

@@ -20,6 +20,7 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/record"
+	"github.com/raytls/raytls/internal/rollout"
 )
 
 // write changes the cluster's templates and what is on record on it, in one patch. Where admission is active, the patch
@@ -33,10 +34,11 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 	var operations []injection.Operation
 	changes := st.edited != nil && len(injection.Diff(st.spec, st.edited)) > 0
 	admission, why := r.Admission.Active(st.key.Namespace)
+	if changes && why == v1alpha1.ReasonAdmissionPending && r.admissionMayCome(st) {
+		return st.awaitAdmission()
+	}
 	asks := changes && admission
 	switch {
-	case changes && why == v1alpha1.ReasonAdmissionPending && r.admissionMayCome(st):
-		return errStale
 	case asks:
 		want[v1alpha1.AnnotationEdit] = st.edit.String()
 	case st.edited != nil:
@@ -66,14 +68,25 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 // admissionPatience is how long admission may take to reach a namespace with a new policy, or an operator that has started.
 const admissionPatience = 15 * time.Second
 
-// admissionMayCome says that pending admission may be active soon, so that it is worth waiting for: what the operator
-// patches itself, it owns from then on.
+// admissionMayCome says that pending admission may be active soon, so that it is worth waiting for.
 func (r *Reconciler) admissionMayCome(st *state) bool {
 	since := st.decision.Policy.CreationTimestamp.Time
 	if r.began.After(since) {
 		since = r.began
 	}
-	return st.now.Before(since.Add(admissionPatience))
+	end := since.Add(admissionPatience)
+	st.again(end)
+	return st.now.Before(end)
+}
+
+// awaitAdmission puts a change of the templates off: made a moment before admission is active, it would take them from
+// whoever applies the cluster.
+func (st *state) awaitAdmission() error {
+	reason := v1alpha1.ReasonEnabling
+	if st.decision.Goal != rollout.Encrypted {
+		reason = v1alpha1.ReasonDisabling
+	}
+	return problemf(reason, "first, the API server is to send the RayClusters of this namespace to the operator's webhook; see the policy's condition %s", v1alpha1.ConditionAdmissionActive)
 }
 
 // writeUnheard changes the templates itself, since the webhook was not asked: it may have been taken away a moment ago.

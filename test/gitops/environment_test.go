@@ -1,0 +1,363 @@
+// Package gitops_test applies policies and RayClusters as GitOps tools and kubectl do, against a real API server on which
+// the operator runs as it is deployed: its own binary, its own RBAC, its own admission webhook.
+package gitops_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/ssa/utils"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/go-logr/logr"
+)
+
+const (
+	operatorNamespace = "raytls-system"
+	operatorUser      = "system:serviceaccount:raytls-system:raytls-manager"
+)
+
+// env is nil where there is no control plane to run against.
+var env *environment
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+			return m.Run()
+		}
+		ctrl.SetLogger(logr.Discard())
+		folder, err := os.MkdirTemp("", "raytls-gitops-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(folder)
+		env = &environment{root: filepath.Join("..", ".."), folder: folder}
+		if err := env.start(); err != nil {
+			fmt.Fprintln(os.Stderr, errors.Join(err, env.stop()))
+			return 1
+		}
+		code := m.Run()
+		if err := env.stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return code
+	}())
+}
+
+// environment is an API server with KubeRay's CRDs and an operator.
+type environment struct {
+	// root is the repository's folder, folder one for files that do not stay.
+	root, folder string
+	server       *envtest.Environment
+	config       *rest.Config
+	admin        client.WithWatch
+	operator     *exec.Cmd
+	ended        chan error
+	// webhook is where the operator serves admission.
+	webhook string
+}
+
+func (e *environment) log() string   { return filepath.Join(e.folder, "log") }
+func (e *environment) audit() string { return filepath.Join(e.folder, "audit") }
+
+// kubeconfig is the operator's, personal that of somebody with kubectl.
+func (e *environment) kubeconfig() string { return filepath.Join(e.folder, "kubeconfig") }
+func (e *environment) personal() string   { return filepath.Join(e.folder, "personal") }
+
+func (e *environment) start() error {
+	kuberay, err := e.kuberay()
+	if err != nil {
+		return err
+	}
+	policy := filepath.Join(e.folder, "audit.yaml")
+	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
+		return err
+	}
+	built := make(chan error, 1)
+	go func() { built <- e.build() }()
+	e.server = &envtest.Environment{
+		CRDDirectoryPaths:     []string{filepath.Join(kuberay, "config", "crd", "bases"), filepath.Join(e.root, "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+		CRDInstallOptions:     envtest.CRDInstallOptions{MaxTime: 2 * time.Minute}, // a busy machine takes longer than the default
+	}
+	e.server.ControlPlane.GetAPIServer().Configure().Append("audit-policy-file", policy).Append("audit-log-path", e.audit())
+	if e.config, err = e.server.Start(); err != nil {
+		return errors.Join(fmt.Errorf("starting the API server: %w", err), <-built)
+	}
+	e.config.QPS = -1
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		return err
+	}
+	if e.admin, err = client.NewWithWatch(e.config, client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	return errors.Join(e.install(), <-built, e.run())
+}
+
+// kuberay is the folder of KubeRay's module, of the version that the operator is built with.
+func (e *environment) kuberay() (string, error) {
+	cmd := exec.Command("go", "mod", "download", "-json", "github.com/ray-project/kuberay/ray-operator")
+	cmd.Dir = e.root
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("finding KubeRay's module: %w", err)
+	}
+	var module struct{ Dir string }
+	if err := json.Unmarshal(out, &module); err != nil {
+		return "", fmt.Errorf("finding KubeRay's module: %w", err)
+	}
+	return module.Dir, nil
+}
+
+func (e *environment) build() error {
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", e.folder, "./cmd/manager")
+	cmd.Dir = e.root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the operator: %w: %s", err, out)
+	}
+	return nil
+}
+
+// install applies config/rbac and config/webhook, and makes a user that is the service account which they are for. Only
+// where the webhook is served differs: there is no Service here.
+func (e *environment) install() error {
+	ctx := context.Background()
+	if err := e.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}}); err != nil {
+		return err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	e.webhook = address
+	for _, name := range []string{"rbac/role.yaml", "rbac/role_binding.yaml", "webhook/webhook.yaml"} {
+		objects, err := e.read(filepath.Join(e.root, "config", name))
+		if err != nil {
+			return err
+		}
+		for _, object := range objects {
+			if err := e.redirect(object); err != nil {
+				return err
+			}
+			if err := e.admin.Create(ctx, object); err != nil {
+				return fmt.Errorf("creating %s of %s: %w", object.GetKind(), name, err)
+			}
+		}
+	}
+	user, err := e.server.AddUser(envtest.User{
+		Name: operatorUser, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace, "system:authenticated"},
+	}, nil)
+	if err != nil {
+		return err
+	}
+	kubeconfig, err := user.KubeConfig()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(e.kubeconfig(), kubeconfig, 0o600); err != nil {
+		return err
+	}
+	person, err := e.server.AddUser(envtest.User{Name: "person", Groups: []string{"system:masters"}}, nil)
+	if err != nil {
+		return err
+	}
+	if kubeconfig, err = person.KubeConfig(); err != nil {
+		return err
+	}
+	return os.WriteFile(e.personal(), kubeconfig, 0o600)
+}
+
+func (e *environment) read(file string) ([]*unstructured.Unstructured, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := utils.ReadObjects(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", file, err)
+	}
+	return objects, nil
+}
+
+// redirect turns a webhook's Service into the operator's address on this machine.
+func (e *environment) redirect(object *unstructured.Unstructured) error {
+	webhooks, _, _ := unstructured.NestedSlice(object.Object, "webhooks")
+	for _, w := range webhooks {
+		config := w.(map[string]any)["clientConfig"].(map[string]any)
+		path, _, _ := unstructured.NestedString(config, "service", "path")
+		delete(config, "service")
+		config["url"] = "https://" + e.webhook + path
+	}
+	if webhooks == nil {
+		return nil
+	}
+	return unstructured.SetNestedSlice(object.Object, webhooks, "webhooks")
+}
+
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
+}
+
+// run starts the operator, and waits until its webhook is trusted.
+func (e *environment) run() error {
+	log, err := os.Create(e.log())
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	e.operator = exec.Command(filepath.Join(e.folder, "manager"),
+		"--namespace="+operatorNamespace, "--leader-elect=false", "--metrics-bind-address=0", "--health-probe-bind-address=0",
+		"--webhook-bind-address="+e.webhook, "--webhook-dns-name=127.0.0.1")
+	e.operator.Env = append(os.Environ(), "KUBECONFIG="+e.kubeconfig())
+	e.operator.Stdout, e.operator.Stderr = log, log
+	if err := e.operator.Start(); err != nil {
+		return err
+	}
+	e.ended = make(chan error, 1)
+	go func() { e.ended <- e.operator.Wait() }()
+	return e.trusted()
+}
+
+func (e *environment) trusted() error {
+	for range 600 {
+		select {
+		case err := <-e.ended:
+			e.operator = nil
+			return errors.Join(fmt.Errorf("the operator ended: %w", err), e.tail())
+		case <-time.After(100 * time.Millisecond):
+		}
+		config := &admissionregistrationv1.MutatingWebhookConfiguration{}
+		if err := e.admin.Get(context.Background(), client.ObjectKey{Name: "raytls"}, config); err != nil {
+			return err
+		}
+		if len(config.Webhooks[0].ClientConfig.CABundle) > 0 {
+			return nil
+		}
+	}
+	return errors.Join(errors.New("the operator has not put a caBundle into its webhook"), e.tail())
+}
+
+// tail is the end of the operator's log.
+func (e *environment) tail() error {
+	text, err := os.ReadFile(e.log())
+	if err != nil {
+		return err
+	}
+	return errors.New("its log ends with:\n" + string(text[max(0, len(text)-4096):]))
+}
+
+// stop ends everything, and says what in the operator's log should not be there.
+func (e *environment) stop() error {
+	var failures []error
+	if e.operator != nil {
+		failures = append(failures, e.operator.Process.Signal(syscall.SIGTERM))
+		if err := <-e.ended; err != nil {
+			failures = append(failures, fmt.Errorf("the operator did not end well: %w", err))
+		}
+		text, err := os.ReadFile(e.log())
+		failures = append(failures, err)
+		for line := range strings.Lines(string(text)) {
+			for _, never := range []string{"is forbidden", "PRIVATE KEY", "panic"} {
+				if strings.Contains(line, never) {
+					failures = append(failures, errors.New("the operator logged: "+line))
+				}
+			}
+		}
+	}
+	if e.server != nil {
+		failures = append(failures, e.server.Stop())
+	}
+	return errors.Join(failures...)
+}
+
+// auditPolicy has the API server note every write.
+const auditPolicy = `
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: None
+  verbs: [get, list, watch]
+- level: None
+  resources: [{group: events.k8s.io}, {group: coordination.k8s.io}, {group: "", resources: [events]}]
+- level: Metadata
+`
+
+// write is one of the API server's notes.
+type write struct {
+	Verb string `json:"verb"`
+	User struct {
+		Username string `json:"username"`
+	} `json:"user"`
+	ObjectRef struct {
+		Resource    string `json:"resource"`
+		Subresource string `json:"subresource"`
+		Namespace   string `json:"namespace"`
+		Name        string `json:"name"`
+	} `json:"objectRef"`
+	ResponseStatus struct {
+		Code int `json:"code"`
+	} `json:"responseStatus"`
+	RequestURI string `json:"requestURI"`
+}
+
+func (w *write) String() string {
+	return fmt.Sprintf("%s %s/%s %s: %d", w.Verb, w.ObjectRef.Resource, w.ObjectRef.Subresource, w.ObjectRef.Name, w.ResponseStatus.Code)
+}
+
+// writes are the operator's to that namespace, those in the audit log from that byte on. The second value is where the log ends.
+func (e *environment) writes(namespace string, from int64) ([]string, int64, error) {
+	file, err := os.Open(e.audit())
+	if err != nil {
+		return nil, 0, err
+	}
+	defer file.Close()
+	if _, err := file.Seek(from, io.SeekStart); err != nil {
+		return nil, 0, err
+	}
+	text, err := io.ReadAll(file)
+	if err != nil {
+		return nil, 0, err
+	}
+	text = text[:bytes.LastIndexByte(text, '\n')+1] // the last line may be half written
+	var out []string
+	for line := range bytes.Lines(text) {
+		var w write
+		if err := json.Unmarshal(line, &w); err != nil {
+			return nil, 0, fmt.Errorf("reading the audit log: %w", err)
+		}
+		if w.User.Username == operatorUser && w.ObjectRef.Namespace == namespace {
+			out = append(out, w.String())
+		}
+	}
+	return out, from + int64(len(text)), nil
+}
