@@ -113,7 +113,7 @@ var _ = Describe("A worker added by scale-up", Serial, func() {
 	It("is Ready at most 1 s later than in a plaintext cluster", func(ctx SpecContext) {
 		Eventually(ctx, leftNamespaces).WithTimeout(2 * time.Minute).Should(BeEmpty())
 		n := newNamespace(ctx)
-		n.create(ctx, newPolicy("tls", "tls", defaultResources))
+		n.create(ctx, newPolicy("tls", "tls"))
 		n.admitted(ctx, "tls")
 		n.create(ctx, newCluster("plain", workers("small", 1)))
 		n.create(ctx, newCluster("tls", workers("small", 1)))
