@@ -26,7 +26,7 @@ import (
 const (
 	patience = 60 * time.Second
 	// calm is for how long the operator must write nothing to be at rest. It coalesces status writes for less.
-	calm = 1500 * time.Millisecond
+	calm = 900 * time.Millisecond
 	// fluxManager is what kustomize-controller calls itself.
 	fluxManager = "kustomize-controller"
 )
