@@ -4,6 +4,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/raytls/raytls/internal/cli"
 )
@@ -12,7 +13,8 @@ import (
 var version = "unknown"
 
 func main() {
-	if err := cli.Main(version, os.Args, os.Stdout); err != nil {
+	env := cli.Environment{In: os.Stdin, Out: os.Stdout, Notes: os.Stderr, Now: time.Now}
+	if err := cli.Main(version, os.Args, env); err != nil {
 		fmt.Fprintln(os.Stderr, "raytls:", err)
 		os.Exit(1)
 	}

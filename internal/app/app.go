@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -103,7 +104,8 @@ func NewManager(ctx context.Context, config *rest.Config, options Options) (ctrl
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme,
 		Cache: cache.Options{
-			ByObject: byObject,
+			ByObject:         byObject,
+			DefaultTransform: raycluster.SlimOwner,
 			// What nobody asked for here is not to be watched by accident.
 			ReaderFailOnMissingInformer: true,
 		},
@@ -155,18 +157,29 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, config *rest.Config, 
 		}
 	}
 	recorder := mgr.GetEventRecorder(v1alpha1.ManagedBy)
+	kinds := &raycluster.Kinds{Mapper: mgr.GetRESTMapper()}
 	clusters := &raycluster.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Namespace: options.Namespace, Images: options.Images,
+		Kinds: kinds, ClusterDomain: cmp.Or(options.ClusterDomain, clusterDomain(resolvConf)),
 		Clock: clock.RealClock{}, Recorder: recorder, Observed: found, Admission: registration,
 	}
 	if err := clusters.SetupWithManager(ctx, mgr); err != nil {
 		return err
 	}
 	policies := &policy.Reconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Images: options.Images,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Kinds: kinds, Images: options.Images,
 		Clock: clock.RealClock{}, Recorder: recorder, Observed: found, Admission: registration,
 	}
-	return policies.SetupWithManager(ctx, mgr)
+	if err := policies.SetupWithManager(ctx, mgr); err != nil {
+		return err
+	}
+	if err := kinds.Look(ctx); err != nil {
+		return err
+	}
+	if err := mgr.Add(kinds); err != nil {
+		return fmt.Errorf("adding the look-out for kinds of KubeRay: %w", err)
+	}
+	return nil
 }
 
 // secretNames is a cache of which Secrets there are, and nothing else of them.

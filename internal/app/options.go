@@ -37,6 +37,8 @@ type Options struct {
 	LeaderElect bool
 	// Images are the init images that policies may name.
 	Images acceptance.Allowlist
+	// ClusterDomain is the Kubernetes cluster's DNS domain; empty for what the operator's own pod searches.
+	ClusterDomain string
 	// Registry takes the operator's own metrics; nil for none.
 	Registry prometheus.Registerer
 	// Log is how to log.
@@ -67,6 +69,7 @@ func ParseOptions(args []string) (Options, error) {
 		o.Images = append(o.Images, image)
 		return nil
 	})
+	flags.StringVar(&o.ClusterDomain, "cluster-domain", "", "The Kubernetes cluster's DNS domain. Defaults to that in the search list of /etc/resolv.conf, or else to cluster.local.")
 	o.Log.BindFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		return o, fmt.Errorf("reading the command line: %w", err)
@@ -83,6 +86,9 @@ func ParseOptions(args []string) (Options, error) {
 			return o, err
 		}
 		o.WebhookProfile = &profile
+	}
+	if problems := validation.IsDNS1123Subdomain(o.ClusterDomain); o.ClusterDomain != "" && (len(problems) > 0 || len(o.ClusterDomain) > maxClusterDomain) {
+		return o, fmt.Errorf("--cluster-domain must be a DNS domain of at most %d characters: %s", maxClusterDomain, strings.Join(problems, ", "))
 	}
 	return o, nil
 }
@@ -105,4 +111,34 @@ func webhookProfile(namespace string, names []string) (serving.Profile, error) {
 		profile.DNSNames = append(profile.DNSNames, name)
 	}
 	return profile, nil
+}
+
+// resolvConf is where the kubelet writes in which domains a pod's names are looked for.
+const resolvConf = "/etc/resolv.conf"
+
+const (
+	defaultClusterDomain = "cluster.local"
+	// maxClusterDomain leaves room for the names of a Service and a namespace before it.
+	maxClusterDomain = 120
+)
+
+// clusterDomain takes the Kubernetes cluster's DNS domain from the search list that the kubelet writes for pods.
+func clusterDomain(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return defaultClusterDomain
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] != "search" {
+			continue
+		}
+		for _, entry := range fields[1:] {
+			domain, found := strings.CutPrefix(strings.ToLower(strings.TrimSuffix(entry, ".")), "svc.")
+			if found && len(domain) <= maxClusterDomain && len(validation.IsDNS1123Subdomain(domain)) == 0 {
+				return domain
+			}
+		}
+	}
+	return defaultClusterDomain
 }

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -20,6 +21,7 @@ func TestParseOptions(t *testing.T) {
 		Namespace, Metrics, Probes string
 		Insecure, Elect            bool
 		Images                     acceptance.Allowlist
+		Domain                     string
 	}
 	for name, c := range map[string]struct {
 		reason string
@@ -35,9 +37,9 @@ func TestParseOptions(t *testing.T) {
 			"every setting has a flag, and the flag wins over the environment", "elsewhere",
 			[]string{
 				"--namespace=n", "--metrics-bind-address=0", "--metrics-insecure", "--health-probe-bind-address=:1", "--leader-elect=false",
-				"--allowed-init-image=a:1", "--allowed-init-image=b/*",
+				"--allowed-init-image=a:1", "--allowed-init-image=b/*", "--cluster-domain=k8s.example",
 			},
-			settings{Namespace: "n", Metrics: "0", Probes: ":1", Insecure: true, Images: acceptance.Allowlist{"a:1", "b/*"}},
+			settings{Namespace: "n", Metrics: "0", Probes: ":1", Insecure: true, Images: acceptance.Allowlist{"a:1", "b/*"}, Domain: "k8s.example"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -46,11 +48,34 @@ func TestParseOptions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := settings{o.Namespace, o.Metrics, o.Probes, o.MetricsInsecure, o.LeaderElect, o.Images}
+			got := settings{o.Namespace, o.Metrics, o.Probes, o.MetricsInsecure, o.LeaderElect, o.Images, o.ClusterDomain}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
 		})
+	}
+}
+
+func TestClusterDomain(t *testing.T) {
+	for name, c := range map[string]struct{ reason, text, want string }{
+		"pod":       {"the kubelet lists the namespace's domain, the services' and the cluster's", "nameserver 10.0.0.1\nsearch ns.svc.k8s.example svc.k8s.example k8s.example\noptions ndots:5\n", "k8s.example"},
+		"dot":       {"a closing dot does not count, nor does case", "search SVC.Cluster.Local.\n", "cluster.local"},
+		"node":      {"outside of a pod there is none", "search example.com\n", "cluster.local"},
+		"not a DNS": {"what is no domain is not taken", "search svc.a_b\n", "cluster.local"},
+		"empty":     {"nor is nothing", "search svc.\n", "cluster.local"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "resolv.conf")
+			if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got := clusterDomain(path); got != c.want {
+				t.Errorf("%s: got %q, want %q", c.reason, got, c.want)
+			}
+		})
+	}
+	if got := clusterDomain(filepath.Join(t.TempDir(), "none")); got != "cluster.local" {
+		t.Errorf("without the file: got %q", got)
 	}
 }
 
@@ -65,6 +90,7 @@ func TestParseOptionsRefuses(t *testing.T) {
 		"unknown flag":       {"a mistyped flag is not ignored", "n", []string{"--leader-elct"}, "leader-elct"},
 		"argument":           {"there are no arguments", "n", []string{"run"}, `unexpected "run"`},
 		"empty image":        {"an empty image would allow nothing", "n", []string{"--allowed-init-image="}, "must be an image"},
+		"bad domain":         {"a domain is made of labels", "n", []string{"--cluster-domain=a_b"}, "--cluster-domain"},
 		"star in the middle": {"only the end is open", "n", []string{"--allowed-init-image=a*b"}, "single *"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,28 +7,66 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"github.com/raytls/raytls/internal/injection"
 )
 
+// Environment is what commands get from the process.
+type Environment struct {
+	// In is what - stands for among files.
+	In io.Reader
+	// Out is for what was asked for, Notes for what a user should know besides.
+	Out, Notes io.Writer
+	Now        func() time.Time
+}
+
 // Main runs the command line args, whose first element is the program's path: under the name kubectl-raytls the help
-// speaks of `kubectl raytls`, as kubectl calls its plugins. What was asked for goes to out. An error is a sentence for
-// the user, without the program's name.
-func Main(version string, args []string, out io.Writer) error {
+// speaks of `kubectl raytls`, as kubectl calls its plugins. An error is a sentence for the user, or several, each on a
+// line of its own, without the program's name.
+func Main(version string, args []string, env Environment) error {
 	if len(args) == 0 {
 		return errors.New("the command line is empty, even of the program's name")
 	}
-	root := newRoot(version, args[0])
+	root := newRoot(version, args[0], env)
 	root.SetArgs(args[1:])
-	root.SetOut(out)
+	root.SetIn(env.In)
+	root.SetOut(env.Out)
 	// Only Main's caller says what went wrong; cobra writes nothing of its own there.
 	root.SetErr(io.Discard)
-	return root.Execute()
+	if err := root.Execute(); err != nil {
+		return readableError{err}
+	}
+	return nil
 }
 
-func newRoot(version, program string) *cobra.Command {
+// readableError keeps what a manifest holds from steering the terminal that the error is printed to.
+type readableError struct{ error }
+
+func (e readableError) Error() string { return readable(e.error.Error()) }
+
+func (e readableError) Unwrap() error { return e.error }
+
+// readable replaces control characters but for the ends of lines.
+func readable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
+}
+
+// note prints a line for people.
+func note(notes io.Writer, format string, args ...any) error {
+	_, err := io.WriteString(notes, readable(fmt.Sprintf(format+"\n", args...)))
+	return err
+}
+
+func newRoot(version, program string, env Environment) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "raytls",
 		Short:         "Mutual TLS for RayClusters",
@@ -42,7 +80,7 @@ func newRoot(version, program string) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; `%s --help` lists what there is", err, cmd.CommandPath())
 	})
-	root.AddCommand(newVersion(version), newGencert())
+	root.AddCommand(newVersion(version), newGencert(), newInject(env.Notes), newMigrate(env.Notes, env.Now))
 	return root
 }
 

@@ -5,15 +5,21 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/raytls/raytls/internal/gencert"
 )
+
+func environment(out io.Writer) Environment {
+	return Environment{In: strings.NewReader(""), Out: out, Notes: io.Discard, Now: time.Now}
+}
 
 func TestMain_output(t *testing.T) {
 	t.Parallel()
@@ -33,7 +39,7 @@ func TestMain_output(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			if err := Main("v1.2.3", c.args, &out); err != nil {
+			if err := Main("v1.2.3", c.args, environment(&out)); err != nil {
 				t.Fatalf("%s: %v", c.reason, err)
 			}
 			for _, want := range c.want {
@@ -72,7 +78,7 @@ func TestMain_errors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			err := Main("v1.2.3", c.args, &out)
+			err := Main("v1.2.3", c.args, environment(&out))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: error is %q, want %q in it", c.reason, err, c.want)
 			}
@@ -93,7 +99,7 @@ func TestGencert_writesWhatPodsCheck(t *testing.T) {
 	// The second time replaces, and so must give the same.
 	for range 2 {
 		out.Reset()
-		if err := Main("v1.2.3", []string{"raytls", "gencert", "-o", dir}, &out); err != nil {
+		if err := Main("v1.2.3", []string{"raytls", "gencert", "-o", dir}, environment(&out)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,6 +12,10 @@ func planDisable(s *Snapshot, p *Plan) {
 		p.release()
 		return
 	}
+	if s.Progress == nil && s.Service != nil && s.running() && len(s.live(injected)) > 0 {
+		planReplace(s, p)
+		return
+	}
 	// A cluster in the middle of being enabled works in neither state: it is put back without asking.
 	if s.Progress == nil && s.running() && len(s.live(injected)) > 0 && !allowed(s, p) {
 		return

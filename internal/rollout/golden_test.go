@@ -195,6 +195,36 @@ func TestGoldenLogs(t *testing.T) {
 			world:  newWorld(2).running(),
 			events: happens{80: {"deletes the policy", func(w *world) { w.settings(func() { w.goal = Plaintext }) }}},
 		},
+		"rayservice": {
+			reason: "a RayService is asked once for a new cluster, and the old one loses no pod", seconds: 120, ends: v1alpha1.ReasonEnabling,
+			world: stopped(newWorld(2).running(), func(w *world) { w.immediate, w.service = false, &Service{Name: "x", Serving: true} }),
+			events: happens{
+				5:  {"approves", func(w *world) { w.settings(func() { w.approval = "now" }) }},
+				8:  {"is KubeRay and makes a new cluster", func(w *world) { w.settings(func() { w.service.Next = "next" }) }},
+				60: {"is KubeRay and moves the traffic", func(w *world) { w.settings(func() { w.service.Serving = false }) }},
+			},
+		},
+		"rayservice-not-ready": {
+			reason: "a new cluster that does not become ready is waited for and not asked for again", seconds: 1000, ends: v1alpha1.ReasonBlocked,
+			world: stopped(newWorld(1).running(), func(w *world) { w.service = &Service{Name: "x", Serving: true} }),
+			events: happens{
+				8:   {"is KubeRay and makes a new cluster", func(w *world) { w.settings(func() { w.service.Next = "next" }) }},
+				700: {"approves", func(w *world) { w.settings(func() { w.approval = "now" }) }},
+			},
+		},
+		"rayservice-disable": {
+			reason: "and the same way back", seconds: 200, ends: v1alpha1.ReasonDisabling,
+			world: newWorld(1),
+			events: happens{
+				60: {"deletes the policy of a cluster that serves", func(w *world) {
+					w.settings(func() {
+						w.goal, w.service = Plaintext, &Service{Name: "x", Serving: true, Asked: "Encrypted", AskedAt: start()}
+					})
+				}},
+				70:  {"is KubeRay and makes a new cluster", func(w *world) { w.settings(func() { w.service.Next = "next" }) }},
+				100: {"is KubeRay and moves the traffic", func(w *world) { w.settings(func() { w.service.Serving = false }) }},
+			},
+		},
 		"disable-in-the-middle": {
 			reason: "half enabled works in neither state, so it is put back without asking", seconds: 100, ends: v1alpha1.ReasonDisabling,
 			world:  newWorld(2).running(),

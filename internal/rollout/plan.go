@@ -53,6 +53,8 @@ type Plan struct {
 	Approval      string
 	Restored      []time.Time
 
+	// Upgrade is what the RayService is to be asked for; empty for nothing. It is asked before the rest is written.
+	Upgrade string
 	// Delete are the pods to be deleted.
 	Delete []Pod
 	// Released says that nothing of the injection is left in the cluster, so that its keys can go.
@@ -65,7 +67,7 @@ type Plan struct {
 
 // Writes says whether the plan changes the cluster's templates or what is on record.
 func (p *Plan) Writes(s *Snapshot) bool {
-	return p.Edit != NoEdit || p.Enabled != s.Enabled || p.FailedAttempt != s.FailedAttempt || p.Approval != "" ||
+	return p.Edit != NoEdit || p.Upgrade != "" || p.Enabled != s.Enabled || p.FailedAttempt != s.FailedAttempt || p.Approval != "" ||
 		!slices.Equal(p.Restored, s.Restored) || (p.Progress == nil) != (s.Progress == nil) ||
 		p.Progress != nil && p.Progress.String() != s.Progress.String()
 }
@@ -75,7 +77,14 @@ func Make(s *Snapshot) Plan {
 	p := Plan{
 		Progress: s.Progress, Enabled: s.Enabled, FailedAttempt: s.FailedAttempt, FailedBecause: s.FailedBecause, Restored: s.Restored,
 	}
+	if s.Progress != nil && s.Progress.Phase == PhaseUpgrade && !s.upgrading() {
+		now := *s
+		now.Progress, p.Progress = nil, nil
+		s = &now
+	}
 	switch {
+	case s.upgrading():
+		planUpgrading(s, &p)
 	case s.Progress != nil && s.Progress.Phase == PhaseRevert:
 		planRevert(s, &p)
 	case s.Progress != nil && s.Progress.Goal == Plaintext:
@@ -118,6 +127,10 @@ func planEnable(s *Snapshot, p *Plan) {
 		p.Delete = left
 		return
 	}
+	if s.Service != nil {
+		planReplace(s, p)
+		return
+	}
 	if len(s.live(and(head, injected))) > 0 {
 		p.Reason = v1alpha1.ReasonFieldConflict
 		p.Message = fmt.Sprintf("the head is encrypted, but %stook the injection and the record of it out of the RayCluster's spec, so new pods cannot join; let that tool ignore what is named raytls, or suspend the cluster, and it will be injected again", manager(s))
@@ -152,12 +165,21 @@ func allowed(s *Snapshot, p *Plan) bool {
 	case s.Queued && s.Approval == "":
 		p.Reason, p.BlockedBy = v1alpha1.ReasonBlocked, "Kueue"
 		p.Message = "the cluster runs in a Kueue queue, and Kueue evicts it when its templates change; suspend it, or approve the eviction"
+		if s.Service != nil {
+			p.Message = fmt.Sprintf("the cluster runs in a Kueue queue, and the one that RayService %s would replace it by has to be admitted beside it; approve that", s.Service.Name)
+		}
 	case s.Recreate && s.Approval == "":
 		p.Reason = v1alpha1.ReasonAwaitingApproval
 		p.Message = "with upgradeStrategy Recreate, KubeRay restarts all pods at once and allows no canary; suspend the cluster, or approve the restart"
+	case s.Service != nil && s.Service.Missed && s.Approval == "":
+		p.Reason = v1alpha1.ReasonAwaitingApproval
+		p.Message = fmt.Sprintf("RayService %s made this cluster to be %s, and moved its traffic to it before it was; approve another one", s.Service.Name, s.adjective())
 	case !s.Immediate && s.Approval == "":
 		p.Reason = v1alpha1.ReasonAwaitingApproval
-		p.Message = fmt.Sprintf("the cluster runs, and to become %s its pods have to be restarted; suspend it, or approve the restart", map[Goal]string{Encrypted: "encrypted", Plaintext: "plaintext"}[s.Goal])
+		p.Message = fmt.Sprintf("the cluster runs, and to become %s its pods have to be restarted; suspend it, or approve the restart", s.adjective())
+		if s.Service != nil {
+			p.Message = fmt.Sprintf("the cluster serves, and to become %s RayService %s has to replace it by a new one, without downtime; approve that", s.adjective(), s.Service.Name)
+		}
 	case s.NoSlot != "":
 		p.Reason, p.Message = v1alpha1.ReasonWaitingForSlot, s.NoSlot
 	default:
@@ -210,6 +232,16 @@ func planMaintain(s *Snapshot, p *Plan) {
 	wrong := s.live(plaintext)
 	if len(wrong) == 0 {
 		report(s, p)
+		return
+	}
+	if s.Service != nil && s.running() && len(s.live(and(head, plaintext))) > 0 {
+		if len(s.live(injected)) > 0 {
+			planReplace(s, p)
+			return
+		}
+		// It came to serve before its pods were replaced.
+		p.Edit, p.Enabled = RemoveAll, false
+		p.Reason, p.Message = v1alpha1.ReasonEnabling, "the cluster serves in plaintext; giving it its templates back, so that new pods can join"
 		return
 	}
 	// They were made before the injection, or while it was stripped, and cannot talk to the others.

@@ -64,6 +64,9 @@ func acts(s *Snapshot, p *Plan) string {
 		}
 		out = append(out, fmt.Sprintf("record enabled=%v failed=%v phase=%s", p.Enabled, p.FailedAttempt != "", phase))
 	}
+	if p.Upgrade != "" {
+		out = append(out, "ask the RayService")
+	}
 	if p.Approval != "" {
 		out = append(out, "use approval")
 	}
@@ -165,6 +168,24 @@ func toPlaintext() func(*Snapshot) { return func(s *Snapshot) { s.Goal = Plainte
 func failedOn(hash string) func(*Snapshot) {
 	return func(s *Snapshot) { s.FailedAttempt, s.FailedBecause = hash, "no openssl" }
 }
+
+// serving is a RayService whose cluster this is.
+func serving(differs ...func(*Service)) func(*Snapshot) {
+	return func(s *Snapshot) {
+		s.Service = &Service{Name: "x", Serving: true, Ask: "this"}
+		for _, change := range differs {
+			change(s.Service)
+		}
+	}
+}
+
+func askedAgo(ago time.Duration) func(*Service) {
+	return func(v *Service) { v.Asked, v.AskedAt = v.Ask, start().Add(-ago) }
+}
+func nextIs(name string) func(*Service) { return func(v *Service) { v.Next = name } }
+func refuses() func(*Service)           { return func(v *Service) { v.Refuses = "upgradeStrategy is None" } }
+func missed() func(*Service)            { return func(v *Service) { v.Missed = true } }
+func idle() func(*Service)              { return func(v *Service) { v.Serving = false } }
 
 func recreated(observed bool) func(*Snapshot) {
 	return func(s *Snapshot) { s.Recreate, s.Observed = true, observed }

@@ -37,6 +37,7 @@ type world struct {
 	approval  string
 	blocked   string
 	noSlot    string
+	service   *Service          // that made the cluster
 	inits     map[string]string // by group; otherwise they succeed
 	grace     time.Duration     // how long pods take to go
 	period    time.Duration     // how long they may
@@ -183,6 +184,11 @@ func (w *world) snapshot() *Snapshot {
 		Observed: c.observed >= c.generated, Queued: c.queued, Immediate: w.immediate, NoSlot: w.noSlot, Enabled: c.enabled,
 		FailedAttempt: c.failed, FailedBecause: c.because, Restored: c.restored, Progress: progress, Deadline: 10 * time.Minute, BlockedBy: w.blocked,
 	}
+	if w.service != nil {
+		service := *w.service
+		service.Ask = string(w.goal)
+		s.Service = &service
+	}
 	if w.blocked != "" {
 		s.BlockedWhy = w.blocked + " runs on it"
 	}
@@ -216,6 +222,10 @@ func (w *world) operate(survives int) (*Snapshot, Plan) {
 	p := Make(s)
 	w.again = p.Again
 	c := w.clusters[w.seen.cluster]
+	if p.Upgrade != "" {
+		w.service.Asked, w.service.AskedAt = p.Upgrade, p.Progress.Since
+		survives--
+	}
 	if next := w.recorded(c, s, &p); survives > 0 && w.differs(c, next) {
 		if c.version != w.cluster.version {
 			w.dirty = true // a conflict: read again

@@ -74,6 +74,8 @@ type Snapshot struct {
 	Recreate, Observed bool
 	// Queued: Kueue evicts the cluster on a change while it runs, and does the deleting.
 	Queued bool
+	// Service is the RayService that made the cluster; nil for others.
+	Service *Service
 	// BlockedBy names what forbids a restart, approved or not; BlockedWhy says why and what to do.
 	BlockedBy, BlockedWhy string
 	// Immediate allows a restart without approval. Approval is a token that has not been used yet.
@@ -194,7 +196,7 @@ func (s *Snapshot) running() bool {
 // betweenPods says of a cluster without pods that it did not stop, as far as enabling goes: KubeRay is about to make its
 // pods again, after a failed attempt was put back, or for what must not be disturbed.
 func (s *Snapshot) betweenPods() bool {
-	return s.Provisioned && !s.Suspended && (s.failedBefore() || s.BlockedBy != "")
+	return s.Provisioned && !s.Suspended && (s.failedBefore() || s.BlockedBy != "" || s.serves())
 }
 
 // leftovers are pods that KubeRay made before it saw that the templates had been put back. They cannot join the others.

@@ -106,7 +106,12 @@ func (n *namespace) phase(ctx context.Context, name string) string {
 
 func (n *namespace) scale(ctx context.Context, name string, group, replicas int) {
 	GinkgoHelper()
-	patch := fmt.Sprintf(`[{"op":"replace","path":"/spec/workerGroupSpecs/%d/replicas","value":%d}]`, group, replicas)
+	n.patchJSON(ctx, name, fmt.Sprintf(`[{"op":"replace","path":"/spec/workerGroupSpecs/%d/replicas","value":%d}]`, group, replicas))
+}
+
+// patchJSON makes the operations of a JSON patch on a RayCluster.
+func (n *namespace) patchJSON(ctx context.Context, name, patch string) {
+	GinkgoHelper()
 	cluster := &rayv1.RayCluster{ObjectMeta: metav1.ObjectMeta{Namespace: n.name, Name: name}}
 	Expect(api.Patch(ctx, cluster, client.RawPatch(types.JSONPatchType, []byte(patch)))).To(Succeed())
 }

@@ -121,9 +121,9 @@ func awaitOperator(ctx context.Context) {
 		var d appsv1.Deployment
 		g.Expect(api.Get(ctx, key, &d)).To(Succeed())
 		g.Expect(d.Status.ObservedGeneration).To(Equal(d.Generation))
-		g.Expect(d.Status.UpdatedReplicas).To(Equal(int32(1)))
-		g.Expect(d.Status.ReadyReplicas).To(Equal(int32(1)))
-		g.Expect(d.Status.Replicas).To(Equal(int32(1)))
+		for _, replicas := range []int32{d.Status.UpdatedReplicas, d.Status.ReadyReplicas, d.Status.Replicas} {
+			g.Expect(replicas).To(Equal(*d.Spec.Replicas))
+		}
 	}).Should(Succeed())
 }
 

@@ -51,6 +51,17 @@ func Spec(spec *v1alpha1.RayTLSPolicySpec, images Allowlist) Verdict {
 	return Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force"}
 }
 
+// Target judges whether the kind in spec.targetRef is one that KubeRay, as it is installed, has.
+func Target(spec *v1alpha1.RayTLSPolicySpec, served func(v1alpha1.TargetKind) bool, now time.Time) Verdict {
+	if ref := spec.TargetRef; ref != nil && !served(ref.Kind) {
+		verdict := refuse(v1alpha1.ReasonTargetKindNotServed,
+			"spec.targetRef: the API server does not serve %s of ray.io/v1, so the KubeRay that is installed does not have this kind; upgrade KubeRay with its CRDs, which is noticed within two minutes, or name a kind that it has", ref.Kind)
+		verdict.Again = now.Add(time.Minute)
+		return verdict
+	}
+	return Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force"}
+}
+
 // BroughtCA judges the Secret that spec.certificateAuthority.secretRef names; nil when it does not exist.
 // The spec has its defaults. The CA is nil unless the verdict is to accept it.
 func BroughtCA(spec *v1alpha1.RayTLSPolicySpec, secret *corev1.Secret, now time.Time) (*pki.Parent, Verdict) {

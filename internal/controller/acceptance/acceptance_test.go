@@ -165,3 +165,24 @@ func TestBroughtCA(t *testing.T) {
 		}
 	})
 }
+
+func TestTarget(t *testing.T) {
+	served := func(kind v1alpha1.TargetKind) bool { return kind == v1alpha1.TargetRayCluster }
+	for name, c := range map[string]struct {
+		reason string
+		target *v1alpha1.TargetReference
+		want   string
+	}{
+		"selector": {"a selector names no kind", nil, v1alpha1.ReasonAccepted},
+		"served":   {"what is served can be there", &v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCluster, Name: "x"}, v1alpha1.ReasonAccepted},
+		"missing":  {"what is not served cannot", &v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCronJob, Name: "x"}, v1alpha1.ReasonTargetKindNotServed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+			verdict := Target(&v1alpha1.RayTLSPolicySpec{TargetRef: c.target}, served, now)
+			if verdict.Reason != c.want || verdict.Accepted != (c.want == v1alpha1.ReasonAccepted) || verdict.Accepted == verdict.Again.After(now) {
+				t.Errorf("%s: got %+v", c.reason, verdict)
+			}
+		})
+	}
+}

@@ -19,8 +19,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -46,10 +48,12 @@ type Reconciler struct {
 	Live   client.Reader
 	// SecretNames caches the metadata of all Secrets, since brought CAs carry no label of ours.
 	SecretNames cache.Cache
-	Images      acceptance.Allowlist
-	Clock       clock.PassiveClock
-	Recorder    recorder.EventRecorder
-	Observed    *observed.Clusters
+	// Kinds has the kinds watched that RayClusters are made for.
+	Kinds    *raycluster.Kinds
+	Images   acceptance.Allowlist
+	Clock    clock.PassiveClock
+	Recorder recorder.EventRecorder
+	Observed *observed.Clusters
 	// Admission says where RayClusters are admitted by the operator.
 	Admission *admission.Reconciler
 }
@@ -91,10 +95,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 // gather collects what the status is made of.
 func (r *Reconciler) gather(ctx context.Context, policy *v1alpha1.RayTLSPolicy) (*summary, error) {
 	_, admitted := r.Admission.Active(policy.Namespace)
-	s := &summary{now: r.Clock.Now(), admission: admitted, complete: true, target: policy.Spec.TargetRef == nil}
+	s := &summary{now: r.Clock.Now(), admission: admitted, complete: true, target: true}
 	spec := policy.Spec.WithDefaults()
 	s.spec = &spec
 	s.verdict = acceptance.Spec(&spec, r.Images)
+	if s.verdict.Accepted {
+		s.verdict = acceptance.Target(&spec, r.Kinds.Served, s.now)
+	}
+	if ref := spec.TargetRef; ref != nil {
+		var err error
+		if s.target, err = r.Kinds.Exists(ctx, r.Client, policy.Namespace, *ref); err != nil {
+			return nil, err
+		}
+	}
 	if ref := spec.CertificateAuthority.SecretRef; ref != nil && s.verdict.Accepted {
 		brought, err := raycluster.ReadSecret(ctx, r.Live, types.NamespacedName{Namespace: policy.Namespace, Name: ref.Name})
 		if err != nil {
@@ -230,17 +243,41 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}
 	secrets := &metav1.PartialObjectMetadata{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	err = ctrl.NewControllerManagedBy(mgr).
+	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("raytlspolicy").
 		For(&v1alpha1.RayTLSPolicy{}).
 		WatchesRawSource(r.Observed).
 		WatchesRawSource(r.Admission.Source(r.allIn)).
 		WatchesRawSource(source.Kind(r.SecretNames, secrets, handler.TypedEnqueueRequestsFromMapFunc(r.bySecret))).
-		Complete(r)
+		Build(r)
 	if err != nil {
 		return fmt.Errorf("setting up the RayTLSPolicy controller: %w", err)
 	}
+	r.Kinds.Register(func(_ context.Context, _ v1alpha1.TargetKind, object *unstructured.Unstructured) error {
+		return c.Watch(source.Kind(mgr.GetCache(), object, handler.TypedEnqueueRequestsFromMapFunc(r.byTarget), appearance()))
+	})
 	return nil
+}
+
+// appearance leaves updates out: it matters whether a target is there, and no more.
+func appearance() predicate.TypedPredicate[*unstructured.Unstructured] {
+	return predicate.TypedFuncs[*unstructured.Unstructured]{UpdateFunc: func(event.TypedUpdateEvent[*unstructured.Unstructured]) bool { return false }}
+}
+
+// byTarget maps to the policies whose targetRef names the object.
+func (r *Reconciler) byTarget(ctx context.Context, o *unstructured.Unstructured) []reconcile.Request {
+	policies, err := coverage.Policies(ctx, r.Client, o.GetNamespace())
+	if err != nil {
+		log.FromContext(ctx).Error(err, "Listing policies", "namespace", o.GetNamespace())
+		return nil
+	}
+	var out []reconcile.Request
+	for _, p := range policies {
+		if ref := p.Spec.TargetRef; ref != nil && string(ref.Kind) == o.GetKind() && ref.Name == o.GetName() {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(p)})
+		}
+	}
+	return out
 }
 
 func (r *Reconciler) bySecret(ctx context.Context, o *metav1.PartialObjectMetadata) []reconcile.Request {

@@ -30,7 +30,7 @@ type summary struct {
 	verdict acceptance.Verdict
 	// admission is the reason of the condition AdmissionActive.
 	admission string
-	// target says that the cluster in targetRef exists, or that there is no targetRef.
+	// target says that what targetRef names exists, or a cluster that was made for it, or that there is no targetRef.
 	target  bool
 	covered []observed.Cluster
 	// complete says that every cluster of the namespace was looked at since the operator started.
@@ -136,7 +136,7 @@ func (s *summary) ready(covered []observed.Cluster) metav1.Condition {
 		condition.Message = "the RayClusters of the namespace are being looked at"
 	case !s.target:
 		condition.Reason = v1alpha1.ReasonTargetNotFound
-		condition.Message = fmt.Sprintf("RayCluster %s does not exist in this namespace; it is encrypted from its start when it is created", s.spec.TargetRef.Name)
+		condition.Message = fmt.Sprintf("%s %s does not exist in this namespace; %s", s.spec.TargetRef.Kind, s.spec.TargetRef.Name, start(s.spec.TargetRef.Kind))
 	case len(covered) == 0:
 		condition.Status, condition.Reason = metav1.ConditionTrue, v1alpha1.ReasonNoClusters
 		condition.Message = "no RayCluster is covered yet"
@@ -159,6 +159,14 @@ func (s *summary) ready(covered []observed.Cluster) metav1.Condition {
 		}
 	}
 	return condition
+}
+
+// start says what becomes of a target that is created later.
+func start(kind v1alpha1.TargetKind) string {
+	if kind == v1alpha1.TargetRayCluster {
+		return "it is encrypted from its start when it is created"
+	}
+	return "the RayClusters that are made for it are encrypted from their start"
 }
 
 func (s *summary) count(covered []observed.Cluster) string {

@@ -12,8 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/controller/coverage"
 	"github.com/raytls/raytls/internal/gencert"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/rollout"
@@ -24,14 +26,10 @@ const (
 	labelCluster           = "ray.io/cluster"
 	labelNodeType          = "ray.io/node-type"
 	labelGroup             = "ray.io/group"
-	labelOwnerKind         = "ray.io/originated-from-crd"
-	labelOwnerName         = "ray.io/originated-from-cr-name"
 	labelQueue             = "kueue.x-k8s.io/queue-name"
 	annotationNoHead       = "ray.io/disable-provisioned-head-restart"
 	annotationFT           = "ray.io/ft-enabled"
 	managedByKubeRay       = "ray.io/kuberay-operator"
-	kindRayService         = "RayService"
-	kindRayJob             = "RayJob"
 	nodeTypeHead           = "head"
 	upgradeRecreate        = rayv1.RayClusterRecreate
 	maxMessage             = 1024
@@ -68,16 +66,19 @@ func ManagedElsewhere(c *unstructured.Unstructured) string {
 }
 
 // blocked names what forbids to restart the cluster even where that is approved, and says why.
-// jobs are the RayJobs that own the cluster or run on it.
-func blocked(c *rayv1.RayCluster, jobs []unstructured.Unstructured) (by, why string) {
+// jobs are the RayJobs that own the cluster or run on it, service is the RayService that made it.
+func blocked(c *rayv1.RayCluster, jobs []unstructured.Unstructured, service *service) (by, why string) {
 	for i := range jobs {
 		status, _, _ := unstructured.NestedString(jobs[i].Object, "status", "jobDeploymentStatus")
 		if name := jobs[i].GetName(); !rayv1.IsJobDeploymentTerminal(rayv1.JobDeploymentStatus(status)) && jobs[i].GetDeletionTimestamp().IsZero() {
-			return kindRayJob + "/" + name, fmt.Sprintf("RayJob %s runs on the cluster, and a restart would fail it; the cluster goes on when the job has finished", name)
+			return "RayJob/" + name, fmt.Sprintf("RayJob %s runs on the cluster, and a restart would fail it; the cluster goes on when the job has finished", name)
 		}
 	}
-	if name, owned := ownedBy(c, kindRayService); owned {
-		return kindRayService + "/" + name, fmt.Sprintf("RayService %s replaces its cluster by its own upgrade, without downtime: change an annotation in its spec.rayClusterConfig.headGroupSpec.template, and the new cluster is encrypted from its start", name)
+	if service != nil {
+		return "", "" // nothing is restarted: the RayService makes another cluster
+	}
+	if owner, found := coverage.Owner(c); found && owner.Kind == v1alpha1.TargetRayService && metav1.GetControllerOf(c) != nil {
+		return "RayService/" + owner.Name, fmt.Sprintf("the cluster belongs to RayService %s, which does not exist any more, so it is about to be deleted; if it stays, remove its owner reference", owner.Name)
 	}
 	if provisioned(c) && c.Annotations[annotationNoHead] == "true" {
 		return "annotation " + annotationNoHead, "KubeRay would not make a new head for this cluster; a cluster created anew is encrypted from its start"
@@ -85,12 +86,41 @@ func blocked(c *rayv1.RayCluster, jobs []unstructured.Unstructured) (by, why str
 	return "", ""
 }
 
-// ownedBy says whether a KubeRay object of that kind made the cluster, and its name.
-func ownedBy(c *rayv1.RayCluster, kind string) (string, bool) {
-	if owner := metav1.GetControllerOf(c); owner != nil {
-		return owner.Name, owner.Kind == kind
+// queued says whether Kueue runs the cluster. KubeRay copies the label from a RayService, whose cluster Kueue runs by it,
+// and from a RayJob, which Kueue runs itself, with no eye on its cluster.
+func queued(c *rayv1.RayCluster) bool {
+	owner, found := coverage.Owner(c)
+	return c.Labels[labelQueue] != "" && (!found || owner.Kind != v1alpha1.TargetRayJob)
+}
+
+// headNames are further names of the cluster's head: those of the Service that KubeRay makes for its RayService or RayJob.
+//
+// The owner is the one of the controller reference, unless an object of its name exists and is another. Even a forged
+// reference gets a tenant nothing: the certificate comes from the authority of the tenant's own cluster, which nobody
+// else trusts, and KubeRay lets the Service of any RayCluster be named at will.
+func (st *state) headNames(domain string, short bool) []string {
+	owner, found := coverage.Owner(st.object)
+	by := metav1.GetControllerOf(st.object)
+	if !found || by == nil {
+		return nil
 	}
-	return c.Labels[labelOwnerName], c.Labels[labelOwnerKind] == kind
+	for i := range st.jobs {
+		if job := &st.jobs[i]; owner.Kind == v1alpha1.TargetRayJob && job.GetName() == owner.Name && job.GetUID() != by.UID {
+			return nil
+		}
+	}
+	if owner.Kind == v1alpha1.TargetRayService && st.impostor {
+		return nil
+	}
+	service := owner.Name + "-head-svc"
+	if len(validation.IsDNS1035Label(service)) > 0 {
+		return nil // no Service can have that name
+	}
+	names := []string{service + "." + st.key.Namespace, service + "." + st.key.Namespace + ".svc", service + "." + st.key.Namespace + ".svc." + domain}
+	if short {
+		names = append(names, service)
+	}
+	return names
 }
 
 // templates tells the planner of the described templates. parameters are what is to be rendered.
@@ -254,13 +284,20 @@ func leaf(pod *corev1.Pod) *gencert.Report {
 	return &report
 }
 
-// approval is the policy's token for the cluster, unless it was used already. Of several for one cluster the last counts:
-// otherwise two of them could be used in turn for ever, since only the last one used is on record.
-func approval(policy *v1alpha1.RayTLSPolicy, c *rayv1.RayCluster) string {
+// approval is the policy's token for the cluster, or for the RayService that it serves, unless it was used already. Of
+// several for one cluster the last counts: otherwise two of them could be used in turn for ever, since only the last one
+// used is on record.
+func approval(policy *v1alpha1.RayTLSPolicy, c *rayv1.RayCluster, service *service) string {
 	token := ""
 	for _, pair := range strings.Split(policy.Annotations[v1alpha1.AnnotationApproveRestart], ",") {
-		if name, value, found := strings.Cut(strings.TrimSpace(pair), "="); found && name == c.Name {
+		name, value, found := strings.Cut(strings.TrimSpace(pair), "=")
+		switch {
+		case found && name == c.Name:
 			token = value
+		case found && service != nil && name == service.name && service.active == c.Name:
+			if token = value; digest(value) == service.asked.Approved {
+				token = "" // by the cluster that this one replaced
+			}
 		}
 	}
 	if token == c.Annotations[v1alpha1.AnnotationApproved] {

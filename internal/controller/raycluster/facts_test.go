@@ -54,7 +54,32 @@ func TestApproval(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			policy := &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1alpha1.AnnotationApproveRestart: c.text}}}
 			cluster := &rayv1.RayCluster{ObjectMeta: metav1.ObjectMeta{Name: "c", Annotations: map[string]string{v1alpha1.AnnotationApproved: c.used}}}
-			if got := approval(policy, cluster); got != c.want {
+			if got := approval(policy, cluster, nil); got != c.want {
+				t.Errorf("%s: got %q, want %q", c.reason, got, c.want)
+			}
+		})
+	}
+}
+
+func TestApprovalOfRayService(t *testing.T) {
+	for name, c := range map[string]struct {
+		reason, text, used, usedBefore string
+		active                         string
+		want                           string
+	}{
+		"service":         {"a pair for the RayService approves the cluster that serves it", "s=one", "", "", "c", "one"},
+		"not serving":     {"and no other", "s=one", "", "", "d", ""},
+		"used":            {"once", "s=one", "one", "", "c", ""},
+		"used before":     {"also when it was the cluster before that used it", "s=one", "", "one", "c", ""},
+		"next":            {"another token is good again", "s=two", "", "one", "c", "two"},
+		"both":            {"of pairs for both the last one counts", "c=one,s=two", "", "", "c", "two"},
+		"last used":       {"used or not, since the one before was superseded", "c=one,s=two", "", "two", "c", ""},
+		"cluster's alone": {"a cluster's token is no RayService's", "c=one", "", "one", "c", "one"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			policy := &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1alpha1.AnnotationApproveRestart: c.text}}}
+			cluster := &rayv1.RayCluster{ObjectMeta: metav1.ObjectMeta{Name: "c", Annotations: map[string]string{v1alpha1.AnnotationApproved: c.used}}}
+			if got := approval(policy, cluster, &service{name: "s", active: c.active, asked: ask{Approved: digest(c.usedBefore)}}); got != c.want {
 				t.Errorf("%s: got %q, want %q", c.reason, got, c.want)
 			}
 		})

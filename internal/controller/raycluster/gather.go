@@ -45,20 +45,24 @@ type state struct {
 	// owners are the KubeRay objects that the cluster was made for, the nearest first.
 	owners   []v1alpha1.TargetReference
 	decision coverage.Decision
+	// policies are those of the namespace.
+	policies []*v1alpha1.RayTLSPolicy
 	// policy is the spec of the cluster's policy with its defaults; nil without a policy.
 	policy *v1alpha1.RayTLSPolicySpec
 	// ended pods run no more; with restartPolicy Never, they tell of init containers that failed.
 	pods, ended []corev1.Pod
 	jobs        []unstructured.Unstructured
-	authority   *corev1.Secret
-	issuer      *corev1.Secret
-	scripts     *corev1.ConfigMap
+	// service is the RayService that made the cluster; nil if none did, or it is gone.
+	service *service
+	// impostor says that a RayService of the owner's name exists and is another.
+	impostor  bool
+	authority *corev1.Secret
+	issuer    *corev1.Secret
+	scripts   *corev1.ConfigMap
 
 	// parameters are what the templates are to be rendered with.
 	parameters injection.Parameters
 	snapshot   rollout.Snapshot
-	// admissionComes says that the cluster's namespace is about to be one where admission is active.
-	admissionComes bool
 	planned    rollout.Plan
 	// edit is the change that the plan asks for, and edited the spec that it gives; nil for no change.
 	edit   injection.Edit
@@ -98,23 +102,24 @@ func (r *Reconciler) gather(ctx context.Context, key types.NamespacedName) (*sta
 	st.described = injection.Inspect(st.spec, key.Name)
 	st.status.Name = key.Name
 
-	policies, err := coverage.Policies(ctx, r.Client, key.Namespace)
-	if err != nil {
+	var err error
+	if st.policies, err = coverage.Policies(ctx, r.Client, key.Namespace); err != nil {
 		return nil, err
 	}
-	st.owners, err = coverage.Owners(ctx, r.Client, st.object)
-	if err != nil {
+	if st.owners, err = coverage.Owners(ctx, r.Client, st.object); err != nil {
 		return nil, err
 	}
-	st.decision = coverage.Decide(coverage.Subject{Object: st.object, Owners: st.owners}, policies)
+	st.decision = coverage.Decide(coverage.Subject{Object: st.object, Owners: st.owners}, st.policies)
 	if st.decision.Policy != nil {
 		spec := st.decision.Policy.Spec.WithDefaults()
 		st.policy = &spec
 	}
-	if err := r.gatherPods(ctx, st); err != nil {
-		return nil, err
+	for _, read := range []step{r.gatherPods, r.gatherJobs, r.gatherService, r.gatherKeys} {
+		if err := read(ctx, st); err != nil {
+			return nil, err
+		}
 	}
-	return st, r.gatherKeys(ctx, st)
+	return st, nil
 }
 
 func (r *Reconciler) gatherPods(ctx context.Context, st *state) error {
@@ -133,31 +138,38 @@ func (r *Reconciler) gatherPods(ctx context.Context, st *state) error {
 		}
 		st.pods = append(st.pods, pod)
 	}
+	return nil
+}
+
+// gatherJobs reads the RayJobs that run on the cluster, and the one that it was made for.
+func (r *Reconciler) gatherJobs(ctx context.Context, st *state) error {
+	if !r.Kinds.Served(v1alpha1.TargetRayJob) {
+		return nil
+	}
 	jobs := unstructured.UnstructuredList{}
-	jobs.SetGroupVersionKind(rayJobKind())
+	jobs.SetGroupVersionKind(coverage.GroupVersionKind(v1alpha1.TargetRayJob))
 	if err := r.Client.List(ctx, &jobs, client.InNamespace(st.key.Namespace), client.MatchingFields{IndexJobCluster: st.key.Name}); err != nil {
 		return fmt.Errorf("listing RayJobs: %w", err)
 	}
 	st.jobs = jobs.Items
-	owner, owned := ownedBy(st.cluster, kindRayJob)
-	if !owned {
+	owner, found := coverage.Owner(st.object)
+	if !found || owner.Kind != v1alpha1.TargetRayJob {
 		return nil
 	}
 	for i := range st.jobs {
-		if st.jobs[i].GetName() == owner {
+		if st.jobs[i].GetName() == owner.Name {
 			return nil
 		}
 	}
-	job := unstructured.Unstructured{}
-	job.SetGroupVersionKind(rayJobKind())
-	err := r.Client.Get(ctx, types.NamespacedName{Namespace: st.key.Namespace, Name: owner}, &job)
+	job := ownerObject(owner.Kind)
+	err := r.Client.Get(ctx, types.NamespacedName{Namespace: st.key.Namespace, Name: owner.Name}, job)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("reading RayJob %s: %w", owner, err)
+		return fmt.Errorf("reading RayJob %s: %w", owner.Name, err)
 	}
-	st.jobs = append(st.jobs, job)
+	st.jobs = append(st.jobs, *job)
 	return nil
 }
 

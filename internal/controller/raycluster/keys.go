@@ -55,10 +55,11 @@ type settings struct {
 	HeadServiceShortName  bool             `json:"headServiceShortName,omitempty"`
 }
 
-// settingsOf takes them from a policy's spec with its defaults.
-func settingsOf(spec *v1alpha1.RayTLSPolicySpec) settings {
-	names := slices.Clone(spec.PodCertificate.HeadDNSNames)
+// settingsOf takes them from a policy's spec with its defaults. further are names of the head that are the cluster's own.
+func settingsOf(spec *v1alpha1.RayTLSPolicySpec, further ...string) settings {
+	names := append(slices.Clone(spec.PodCertificate.HeadDNSNames), further...)
 	slices.Sort(names)
+	names = slices.Compact(names)
 	return settings{
 		AuthorityKey:          pki.KeyAlgorithm(spec.CertificateAuthority.KeyAlgorithm),
 		AuthorityValidityDays: spec.CertificateAuthority.ValidityDays,

@@ -112,7 +112,7 @@ func (r *Reconciler) provideAuthority(ctx context.Context, st *state) (*pki.Auth
 	if st.policy == nil {
 		return authority, by, nil
 	}
-	want := settingsOf(st.policy)
+	want := r.settingsFor(st)
 	text, err := json.Marshal(want)
 	if err != nil {
 		return nil, by, fmt.Errorf("keeping the authority's settings: %w", err)
@@ -129,8 +129,12 @@ func (r *Reconciler) provideAuthority(ctx context.Context, st *state) (*pki.Auth
 	return authority, want, nil
 }
 
+func (r *Reconciler) settingsFor(st *state) settings {
+	return settingsOf(st.policy, st.headNames(r.ClusterDomain, st.policy.PodCertificate.HeadServiceShortName)...)
+}
+
 func (r *Reconciler) makeAuthority(ctx context.Context, st *state) (*pki.Authority, settings, error) {
-	by := settingsOf(st.policy)
+	by := r.settingsFor(st)
 	for i := range st.pods {
 		if podFacts(&st.pods[i]).Certified {
 			return nil, by, problemf(v1alpha1.ReasonAuthorityLost,

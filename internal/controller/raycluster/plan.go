@@ -42,10 +42,11 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 		return problemf(v1alpha1.ReasonError, "annotation %s of the RayCluster: %v; remove it", v1alpha1.AnnotationRollout, err)
 	}
 	verdict := acceptance.Spec(st.policy, r.Images)
+	if verdict.Accepted {
+		verdict = acceptance.Target(st.policy, r.Kinds.Served, st.now)
+	}
 	st.fill(progress, verdict.Accepted)
-	var why string
-	st.snapshot.Admission, why = r.Admission.Active(st.key.Namespace)
-	st.admissionComes = why == v1alpha1.ReasonAdmissionPending
+	st.snapshot.Admission, _ = r.Admission.Active(st.key.Namespace)
 	if err := r.mayEnable(ctx, st, verdict); err != nil {
 		return err
 	}
@@ -81,15 +82,18 @@ func (st *state) fill(progress *rollout.Progress, accepted bool) {
 	kept := record.ParseRestored(c.Annotations[v1alpha1.AnnotationRestored])
 	s := rollout.Snapshot{
 		Now: st.now, Goal: st.decision.Goal,
-		Suspended: c.Spec.Suspend != nil && *c.Spec.Suspend, Provisioned: provisioned(c),
+		Suspended: c.Spec.Suspend != nil && *c.Spec.Suspend, Provisioned: provisioned(c), Service: st.describeService(),
 		Recreate: recreates(c), Observed: c.Status.ObservedGeneration >= c.Generation,
-		Queued:    c.Labels[labelQueue] != "",
-		Immediate: policy.Rollout.Enable == v1alpha1.EnableImmediate, Approval: approval(st.decision.Policy, c),
+		Queued:    queued(c),
+		Immediate: policy.Rollout.Enable == v1alpha1.EnableImmediate, Approval: approval(st.decision.Policy, c, st.service),
 		Enabled: c.Annotations[v1alpha1.AnnotationInjection] != "", FailedAttempt: c.Annotations[v1alpha1.AnnotationEnableFailed],
 		Restored: kept.Times, Progress: progress, Deadline: time.Duration(policy.Rollout.ProgressDeadlineSeconds) * time.Second,
 	}
 	s.FailedBecause = c.Annotations[v1alpha1.AnnotationEnableFailedBecause]
-	s.BlockedBy, s.BlockedWhy = blocked(c, st.jobs)
+	s.BlockedBy, s.BlockedWhy = blocked(c, st.jobs, st.service)
+	if s.Service != nil && s.Service.Serving {
+		s.Provisioned = true // KubeRay moves the traffic when the applications answer, which all pods need not be up for
+	}
 	for i := range st.pods {
 		s.Pods = append(s.Pods, podFacts(&st.pods[i]))
 	}

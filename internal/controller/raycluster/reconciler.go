@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/recorder"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/recorder"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -45,6 +45,10 @@ type Reconciler struct {
 	SecretNames cache.Cache
 	// Namespace is the operator's own, where authorities are kept.
 	Namespace string
+	// Kinds has the kinds watched that RayClusters are made for.
+	Kinds *Kinds
+	// ClusterDomain is the Kubernetes cluster's DNS domain.
+	ClusterDomain string
 	// Images are the init images that policies may name.
 	Images   acceptance.Allowlist
 	Clock    clock.PassiveClock
@@ -52,8 +56,10 @@ type Reconciler struct {
 	Observed *observed.Clusters
 	// Admission says where admission is active.
 	Admission Admission
-	slots     slots
-	issues    issues
+	// began is when the reconciler was set up.
+	began  time.Time
+	slots  slots
+	issues issues
 }
 
 // Admission knows the namespaces in which RayClusters are admitted by the operator.
@@ -68,7 +74,8 @@ type Admission interface {
 type step func(context.Context, *state) error
 
 // +kubebuilder:rbac:groups=ray.io,resources=rayclusters,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=ray.io,resources=rayjobs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=ray.io,resources=rayjobs;rayservices;raycronjobs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=ray.io,resources=rayservices,verbs=patch
 // +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
@@ -97,7 +104,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		err = errors.Join(err, run(ctx, st))
 	}
 	if planned == nil && err == nil {
-		for _, run := range []step{r.removeKeys, r.write, r.deletePods} {
+		for _, run := range []step{r.removeKeys, r.upgradeService, r.write, r.deletePods} {
 			if err = run(ctx, st); err != nil {
 				break
 			}

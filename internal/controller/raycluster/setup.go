@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"strings"
 
-	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -26,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/controller/coverage"
 	"github.com/raytls/raytls/internal/injection"
 )
 
@@ -44,13 +43,10 @@ func CacheOptions() (map[client.Object]cache.ByObject, error) {
 		return nil, fmt.Errorf("selecting Ray's pods: %w", err)
 	}
 	own := cache.ByObject{Label: labels.NewSelector().Add(*ours), Transform: slimOwn}
-	job := &unstructured.Unstructured{}
-	job.SetGroupVersionKind(rayJobKind())
 	return map[client.Object]cache.ByObject{
 		&corev1.Secret{}:    own,
 		&corev1.ConfigMap{}: own,
 		&corev1.Pod{}:       {Label: labels.NewSelector().Add(*rays), Transform: slimPod},
-		job:                 {Transform: slimJob},
 	}, nil
 }
 
@@ -73,26 +69,6 @@ func slimPod(object any) (any, error) {
 	}
 	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase, Conditions: pod.Status.Conditions, InitContainerStatuses: status}
 	return pod, nil
-}
-
-// slimJob keeps of a RayJob what is looked at.
-func slimJob(object any) (any, error) {
-	job, ok := object.(*unstructured.Unstructured)
-	if !ok {
-		return object, nil
-	}
-	cluster, _, _ := unstructured.NestedString(job.Object, "status", "rayClusterName")
-	status, _, _ := unstructured.NestedString(job.Object, "status", "jobDeploymentStatus")
-	slim := &unstructured.Unstructured{Object: map[string]any{
-		"status": map[string]any{"rayClusterName": cluster, "jobDeploymentStatus": status},
-	}}
-	slim.SetGroupVersionKind(job.GroupVersionKind())
-	slim.SetNamespace(job.GetNamespace())
-	slim.SetName(job.GetName())
-	slim.SetUID(job.GetUID())
-	slim.SetResourceVersion(job.GetResourceVersion())
-	slim.SetDeletionTimestamp(job.GetDeletionTimestamp())
-	return slim, nil
 }
 
 // maxOwnBytes is more than the operator ever puts into one of its own objects.
@@ -133,31 +109,19 @@ func only(from map[string]string, keys ...string) map[string]string {
 	return out
 }
 
-func rayJobKind() schema.GroupVersionKind { return rayv1.GroupVersion.WithKind("RayJob") }
-
 // SetupWithManager registers the reconciler, its indexes and its watches.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	r.began = r.Clock.Now()
 	indexer := mgr.GetFieldIndexer()
 	if err := indexer.IndexField(ctx, &corev1.Pod{}, IndexPodCluster, func(o client.Object) []string {
 		return []string{o.GetLabels()[labelCluster]}
 	}); err != nil {
 		return fmt.Errorf("indexing pods: %w", err)
 	}
-	// Untyped, since the API server takes quantities that cannot be read, and one such RayJob would hide all others.
-	job := &unstructured.Unstructured{}
-	job.SetGroupVersionKind(rayJobKind())
-	if err := indexer.IndexField(ctx, job, IndexJobCluster, func(o client.Object) []string {
-		if name := clusterOfJob(o); name != "" {
-			return []string{name}
-		}
-		return nil
-	}); err != nil {
-		return fmt.Errorf("indexing RayJobs: %w", err)
-	}
 	cluster, secrets := &unstructured.Unstructured{}, &metav1.PartialObjectMetadata{}
 	cluster.SetGroupVersionKind(RayClusterKind())
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	err := ctrl.NewControllerManagedBy(mgr).
+	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("raycluster").
 		For(cluster).
 		Watches(cluster, r.slotFreed()).
@@ -166,16 +130,38 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		WatchesRawSource(r.Admission.Source(r.allOf)).
 		WatchesRawSource(source.Kind(r.SecretNames, secrets, handler.TypedEnqueueRequestsFromMapFunc(r.byName))).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.injectedIn)).
-		Watches(job, handler.EnqueueRequestsFromMapFunc(byJob)).
 		Watches(&v1alpha1.RayTLSPolicy{}, handler.EnqueueRequestsFromMapFunc(r.allIn),
 			// Not the status, which says what was found of the clusters.
 			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, deletionChanged()))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
-		Complete(r)
+		Build(r)
 	if err != nil {
 		return fmt.Errorf("setting up the RayCluster controller: %w", err)
 	}
+	r.Kinds.Register(r.watchOwners(mgr, c))
 	return nil
+}
+
+// watchOwners looks at clusters again when what is read of their owners changes.
+func (r *Reconciler) watchOwners(mgr ctrl.Manager, c controller.Controller) Watcher {
+	return func(ctx context.Context, kind v1alpha1.TargetKind, object *unstructured.Unstructured) error {
+		clusters := r.byService
+		switch kind {
+		case v1alpha1.TargetRayCronJob:
+			return nil // a RayJob says which it is of
+		case v1alpha1.TargetRayJob:
+			clusters = byJob
+			if err := mgr.GetFieldIndexer().IndexField(ctx, object, IndexJobCluster, func(o client.Object) []string {
+				if name := clusterOfJob(o); name != "" {
+					return []string{name}
+				}
+				return nil
+			}); err != nil {
+				return fmt.Errorf("indexing: %w", err)
+			}
+		}
+		return c.Watch(source.Kind(mgr.GetCache(), object, handler.TypedEnqueueRequestsFromMapFunc(clusters), ownerChanged()))
+	}
 }
 
 func deletionChanged() predicate.Predicate {
@@ -195,8 +181,17 @@ func byLabel(_ context.Context, o client.Object) []reconcile.Request {
 	return request(o.GetNamespace(), o.GetLabels()[labelCluster])
 }
 
-func byJob(_ context.Context, o client.Object) []reconcile.Request {
-	return request(o.GetNamespace(), clusterOfJob(o))
+func byJob(_ context.Context, job *unstructured.Unstructured) []reconcile.Request {
+	return request(job.GetNamespace(), clusterOfJob(job))
+}
+
+// byService maps to the RayService's clusters, those that it is about to delete included.
+func (r *Reconciler) byService(ctx context.Context, o *unstructured.Unstructured) []reconcile.Request {
+	self := v1alpha1.TargetReference{Kind: v1alpha1.TargetRayService, Name: o.GetName()}
+	return r.clustersIn(ctx, o.GetNamespace(), func(c *unstructured.Unstructured) bool {
+		owner, found := coverage.Owner(c)
+		return found && owner == self
+	})
 }
 
 func clusterOfJob(o client.Object) string {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,11 +32,12 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 	want := st.record()
 	want[v1alpha1.AnnotationEdit] = ""
 	var operations []injection.Operation
-	edits := st.edited != nil && len(injection.Diff(st.spec, st.edited)) > 0
-	if edits && st.admissionComes {
+	changes := st.edited != nil && len(injection.Diff(st.spec, st.edited)) > 0
+	admission, why := r.Admission.Active(st.key.Namespace)
+	if changes && why == v1alpha1.ReasonAdmissionPending && r.admissionMayCome(st) {
 		return st.awaitAdmission()
 	}
-	asks := edits && st.snapshot.Admission
+	asks := changes && admission
 	switch {
 	case asks:
 		want[v1alpha1.AnnotationEdit] = st.edit.String()
@@ -61,6 +63,20 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 		r.event(st, event.Warning, event.Reason, "Patch", event.Message)
 	}
 	return nil
+}
+
+// admissionPatience is how long admission may take to reach a namespace with a new policy, or an operator that has started.
+const admissionPatience = 15 * time.Second
+
+// admissionMayCome says that pending admission may be active soon, so that it is worth waiting for.
+func (r *Reconciler) admissionMayCome(st *state) bool {
+	since := st.decision.Policy.CreationTimestamp.Time
+	if r.began.After(since) {
+		since = r.began
+	}
+	end := since.Add(admissionPatience)
+	st.again(end)
+	return st.now.Before(end)
 }
 
 // awaitAdmission puts a change of the templates off: made a moment before admission is active, it would take them from

@@ -237,7 +237,7 @@ var _ = Describe("Admission", Ordered, onEveryKubeRay, func() {
 			spec := c.Object["spec"].(map[string]any)
 			spec["fromTheFuture"] = map[string]any{"list": []any{map[string]any{"kept": true}}}
 			group := spec["workerGroupSpecs"].([]any)[0].(map[string]any)
-			group["fromTheFuture"] = "kept"
+			group["fromTheFuture"], group["numOfHosts"] = "kept", int64(1) // the CRD has a default
 			container := group["template"].(map[string]any)["spec"].(map[string]any)["containers"].([]any)[0].(map[string]any)
 			container["fromTheFuture"] = []any{int64(1), "kept"}
 		}
@@ -282,10 +282,10 @@ var _ = Describe("Admission", Ordered, onEveryKubeRay, func() {
 
 	for _, order := range []string{"aaa-queue", "zzz-queue"} {
 		It("goes with a queue whose webhook suspends clusters, named "+order, func() {
-			queue := startQueue(order)
+			webhook := startQueue(order)
 			w := admitting(selecting())
-			w.create("c", label("kueue.x-k8s.io/queue-name", "q"))
-			Expect(queue.asked()).To(BeNumerically(">", 0))
+			w.create("c", queue())
+			Expect(webhook.asked()).To(BeNumerically(">", 0))
 			c := w.bornEncrypted("c")
 			Expect(c.Object["spec"].(map[string]any)["suspend"]).To(BeTrue())
 			w.encrypted("p", "c")

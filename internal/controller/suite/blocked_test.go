@@ -62,8 +62,8 @@ var _ = Describe("A restart is never made", func() {
 		w.encrypted("p", "a")
 	})
 
-	It("of a RayService's cluster, for whose new one it is said how to get it", func() {
-		blocked("RayService/serve", "spec.rayClusterConfig.headGroupSpec.template", owned("RayService", "serve"))
+	It("of the cluster of a RayService that is gone", func() {
+		blocked("RayService/serve", "does not exist any more", owned("RayService", "serve"))
 		w.ray.frozen = true
 		w.create("b", owned("RayService", "serve"))
 		w.updatePolicy("p", func(p *v1alpha1.RayTLSPolicy) { p.Spec = selecting() })

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	sigsyaml "sigs.k8s.io/yaml"
@@ -66,6 +67,7 @@ func newEnvironment(folder string) (*environment, error) {
 		return nil, errors.Join(fmt.Errorf("starting the API server: %w", err), e.stop())
 	}
 	config.QPS = -1
+	config.WarningHandler = rest.NoWarnings{} // the stand-in for KubeRay writes fields that older versions lack
 	scheme, err := app.Scheme()
 	if err != nil {
 		return nil, err
@@ -130,7 +132,7 @@ func (e *environment) installRBAC() error {
 	return os.WriteFile(e.kubeconfig, kubeconfig, 0o600)
 }
 
-// rayCRDs are all that the version of KubeRay has. In go.mod's version a RayCluster keeps fields which it does not know, as
+// rayCRDs are all that the version of KubeRay has. In go.mod's version a RayCluster or RayService keeps fields which it does not know, as
 // a newer version's CRD would; the older ones are as they are.
 func rayCRDs() ([]*apiextensionsv1.CustomResourceDefinition, error) {
 	folder, err := rayCRDFolder()
@@ -151,10 +153,10 @@ func rayCRDs() ([]*apiextensionsv1.CustomResourceDefinition, error) {
 		if err := sigsyaml.Unmarshal(text, crd); err != nil {
 			return nil, fmt.Errorf("reading KubeRay's CRD %s: %w", name, err)
 		}
-		if crd.Spec.Names.Kind == "RayCluster" && newestKubeRay() {
+		if kind := crd.Spec.Names.Kind; newestKubeRay() && (kind == "RayCluster" || kind == "RayService") {
 			for i := range crd.Spec.Versions {
 				spec := crd.Spec.Versions[i].Schema.OpenAPIV3Schema.Properties["spec"]
-				keepUnknown(&spec, 8)
+				keepUnknown(&spec, 9)
 				crd.Spec.Versions[i].Schema.OpenAPIV3Schema.Properties["spec"] = spec
 			}
 		}

@@ -41,6 +41,14 @@ type kubeRay struct {
 	lag bool
 	// unready never reports a cluster as provisioned.
 	unready bool
+	// startup is how long Ray takes to be ready in a pod.
+	startup time.Duration
+	// holdTraffic keeps a RayService's traffic where it is.
+	holdTraffic bool
+	// keepOld keeps the clusters that a RayService has moved its traffic away from.
+	keepOld bool
+	// born changes the clusters that are made for a RayService, as a webhook would.
+	born func(*unstructured.Unstructured)
 	// certificate says how an init container of ours fares.
 	certificate func(*corev1.Pod) outcome
 }
@@ -58,6 +66,7 @@ const recreateHash = "ray.io/upgrade-strategy-recreate-hash"
 // step does what there is to do for every cluster of the namespace.
 func (k *kubeRay) step(ctx context.Context) {
 	GinkgoHelper()
+	k.stepServices(ctx)
 	var clusters unstructured.UnstructuredList
 	clusters.SetGroupVersionKind(rayv1.GroupVersion.WithKind("RayCluster"))
 	k.must(k.admin.List(ctx, &clusters, client.InNamespace(k.namespace)))
@@ -193,7 +202,7 @@ func (k *kubeRay) run(ctx context.Context, pod *corev1.Pod, hasHead bool) {
 			pod.Status.Phase, hasHead = corev1.PodPending, false
 		}
 	}
-	if hasHead {
+	if hasHead && time.Since(pod.CreationTimestamp.Time) >= k.startup {
 		isReady = corev1.ConditionTrue
 	}
 	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: isReady}}

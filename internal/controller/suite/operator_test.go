@@ -38,8 +38,9 @@ const (
 	envWebhook = "RAYTLS_SUITE_WEBHOOK"
 	envRotates = "RAYTLS_SUITE_ROTATES"
 
-	exitDied     = 7
-	allowedImage = "registry.example/openssl:1"
+	exitDied      = 7
+	allowedImage  = "registry.example/openssl:1"
+	clusterDomain = "k8s.example"
 )
 
 func runOperator() int {
@@ -78,6 +79,7 @@ func runOperatorUntilSignal(ctx context.Context) error {
 	return app.Run(ctx, config, app.Options{
 		Namespace: operatorNamespace, Metrics: "0", Probes: "0", Images: acceptance.Allowlist{allowedImage},
 		Webhook: os.Getenv(envWebhook), WebhookProfile: &profile,
+		ClusterDomain: clusterDomain,
 	})
 }
 

@@ -58,6 +58,7 @@ func (w *world) empty() {
 	Expect(w.admin.DeleteAllOf(w.ctx, &v1alpha1.RayTLSPolicy{}, in)).To(Succeed())
 	Expect(w.admin.DeleteAllOf(w.ctx, &rayv1.RayCluster{}, in)).To(Succeed())
 	Expect(w.admin.DeleteAllOf(w.ctx, &rayv1.RayJob{}, in)).To(Succeed())
+	Expect(w.admin.DeleteAllOf(w.ctx, &rayv1.RayService{}, in)).To(Succeed())
 	Expect(w.admin.DeleteAllOf(w.ctx, &corev1.Pod{}, in, client.GracePeriodSeconds(0))).To(Succeed())
 	for i := range policies.Items {
 		w.removeFinalizers(&policies.Items[i])

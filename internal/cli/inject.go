@@ -1,0 +1,253 @@
+package cli
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/yaml"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/controller/coverage"
+	"github.com/raytls/raytls/internal/controller/raycluster"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/manifest"
+)
+
+const policyKind = "RayTLSPolicy"
+
+func newInject(notes io.Writer) *cobra.Command {
+	var (
+		files      []string
+		policyFile string
+		remove     bool
+	)
+	command := &cobra.Command{
+		Use:   "inject -f FILE",
+		Short: "Print manifests with the RayClusters in them injected, as the operator would write them",
+		Long: `Prints every document of the input, with each RayCluster as the operator would write it.
+
+Whoever commits what runs can commit this: applied to a cluster that the operator has injected, it changes nothing. A
+cluster without pods becomes encrypted by it. In a running one it converts nothing: enabling is the operator's.
+
+What the policy says about the init container and about additionalContainers is part of it. The policy is the one in
+the input that covers the cluster, or that of --policy; without any, the defaults are taken, or what the cluster was
+injected with. A policy is needed all the same: without one in the namespace nobody makes keys.
+
+RayJobs, RayServices and RayCronJobs are printed unchanged: KubeRay names their clusters at random, and what is injected
+names the cluster's Secret. The operator's admission webhook encrypts their clusters at creation.
+
+All fields survive, those too that this version does not know. Comments and the order of keys do not: the output is YAML
+with sorted keys. Notes go to standard error. On an error nothing is printed.`,
+		Example: "  raytls inject -f cluster.yaml -f policy.yaml > injected.yaml\n" +
+			"  kustomize build . | raytls inject -f -\n" +
+			"  raytls inject --remove -f injected.yaml",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			documents, err := readFiles(cmd, files)
+			if err != nil {
+				return err
+			}
+			i := injector{notes: notes, remove: remove}
+			if err := i.findPolicies(cmd, documents, policyFile); err != nil {
+				return err
+			}
+			if err := i.all(documents); err != nil {
+				return err
+			}
+			return manifest.Write(cmd.OutOrStdout(), documents)
+		},
+	}
+	filesFlag(command, &files)
+	command.Flags().StringVar(&policyFile, "policy", "", "A file with one RayTLSPolicy, whose parameters are taken for every RayCluster, whatever it covers.")
+	command.Flags().BoolVar(&remove, "remove", false, "Print the manifests without the injection.")
+	command.MarkFlagsMutuallyExclusive("policy", "remove")
+	return command
+}
+
+// injector injects the RayClusters of an input.
+type injector struct {
+	notes  io.Writer
+	remove bool
+	// given is the policy of --policy.
+	given *v1alpha1.RayTLSPolicy
+	// policies are those of the input.
+	policies []*v1alpha1.RayTLSPolicy
+}
+
+func (i *injector) findPolicies(cmd *cobra.Command, documents []*manifest.Document, file string) error {
+	var err error
+	if i.policies, err = policiesIn(documents); err != nil || file == "" {
+		return err
+	}
+	read, err := readFile(cmd, file)
+	if err != nil {
+		return fmt.Errorf("--policy: %w", err)
+	}
+	policies, err := policiesIn(read)
+	if err != nil {
+		return fmt.Errorf("--policy: %w", err)
+	}
+	if len(policies) != 1 {
+		return fmt.Errorf("--policy: %s holds %d RayTLSPolicies; one is needed", file, len(policies))
+	}
+	i.given = policies[0]
+	return nil
+}
+
+// policiesIn decodes strictly: what a misspelt field asks for would be missing in the output.
+func policiesIn(documents []*manifest.Document) ([]*v1alpha1.RayTLSPolicy, error) {
+	var policies []*v1alpha1.RayTLSPolicy
+	for _, o := range manifest.Objects(documents) {
+		if !o.Is(v1alpha1.GroupVersion.Group, policyKind) {
+			continue
+		}
+		text, err := json.Marshal(o.Value)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", o, err)
+		}
+		policy := &v1alpha1.RayTLSPolicy{}
+		if err := yaml.UnmarshalStrict(text, policy); err != nil {
+			return nil, fmt.Errorf("%s: %w", o, err)
+		}
+		policies = append(policies, policy)
+	}
+	return policies, nil
+}
+
+// all injects every RayCluster, and gives the errors of all of them.
+func (i *injector) all(documents []*manifest.Document) error {
+	var failed error
+	for _, o := range manifest.Objects(documents) {
+		spec, _ := o.ClusterSpec()
+		if spec == nil {
+			continue
+		}
+		done, err := i.one(o, spec)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", o, err))
+			continue
+		}
+		if err := note(i.notes, "%s: %s", o, done); err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
+func (i *injector) one(o *manifest.Object, spec map[string]any) (done string, err error) {
+	if o.Kind() != manifest.RayCluster {
+		return "printed unchanged; KubeRay names its clusters at random, so the operator's admission webhook encrypts them at creation", nil
+	}
+	if i.remove {
+		plain, err := injection.Remove(spec, injection.All())
+		if err != nil {
+			return "", err
+		}
+		if !injection.AnyPiece(spec) {
+			return "printed unchanged; it is not injected", nil
+		}
+		o.SetClusterSpec(plain)
+		return "the injection is taken out", nil
+	}
+	if o.Name() == "" {
+		return "", errors.New("metadata.name: is missing, and what is injected names the cluster's Secret; " +
+			"give it a name, or leave generateName to the operator's admission webhook, which injects at creation")
+	}
+	if err := o.CheckNames(); err != nil {
+		return "", err
+	}
+	if most := validation.DNS1123SubdomainMaxLength - len(injection.SecretName("")); len(o.Name()) > most {
+		return "", fmt.Errorf("metadata.name: is longer than %d characters, which leaves no room for the name of the cluster's Secret; choose a shorter one", most)
+	}
+	if _, excluded := o.Labels()[v1alpha1.LabelExclude]; excluded {
+		return fmt.Sprintf("printed unchanged; its label %s takes it out", v1alpha1.LabelExclude), nil
+	}
+	return i.inject(o, spec)
+}
+
+func (i *injector) inject(o *manifest.Object, spec map[string]any) (done string, err error) {
+	policy, from, err := i.policyFor(o)
+	if err != nil {
+		return "", err
+	}
+	options := injection.Options{ClusterName: o.Name()}
+	templates := injection.Inspect(spec, o.Name())
+	recorded := recordedIn(templates)
+	switch {
+	case policy != nil:
+		defaulted := policy.Spec.WithDefaults()
+		options.Parameters = raycluster.Parameters(&defaulted)
+	case recorded != nil:
+		options.Parameters, from = *recorded, "what it was injected with before"
+	}
+	injected, err := injection.Apply(spec, options, injection.All())
+	if err != nil {
+		return "", err
+	}
+	if asIs(templates, options.Parameters) {
+		return "printed unchanged; it is injected with " + from, nil
+	}
+	o.SetClusterSpec(injected)
+	return "injected with " + from, nil
+}
+
+// asIs says whether the templates are what the operator would leave alone.
+func asIs(templates []injection.Template, wanted injection.Parameters) bool {
+	return len(templates) > 0 && !slices.ContainsFunc(templates, func(t injection.Template) bool {
+		return t.State != injection.Injected || t.Revision != injection.Revision || !t.Parameters.Equal(wanted)
+	})
+}
+
+func recordedIn(templates []injection.Template) *injection.Parameters {
+	for _, t := range templates {
+		if t.Parameters != nil {
+			return t.Parameters
+		}
+	}
+	return nil
+}
+
+// policyFor finds the policy that the cluster follows, and says where its parameters come from.
+func (i *injector) policyFor(o *manifest.Object) (policy *v1alpha1.RayTLSPolicy, from string, err error) {
+	if i.given != nil {
+		return i.given, fmt.Sprintf("the parameters of RayTLSPolicy %s, given with --policy", i.given.Name), nil
+	}
+	var metadata metav1.ObjectMeta
+	text, err := json.Marshal(o.Value["metadata"])
+	if err != nil {
+		return nil, "", fmt.Errorf("metadata: %w", err)
+	}
+	if err := json.Unmarshal(text, &metadata); err != nil {
+		return nil, "", fmt.Errorf("metadata: %w", err)
+	}
+	// Where the cluster or a policy names no namespace, whoever applies them chooses the same for both.
+	near := slices.DeleteFunc(slices.Clone(i.policies), func(p *v1alpha1.RayTLSPolicy) bool {
+		return p.Namespace != "" && metadata.Namespace != "" && p.Namespace != metadata.Namespace
+	})
+	if metadata.Namespace == "" && severalNamespaces(near) {
+		return nil, "", errors.New("metadata.namespace: is missing, and the input has policies of several namespaces; name the cluster's")
+	}
+	policy = coverage.Decide(coverage.Subject{Object: &metadata}, near).Policy
+	if policy == nil {
+		return nil, "the defaults, since no RayTLSPolicy in the input covers it; it needs one in its namespace, which makes its keys", nil
+	}
+	return policy, fmt.Sprintf("the parameters of RayTLSPolicy %s", policy.Name), nil
+}
+
+func severalNamespaces(policies []*v1alpha1.RayTLSPolicy) bool {
+	first := ""
+	for _, p := range policies {
+		if first != "" && p.Namespace != "" && p.Namespace != first {
+			return true
+		}
+		first = cmp.Or(first, p.Namespace)
+	}
+	return false
+}

@@ -1,0 +1,164 @@
+package raycluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/controller/coverage"
+)
+
+// lookInterval is how often the API server is asked for kinds that it did not serve.
+const lookInterval = time.Minute
+
+// Kinds has the kinds that KubeRay makes RayClusters for watched: at once what the API server serves, and the rest when
+// it comes to be served. KubeRay's older versions have no RayCronJob, and not every installation has all CRDs.
+type Kinds struct {
+	// Mapper knows what is served.
+	Mapper   meta.RESTMapper
+	mu       sync.Mutex
+	served   []v1alpha1.TargetKind
+	watchers []Watcher
+}
+
+// Watcher begins to watch a kind. It is called once for each.
+type Watcher func(ctx context.Context, kind v1alpha1.TargetKind, object *unstructured.Unstructured) error
+
+// Served says whether the kind can be named: RayClusters always, others once they are watched.
+func (k *Kinds) Served(kind v1alpha1.TargetKind) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return kind == v1alpha1.TargetRayCluster || slices.Contains(k.served, kind)
+}
+
+// Register adds a watcher. It comes before Look.
+func (k *Kinds) Register(w Watcher) { k.watchers = append(k.watchers, w) }
+
+// Look begins to watch what is served by now.
+func (k *Kinds) Look(ctx context.Context) error {
+	for _, kind := range coverage.OwnerKinds() {
+		if k.Served(kind) {
+			continue
+		}
+		gvk := coverage.GroupVersionKind(kind)
+		if _, err := k.Mapper.RESTMapping(gvk.GroupKind(), gvk.Version); meta.IsNoMatchError(err) {
+			continue
+		} else if err != nil {
+			return fmt.Errorf("asking whether %s is served: %w", kind, err)
+		}
+		log.FromContext(ctx).Info("Watching kind", "kind", kind)
+		for _, watch := range k.watchers {
+			if err := watch(ctx, kind, ownerObject(kind)); err != nil {
+				return fmt.Errorf("watching %s: %w", kind, err)
+			}
+		}
+		k.mu.Lock()
+		k.served = append(k.served, kind)
+		k.mu.Unlock()
+	}
+	return nil
+}
+
+// Start looks for what is not served yet until everything is, or ctx ends.
+func (k *Kinds) Start(ctx context.Context) error {
+	for slices.ContainsFunc(coverage.OwnerKinds(), func(kind v1alpha1.TargetKind) bool { return !k.Served(kind) }) {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(lookInterval):
+		}
+		if err := k.Look(ctx); err != nil {
+			log.FromContext(ctx).Error(err, "Looking for kinds of KubeRay")
+		}
+	}
+	return nil
+}
+
+func ownerObject(kind v1alpha1.TargetKind) *unstructured.Unstructured {
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(coverage.GroupVersionKind(kind))
+	return object
+}
+
+// SlimOwner keeps of a RayJob, a RayService or a RayCronJob what is looked at. Untyped, since the API server takes
+// quantities that cannot be read, and one such object would hide all others of its kind. Other objects stay as they are.
+func SlimOwner(object any) (any, error) {
+	owner, ok := object.(*unstructured.Unstructured)
+	if !ok || !slices.ContainsFunc(coverage.OwnerKinds(), func(kind v1alpha1.TargetKind) bool {
+		return owner.GroupVersionKind() == coverage.GroupVersionKind(kind)
+	}) {
+		return object, nil
+	}
+	slim := &unstructured.Unstructured{Object: map[string]any{}}
+	slim.SetGroupVersionKind(owner.GroupVersionKind())
+	slim.SetNamespace(owner.GetNamespace())
+	slim.SetName(owner.GetName())
+	slim.SetUID(owner.GetUID())
+	slim.SetResourceVersion(owner.GetResourceVersion())
+	slim.SetDeletionTimestamp(owner.GetDeletionTimestamp())
+	slim.SetOwnerReferences(owner.GetOwnerReferences())
+	slim.SetLabels(owner.GetLabels())
+	slim.SetAnnotations(only(owner.GetAnnotations(), v1alpha1.AnnotationPolicy))
+	for _, path := range [][]string{
+		{"status", "rayClusterName"},
+		{"status", "jobDeploymentStatus"},
+		{"status", "activeServiceStatus", "rayClusterName"},
+		{"status", "pendingServiceStatus", "rayClusterName"},
+		{"status", "pendingServiceStatus", "trafficRoutedPercent"},
+		{"spec", "managedBy"},
+		{"spec", "upgradeStrategy", "type"},
+		pathRestartedFor(),
+	} {
+		if value, found, err := unstructured.NestedFieldNoCopy(owner.Object, path...); found && err == nil {
+			switch value.(type) {
+			case string, int64, float64:
+				if err := unstructured.SetNestedField(slim.Object, value, path...); err != nil {
+					return nil, fmt.Errorf("keeping %v of a %s: %w", path, owner.GetKind(), err)
+				}
+			}
+		}
+	}
+	return slim, nil
+}
+
+// Exists says whether the object is there. RayClusters are not asked for here.
+func (k *Kinds) Exists(ctx context.Context, reader client.Reader, namespace string, ref v1alpha1.TargetReference) (bool, error) {
+	if ref.Kind == v1alpha1.TargetRayCluster || !k.Served(ref.Kind) {
+		return false, nil
+	}
+	err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, ownerObject(ref.Kind))
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading %s %s: %w", ref.Kind, ref.Name, err)
+	}
+	return true, nil
+}
+
+// ownerChanged leaves out updates of what is not looked at.
+func ownerChanged() predicate.TypedPredicate[*unstructured.Unstructured] {
+	return predicate.TypedFuncs[*unstructured.Unstructured]{UpdateFunc: func(e event.TypedUpdateEvent[*unstructured.Unstructured]) bool {
+		return !sameOwner(e.ObjectOld, e.ObjectNew)
+	}}
+}
+
+// sameOwner says that nothing changed that is looked at: KubeRay writes the status of a RayService often.
+func sameOwner(before, after *unstructured.Unstructured) bool {
+	a, b := before.DeepCopy(), after.DeepCopy()
+	a.SetResourceVersion("")
+	b.SetResourceVersion("")
+	return apiequality.Semantic.DeepEqual(a.Object, b.Object)
+}

@@ -1,0 +1,75 @@
+package migration
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"slices"
+
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/manifest"
+	"github.com/raytls/raytls/internal/pki"
+)
+
+// publishedCA is the SHA-256 of the CA certificate in KubeRay's sample, the same in all its revisions. Its private key
+// stands beside it, for all the world to read.
+const publishedCA = "6f49f331ff2b1a765a94f36cc04c49fe1f0eaa2cd58b11d977565c0a6b058c62"
+
+// checkSecrets judges the CAs that are in the input as the operator would.
+func (m *migration) checkSecrets() {
+	for _, o := range m.objects {
+		if m.isCA(o) {
+			m.checkSecret(o)
+		}
+	}
+	for _, done := range m.migrated {
+		if !slices.ContainsFunc(m.objects, func(o *manifest.Object) bool {
+			return o.Is("", injection.KindSecret) && o.Name() == done.stanza.secret && o.Near(done.object)
+		}) {
+			m.notef("%s: the CA is in Secret %s, which is not in the input. It has to stay where it is, with ca.crt and ca.key (or tls.crt and tls.key).",
+				done.object, done.stanza.secret)
+		}
+	}
+}
+
+func (m *migration) checkSecret(o *manifest.Object) {
+	data := map[string][]byte{}
+	for _, key := range []string{"ca.crt", "ca.key", "tls.crt", "tls.key"} {
+		if text, ok := asMap(o.Value["stringData"])[key].(string); ok {
+			data[key] = []byte(text)
+			continue
+		}
+		encoded, ok := asMap(o.Value["data"])[key].(string)
+		if !ok {
+			continue
+		}
+		decoded, err := base64.StdEncoding.DecodeString(encoded)
+		if err != nil {
+			m.report(o, "data["+key+"]", "is not base64")
+			return
+		}
+		data[key] = decoded
+	}
+	certificate, key := data["ca.crt"], data["ca.key"]
+	if key == nil {
+		certificate, key = data["tls.crt"], data["tls.key"]
+	}
+	if certificate == nil || key == nil {
+		m.report(o, "data", "holds neither ca.crt and ca.key nor tls.crt and tls.key, which is where the operator looks for the CA")
+		return
+	}
+	if _, err := pki.ParseParent(certificate, key, m.now); err != nil {
+		m.report(o, "data", "%v", err)
+		return
+	}
+	if block, _ := pem.Decode(certificate); block != nil && fingerprint(block.Bytes) == publishedCA {
+		m.notef("%s: this is the CA of KubeRay's sample, whose private key is published. Encrypted pods will not trust it, but whoever else does can be deceived by anybody. "+
+			"Make a CA of your own, or take certificateAuthority out of the policy: then the operator makes one.", o)
+	}
+}
+
+func fingerprint(der []byte) string {
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
+}

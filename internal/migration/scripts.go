@@ -1,0 +1,124 @@
+package migration
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/manifest"
+)
+
+const headScript, workerScript = "gencert_head.sh", "gencert_worker.sh"
+
+// headNames are the head's names that the script adds to those which every head has.
+type headNames struct {
+	dns   []string
+	short bool
+}
+
+// maxHeadNames is the policy's bound.
+const maxHeadNames = 32
+
+// headNames reads them from the ConfigMaps that are in the input.
+func (m *migration) headNames(near *manifest.Object, s *stanza) headNames {
+	var names headNames
+	found := 0
+	for _, o := range m.objects {
+		if !o.Is("", injection.KindConfigMap) || !slices.Contains(s.configMaps, o.Name()) || !o.Near(near) {
+			continue
+		}
+		found++
+		text := asString(asMap(o.Value["data"])[headScript])
+		for _, name := range alternatives(text) {
+			if !names.take(name) {
+				m.notef("%s: %s puts %q into the head's certificate, which has no counterpart in a policy. If clients use it, see podCertificate.headDNSNames.", o, headScript, name)
+			}
+		}
+	}
+	if found < len(s.configMaps) || len(s.configMaps) == 0 {
+		m.notef("%s: the scripts are not in the input. If they give the head other names than localhost and $FQ_RAY_IP, add them to the policy's podCertificate.headDNSNames.", near)
+	}
+	slices.Sort(names.dns)
+	names.dns = slices.Compact(names.dns)
+	return names
+}
+
+// alternatives lists what a script's [ alt_names ] hold.
+func alternatives(script string) []string {
+	var found []string
+	for _, match := range regexp.MustCompile(`(?m)^[ \t]*(?:DNS|IP)(?:\.[0-9]+)?[ \t]*=[ \t]*(\S+)[ \t]*$`).FindAllStringSubmatch(script, -1) {
+		if !slices.Contains(found, match[1]) {
+			found = append(found, match[1])
+		}
+	}
+	return found
+}
+
+// take says whether the policy can give the head this name, and notes it if it has to be told.
+func (n *headNames) take(name string) bool {
+	switch name {
+	case "localhost", "127.0.0.1", "::1", "$FQ_RAY_IP", "${FQ_RAY_IP}", "$POD_IP", "${POD_IP}":
+		return true
+	case "$RAY_IP", "${RAY_IP}":
+		n.short = true
+		return true
+	}
+	valid := regexp.MustCompile(`^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	if len(name) > 253 || !valid.MatchString(name) || len(n.dns) == maxHeadNames {
+		return false
+	}
+	n.dns = append(n.dns, name)
+	return true
+}
+
+// dropConfigMaps takes out the scripts that no object of the output uses any more.
+func (m *migration) dropConfigMaps(documents []*manifest.Document) []*manifest.Document {
+	for _, o := range m.objects {
+		if !m.isScripts(o) {
+			continue
+		}
+		if others := m.usersOf(o); len(others) > 0 {
+			m.notef("%s: it is kept, because %s uses it.", o, others[0])
+			continue
+		}
+		if keys := slices.DeleteFunc(sortedKeys(asMap(o.Value["data"])), func(key string) bool { return key == headScript || key == workerScript }); len(keys) > 0 || o.Value["binaryData"] != nil {
+			m.notef("%s: it is kept, because it holds more than the scripts.", o)
+			continue
+		}
+		m.notef("%s: it is left out, because the operator brings scripts of its own. Delete it when all pods have been restarted.", o)
+		for i, d := range documents {
+			kept := slices.DeleteFunc(slices.Clone(d.Objects), func(other *manifest.Object) bool { return other == o })
+			if len(kept) == 0 && d.Lonely() {
+				documents = slices.Delete(slices.Clone(documents), i, i+1)
+				break
+			}
+			d.Objects = kept
+		}
+	}
+	return documents
+}
+
+func (m *migration) isScripts(o *manifest.Object) bool {
+	return o.Is("", injection.KindConfigMap) && slices.ContainsFunc(m.migrated, func(done migrated) bool {
+		return slices.Contains(done.stanza.configMaps, o.Name()) && done.object.Near(o)
+	})
+}
+
+// usersOf lists who refers to a ConfigMap, in a volume or an environment.
+func (m *migration) usersOf(configMap *manifest.Object) []string {
+	var users []string
+	for _, o := range m.objects {
+		if o == configMap || !o.Near(configMap) {
+			continue
+		}
+		walk("", o.Value, func(at string, object map[string]any) {
+			for _, key := range []string{"configMap", "configMapRef", "configMapKeyRef"} {
+				if nameOf(object[key]) == configMap.Name() {
+					users = append(users, fmt.Sprintf("%s of %s", join(at, key), o))
+				}
+			}
+		})
+	}
+	return users
+}

@@ -1,0 +1,318 @@
+package migration
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/raytls/raytls/internal/injection"
+)
+
+// stanza is the hand-made TLS that was found in a RayCluster's spec.
+type stanza struct {
+	// secret holds the CA: the one Secret of all templates. Empty where no stanza was found.
+	secret string
+	// configMaps hold the scripts; none where they are in the image.
+	configMaps []string
+	// additional are the containers, beside Ray's, that were given TLS.
+	additional []string
+	// findings are what is not the guide's stanza, though it belongs to one.
+	findings []injection.Finding
+}
+
+func (s *stanza) report(field, format string, args ...any) {
+	s.findings = append(s.findings, injection.Finding{Field: field, Message: fmt.Sprintf(format, args...)})
+}
+
+// take takes the stanza out of a spec, in place, and says what it was. Templates in which anything is reported stay as
+// they are, and nobody may use the spec then.
+//
+// The stanza is that of KubeRay's TLS guide, which all revisions of KubeRay's sample have since v0.5.0: an init
+// container runs gencert_head.sh or gencert_worker.sh from a ConfigMap (or the image), with the CA's Secret copied to an
+// emptyDir, and the containers that speak Ray mount both and have four variables. What things are is told by what they
+// do; names of volumes and containers, and paths, may be any.
+func take(spec map[string]any) *stanza {
+	s := &stanza{}
+	t := newTemplate("spec.headGroupSpec.template", asMap(spec["headGroupSpec"]))
+	t.options = asMap(spec["autoscalerOptions"])
+	s.takeTemplate(t)
+	for i, group := range asList(spec["workerGroupSpecs"]) {
+		s.takeTemplate(newTemplate(fmt.Sprintf("spec.workerGroupSpecs[%d].template", i), asMap(group)))
+	}
+	slices.Sort(s.configMaps)
+	s.configMaps = slices.Compact(s.configMaps)
+	slices.Sort(s.additional)
+	s.additional = slices.Compact(s.additional)
+	return s
+}
+
+// template is a pod template.
+type template struct {
+	path string
+	pod  map[string]any
+	// options is the spec's autoscalerOptions, for the head alone.
+	options map[string]any
+}
+
+func newTemplate(at string, group map[string]any) template {
+	return template{path: at + ".spec", pod: asMap(asMap(group["template"])["spec"])}
+}
+
+// speaker is a container, or autoscalerOptions, which have env and volumeMounts alike.
+type speaker struct {
+	path, name string
+	container  map[string]any
+	ray        bool
+}
+
+func (t template) speakers(generator int) []speaker {
+	var found []speaker
+	for _, list := range []string{"containers", "initContainers"} {
+		for i, item := range asList(t.pod[list]) {
+			if container := asMap(item); container != nil && (list == "containers" || i != generator) {
+				at := fmt.Sprintf("%s.%s[%d]", t.path, list, i)
+				found = append(found, speaker{path: at, name: nameOf(item), container: container, ray: list == "containers" && i == 0})
+			}
+		}
+	}
+	if t.options != nil {
+		found = append(found, speaker{path: "spec.autoscalerOptions", container: t.options})
+	}
+	return found
+}
+
+func (s *stanza) takeTemplate(t template) {
+	before := len(s.findings)
+	generator, run := s.findGenerator(t)
+	if generator < 0 || len(s.findings) > before {
+		return
+	}
+	p := s.pieces(t, generator, run)
+	if len(s.findings) > before {
+		return
+	}
+	speakers := t.speakers(generator)
+	var given []speaker
+	for _, c := range speakers {
+		if s.given(c, p) {
+			given = append(given, c)
+		}
+	}
+	if len(s.findings) > before {
+		return
+	}
+	for _, c := range given {
+		filter(c.container, "env", func(item any) bool { return p.env[nameOf(item)] != nil })
+		if c.name != "" && !c.ray {
+			s.additional = append(s.additional, c.name)
+		}
+	}
+	for _, c := range speakers {
+		filter(c.container, "volumeMounts", func(item any) bool { return p.volumes[nameOf(item)] })
+	}
+	inits := asList(t.pod["initContainers"])
+	t.pod["initContainers"] = slices.Concat(inits[:generator], inits[generator+1:])
+	if len(inits) == 1 {
+		delete(t.pod, "initContainers")
+	}
+	filter(t.pod, "volumes", func(item any) bool { return p.volumes[nameOf(item)] })
+	s.secret = p.secret
+	if p.configMap != "" {
+		s.configMaps = append(s.configMaps, p.configMap)
+	}
+}
+
+// run is what the init container does: copy a folder, if it says so, and run a script.
+type run struct{ from, to, script string }
+
+const plainPath = `(/[A-Za-z0-9._/-]+)`
+
+func generatorCommand() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:cp -[rR] ` + plainPath + ` ` + plainPath + ` && )?(?:(?:/bin/)?(?:ba)?sh )?` + plainPath + `/gencert_(?:head|worker)\.sh$`)
+}
+
+// findGenerator finds the init container that makes the certificate; -1 if there is none.
+func (s *stanza) findGenerator(t template) (index int, found run) {
+	index = -1
+	pattern := generatorCommand()
+	for i, item := range asList(t.pod["initContainers"]) {
+		container := asMap(item)
+		words := slices.Concat(stringList(container["command"]), stringList(container["args"]))
+		if !slices.ContainsFunc(words, func(word string) bool { return strings.Contains(word, "gencert_") }) {
+			continue
+		}
+		at := fmt.Sprintf("%s.initContainers[%d]", t.path, i)
+		if nameOf(item) == injection.InitContainerName {
+			continue // the operator's own
+		}
+		match := pattern.FindStringSubmatch(script(words))
+		switch {
+		case match == nil:
+			s.report(at+".command", "runs something else than the guide's `cp -R /etc/ca/tls /etc/ray && /etc/gen/tls/gencert_head.sh`: move what it does besides to a container of its own")
+		case index >= 0:
+			s.report(at, "is the second init container that makes certificates: leave one")
+		default:
+			index, found = i, run{from: clean(match[1]), to: clean(match[2]), script: clean(match[3])}
+		}
+	}
+	return index, found
+}
+
+// script is the line that a shell is given, in single spaces; empty where the words are no such command.
+func script(words []string) string {
+	switch {
+	case len(words) == 3 && words[1] == "-c" && slices.Contains([]string{"sh", "bash", "/bin/sh", "/bin/bash", "/usr/bin/bash"}, words[0]):
+		return strings.Join(strings.Fields(words[2]), " ")
+	case len(words) == 1:
+		return words[0]
+	}
+	return ""
+}
+
+// pieces are what belongs to a template's stanza.
+type pieces struct {
+	secret, configMap string
+	// volumes of the CA, the certificates and the scripts, by name.
+	volumes map[string]bool
+	// ca and certs are where the CA and the certificates are mounted.
+	ca, certs mount
+	// env holds the values that each of Ray's four variables may have.
+	env map[string][]string
+}
+
+type mount struct{ volume, path string }
+
+// pieces tells the volumes by what the init container does with them.
+func (s *stanza) pieces(t template, generator int, r run) pieces {
+	p := pieces{volumes: map[string]bool{}}
+	at := fmt.Sprintf("%s.initContainers[%d]", t.path, generator)
+	container := asMap(asList(t.pod["initContainers"])[generator])
+	for _, item := range asList(container["volumeMounts"]) {
+		m, volume := mount{volume: nameOf(item), path: clean(asString(asMap(item)["mountPath"]))}, t.volume(nameOf(item))
+		field := fmt.Sprintf("%s.volumeMounts[%s]", at, asString(asMap(item)["mountPath"]))
+		if volume == nil || asMap(item)["subPath"] != nil || asMap(item)["subPathExpr"] != nil {
+			s.report(field, "is not one of the guide's mounts, which are a Secret, a ConfigMap and an emptyDir of this pod, each as a whole")
+			continue
+		}
+		secret, isSecret := volume["secret"].(map[string]any)
+		configMap, isConfigMap := volume["configMap"].(map[string]any)
+		_, isEmptyDir := volume["emptyDir"]
+		switch {
+		case isSecret && p.ca.volume == "" && (r.from == "" || m.path == r.from):
+			p.ca, p.secret = m, asString(secret["secretName"])
+			s.checkKeys(fmt.Sprintf("%s.volumes[%s].secret", t.path, m.volume), secret)
+		case isConfigMap && p.configMap == "" && m.path == r.script:
+			p.configMap = nameOf(configMap)
+		case isEmptyDir && p.certs.volume == "" && (r.to == "" || m.path == path.Join(r.to, path.Base(r.from))):
+			p.certs = m
+		default:
+			s.report(field, "is none of what the guide's init container mounts: the CA's Secret, the folder that it copies it to, and the scripts")
+			continue
+		}
+		p.volumes[m.volume] = true
+	}
+	switch {
+	case p.ca.volume == "" || p.certs.volume == "":
+		s.report(at+".volumeMounts", "lacks the CA's Secret or the emptyDir for the certificates, so this is not the guide's stanza")
+	case p.secret == "":
+		s.report(fmt.Sprintf("%s.volumes[%s].secret.secretName", t.path, p.ca.volume), "is missing")
+	case s.secret != "" && s.secret != p.secret:
+		s.report(fmt.Sprintf("%s.volumes[%s].secret.secretName", t.path, p.ca.volume),
+			"is %s, but other templates have %s: a policy brings one CA, so use one", p.secret, s.secret)
+	}
+	p.env = map[string][]string{
+		injection.EnvUseTLS:     {"1"},
+		injection.EnvServerCert: {p.certs.path + "/tls.crt"},
+		injection.EnvServerKey:  {p.certs.path + "/tls.key"},
+		injection.EnvCACert:     {p.ca.path + "/ca.crt", p.certs.path + "/ca.crt"},
+	}
+	return p
+}
+
+// checkKeys refuses a volume that renames the Secret's keys to what the operator does not read.
+func (s *stanza) checkKeys(at string, secret map[string]any) {
+	items := asList(secret["items"])
+	if len(items) == 0 {
+		return
+	}
+	has := func(key string) bool {
+		return slices.ContainsFunc(items, func(item any) bool { return asString(asMap(item)["key"]) == key })
+	}
+	if (has("ca.crt") && has("ca.key")) || (has("tls.crt") && has("tls.key")) {
+		return
+	}
+	s.report(at+".items", "takes the CA from keys that the operator does not read: name them ca.crt and ca.key in the Secret")
+}
+
+// volume is the pod's only volume of this name, or nil.
+func (t template) volume(name string) map[string]any {
+	var found map[string]any
+	for _, item := range asList(t.pod["volumes"]) {
+		if name == "" || nameOf(item) != name {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = asMap(item)
+	}
+	return found
+}
+
+// given tells whether the stanza gives this container TLS, and reports what is neither that nor nothing.
+func (s *stanza) given(c speaker, p pieces) bool {
+	before := len(s.findings)
+	count := 0
+	for _, item := range asList(c.container["env"]) {
+		wanted := p.env[nameOf(item)]
+		if wanted == nil {
+			continue
+		}
+		count++
+		if value, ok := asMap(item)["value"].(string); !ok || len(asMap(item)) != 2 || !slices.Contains(wanted, clean(value)) {
+			s.report(fmt.Sprintf("%s.env[%s]", c.path, nameOf(item)), "is not %s, as in the guide: take the TLS of this container out by hand", strings.Join(wanted, " or "))
+		}
+	}
+	mounted := map[mount]bool{}
+	for _, item := range asList(c.container["volumeMounts"]) {
+		if !p.volumes[nameOf(item)] {
+			continue
+		}
+		m := mount{volume: nameOf(item), path: clean(asString(asMap(item)["mountPath"]))}
+		mounted[m] = true
+		field := fmt.Sprintf("%s.volumeMounts[%s]", c.path, asString(asMap(item)["mountPath"]))
+		switch {
+		case count == 0:
+			s.report(field, "mounts a volume of the TLS stanza in a container that does not set %s: remove the mount, or what needs it", injection.EnvUseTLS)
+		case m != p.ca && m != p.certs && nameOf(item) != p.scriptsVolume(), asMap(item)["subPath"] != nil, asMap(item)["subPathExpr"] != nil:
+			s.report(field, "mounts a volume of the TLS stanza elsewhere than the guide does: take the TLS of this container out by hand")
+		}
+	}
+	switch {
+	case len(s.findings) > before:
+		return false
+	case count == 0 && c.ray:
+		s.report(c.path+".env", "does not set %s, though an init container makes certificates: take the init container out, or set the guide's four variables", injection.EnvUseTLS)
+		return false
+	case count == 0:
+		return false
+	case count != len(p.env):
+		s.report(c.path+".env", "sets %d of the guide's four variables: take the TLS of this container out by hand", count)
+		return false
+	case !mounted[p.certs]:
+		s.report(c.path+".volumeMounts", "lacks the volume with the certificates at %s: take the TLS of this container out by hand", p.certs.path)
+		return false
+	}
+	return true
+}
+
+func (p pieces) scriptsVolume() string {
+	for name := range p.volumes {
+		if name != p.ca.volume && name != p.certs.volume {
+			return name
+		}
+	}
+	return ""
+}
