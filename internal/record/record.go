@@ -34,6 +34,8 @@ func Enabled(policy string, groups []string) map[string]string {
 type Restored struct {
 	Groups []string    `json:"groups,omitempty"`
 	Times  []time.Time `json:"times,omitempty"`
+	// Since is when a cluster was injected that was created without the injection; zero for one that was born with it.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // ParseRestored reads what String wrote; of anything else it makes an empty record.
@@ -54,19 +56,14 @@ func (r Restored) String() string {
 	return string(text)
 }
 
-// Has says whether the worker group is on record.
-func (r Restored) Has(group string) bool { return slices.Contains(r.Groups, group) }
-
 // Operations turn an object's annotations into ones with these values; empty ones are removed.
 func Operations(have, want map[string]string) []injection.Operation {
 	var operations []injection.Operation
-	result := maps.Clone(have)
 	for _, key := range slices.Sorted(maps.Keys(want)) {
 		value, path := want[key], "/metadata/annotations/"+strings.ReplaceAll(key, "/", "~1")
 		current, exists := have[key]
 		switch {
 		case value == "" && exists:
-			delete(result, key)
 			operations = append(operations, injection.Operation{Op: "remove", Path: path})
 		case value != "" && value != current:
 			operations = append(operations, injection.Operation{Op: "add", Path: path, Value: value})

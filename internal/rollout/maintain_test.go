@@ -29,6 +29,9 @@ func TestMaintain(t *testing.T) {
 		"stripped hours later": {"within the hour", encrypted(stripped, restoredAgo(time.Hour, time.Minute)), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
 		"works in plaintext":   {"stripped and restarted, it works in plaintext and is enabled anew", encrypted(stripped, asPlaintext(allPods()...)), `[Inject ["a"]; record enabled=true failed=false phase=Canary] Enabling`},
 		"blocked":              {"pods that a job uses are not replaced, and new ones have to be able to join them", encrypted(asPlaintext(allPods()...), blockedNow()), `[RemoveAll []; record enabled=false failed=false phase=none] Blocked`},
+		"blocked, later head":  {"a head that was made after the injection may be anybody's: nothing is decrypted for it", encrypted(asPlaintext(allPods()...), blockedNow(), injectedLongAgo()), `Blocked`},
+		"later head":           {"it goes", encrypted(asPlaintext(allPods()...), set(func(s *Snapshot) { s.Service = &Service{Name: "serve", Serving: true} }), injectedLongAgo()), `[delete head; delete a1; delete a2; delete b1] Enabling`},
+		"born so, plaintext":   {"no plaintext head can be the cluster's own", encrypted(asPlaintext(allPods()...), blockedNow(), set(func(s *Snapshot) { s.InjectedAt = time.Time{} })), `Blocked`},
 		"blocked in half":      {"what cannot be put back without harm stays", encrypted(asPlaintext("head", "a1"), blockedNow()), `Blocked`},
 		"blocked, head well":   {"a worker that cannot join does nothing for the job", encrypted(asPlaintext("a1"), blockedNow()), `[delete a1] Enabling`},
 		"approval unused":      {"nothing needs it", encrypted(approved()), `Encrypted`},
@@ -59,4 +62,9 @@ func TestDisable(t *testing.T) {
 		"goal changed":      {"what is being removed is removed whole", removing(0, set(func(s *Snapshot) { s.Goal = Encrypted })), `[delete head; delete a1; delete a2; delete b1] Disabling`},
 		"revert first":      {"a failed attempt is put back before anything else", with(toPlaintext(), failedOn("this"), phase(Encrypted, PhaseRevert, 0), failedPods("a2")), `[delete a2] EnableFailed`},
 	})
+}
+
+// injectedLongAgo is before any of the pods was made.
+func injectedLongAgo() func(*Snapshot) {
+	return set(func(s *Snapshot) { s.InjectedAt = start().Add(-24 * time.Hour) })
 }

@@ -234,11 +234,11 @@ func planMaintain(s *Snapshot, p *Plan) {
 		report(s, p)
 		return
 	}
-	if s.Service != nil && s.running() && len(s.live(and(head, plaintext))) > 0 {
-		if len(s.live(injected)) > 0 {
-			planReplace(s, p)
-			return
-		}
+	if s.Service != nil && s.running() && len(s.live(and(head, plaintext))) > 0 && len(s.live(injected)) > 0 {
+		planReplace(s, p)
+		return
+	}
+	if s.Service != nil && s.running() && s.overtaken() {
 		// It came to serve before its pods were replaced.
 		p.Edit, p.Enabled = RemoveAll, false
 		p.Reason, p.Message = v1alpha1.ReasonEnabling, "the cluster serves in plaintext; giving it its templates back, so that new pods can join"
@@ -247,13 +247,25 @@ func planMaintain(s *Snapshot, p *Plan) {
 	// They were made before the injection, or while it was stripped, and cannot talk to the others.
 	if s.running() && s.BlockedBy != "" && len(s.live(and(head, plaintext))) > 0 {
 		p.Reason, p.BlockedBy, p.Message = v1alpha1.ReasonBlocked, s.BlockedBy, s.BlockedWhy
-		if len(s.live(injected)) == 0 {
+		if len(s.live(injected)) == 0 && s.overtaken() {
 			p.Edit, p.Enabled = RemoveAll, false // it works in plaintext, and new pods have to be able to join
 		}
 		return
 	}
 	p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("replacing %s made without the injection", count(len(wrong)))
 	p.Delete = wrong
+}
+
+// overtakenBy is how much later than the injection a pod may be made of the templates before it: KubeRay's cache lags.
+const overtakenBy = 10 * time.Second
+
+// overtaken says that the head is one that was made before the cluster was injected. Of a plaintext head that came later
+// nothing follows: whoever may create pods could have made it.
+func (s *Snapshot) overtaken() bool {
+	heads := s.live(and(head, plaintext))
+	return len(heads) > 0 && !slices.ContainsFunc(heads, func(p Pod) bool {
+		return s.InjectedAt.IsZero() || p.Created.After(s.InjectedAt.Add(overtakenBy))
+	})
 }
 
 // NoticeTime is how old a pod is before it is deleted, so that KubeRay has seen it: KubeRay waits up to five minutes for a

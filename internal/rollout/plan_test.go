@@ -27,7 +27,7 @@ func plaintextCluster() *Snapshot {
 		return Pod{Name: name, UID: "uid-" + name, Group: group, Ready: true, Created: start().Add(-age)}
 	}
 	return &Snapshot{
-		Now: start(), Goal: Encrypted, Immediate: true, Provisioned: true, Observed: true, Attempt: "this", Deadline: 10 * time.Minute,
+		Now: start(), Goal: Encrypted, Immediate: true, Provisioned: true, Observed: true, Attempt: "this", Deadline: 10 * time.Minute, InjectedAt: start().Add(-time.Minute),
 		Templates: []Template{
 			{Stripped: true, Recorded: true}, {Group: "a", Stripped: true, Replicas: 2, CanaryKey: "k"}, {Group: "b", Stripped: true, Replicas: 1, CanaryKey: "k"},
 		},

@@ -89,6 +89,8 @@ type Snapshot struct {
 	Attempt, FailedAttempt string
 	// FailedBecause says why it failed.
 	FailedBecause string
+	// InjectedAt is when the templates were injected of a cluster that was created without; zero for one that was born so.
+	InjectedAt time.Time
 	// Admission: whoever strips the templates from now on has them carried forward, so that restoring is no fight.
 	Admission bool
 	// Restored are the times at which stripped templates were restored.

@@ -87,7 +87,7 @@ func (st *state) fill(progress *rollout.Progress, accepted bool) {
 		Queued:    queued(c),
 		Immediate: policy.Rollout.Enable == v1alpha1.EnableImmediate, Approval: approval(st.decision.Policy, c, st.service),
 		Enabled: c.Annotations[v1alpha1.AnnotationInjection] != "", FailedAttempt: c.Annotations[v1alpha1.AnnotationEnableFailed],
-		Restored: kept.Times, Progress: progress, Deadline: time.Duration(policy.Rollout.ProgressDeadlineSeconds) * time.Second,
+		Restored: kept.Times, InjectedAt: kept.Since, Progress: progress, Deadline: time.Duration(policy.Rollout.ProgressDeadlineSeconds) * time.Second,
 	}
 	s.FailedBecause = c.Annotations[v1alpha1.AnnotationEnableFailedBecause]
 	s.BlockedBy, s.BlockedWhy = blocked(c, st.jobs, st.service)
@@ -254,7 +254,10 @@ func (st *state) restoredText() string {
 	if have != "" && st.planned.Edit != rollout.InjectAll {
 		return have
 	}
-	made := record.Restored{Times: st.planned.Restored}
+	made := record.Restored{Times: st.planned.Restored, Since: record.ParseRestored(have).Since}
+	if have == "" {
+		made.Since = st.now.UTC().Truncate(time.Second)
+	}
 	for _, t := range st.snapshot.Templates {
 		if t.Group != "" {
 			made.Groups = append(made.Groups, t.Group)

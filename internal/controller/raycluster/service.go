@@ -63,6 +63,14 @@ func (q ask) String() string {
 	return string(text)
 }
 
+// earlier keeps a time that anybody can write from being one that never comes.
+func earlier(at, now time.Time) time.Time {
+	if at.After(now) {
+		return now
+	}
+	return at
+}
+
 // askFor names what a RayService is asked for: that this very cluster is replaced by one of that kind.
 func askFor(goal rollout.Goal, cluster types.UID) string {
 	return digest(string(goal) + "/" + string(cluster))
@@ -120,7 +128,7 @@ func (st *state) describeService() *rollout.Service {
 		return nil
 	}
 	out := &rollout.Service{
-		Name: v.name, Ask: askFor(st.decision.Goal, st.cluster.UID), Asked: v.asked.For, AskedAt: v.asked.At, Refuses: st.refusal(),
+		Name: v.name, Ask: askFor(st.decision.Goal, st.cluster.UID), Asked: v.asked.For, AskedAt: earlier(v.asked.At, st.now), Refuses: st.refusal(),
 	}
 	made, _, _ := unstructured.NestedString(st.spec, pathRestartedFor()[2:]...)
 	out.Missed = v.asked.For != "" && v.asked.Goal == st.decision.Goal && parseAsk(made).For == v.asked.For

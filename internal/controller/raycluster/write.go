@@ -34,10 +34,12 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 	var operations []injection.Operation
 	changes := st.edited != nil && len(injection.Diff(st.spec, st.edited)) > 0
 	admission, why := r.Admission.Active(st.key.Namespace)
-	if changes && why == v1alpha1.ReasonAdmissionPending && r.admissionMayCome(st) {
+	if end := r.admissionEnd(st); changes && why == v1alpha1.ReasonAdmissionPending && st.now.Before(end) {
+		st.again(end)
 		return st.awaitAdmission()
 	}
-	asks := changes && admission
+	// An order that is stored already was not heard, and the same one would change nothing.
+	asks := changes && admission && st.object.GetAnnotations()[v1alpha1.AnnotationEdit] == ""
 	switch {
 	case asks:
 		want[v1alpha1.AnnotationEdit] = st.edit.String()
@@ -68,15 +70,13 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 // admissionPatience is how long admission may take to reach a namespace with a new policy, or an operator that has started.
 const admissionPatience = 15 * time.Second
 
-// admissionMayCome says that pending admission may be active soon, so that it is worth waiting for.
-func (r *Reconciler) admissionMayCome(st *state) bool {
+// admissionEnd is until when pending admission is worth waiting for.
+func (r *Reconciler) admissionEnd(st *state) time.Time {
 	since := st.decision.Policy.CreationTimestamp.Time
 	if r.began.After(since) {
 		since = r.began
 	}
-	end := since.Add(admissionPatience)
-	st.again(end)
-	return st.now.Before(end)
+	return since.Add(admissionPatience)
 }
 
 // awaitAdmission puts a change of the templates off: made a moment before admission is active, it would take them from
@@ -93,9 +93,13 @@ func (st *state) awaitAdmission() error {
 func (r *Reconciler) writeUnheard(ctx context.Context, st *state, stored *unstructured.Unstructured) error {
 	log.FromContext(ctx).Info("Patching the templates, since admission did not")
 	spec, _ := stored.Object["spec"].(map[string]any)
-	operations := append(injection.Diff(spec, st.edited),
+	edited, err := st.edit.Render(spec, st.key.Name)
+	if err != nil {
+		return applyProblem(err)
+	}
+	operations := append(injection.Diff(spec, edited),
 		record.Operations(stored.GetAnnotations(), map[string]string{v1alpha1.AnnotationEdit: ""})...)
-	_, err := r.patch(ctx, stored, operations)
+	_, err = r.patch(ctx, stored, operations)
 	return err
 }
 
