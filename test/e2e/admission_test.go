@@ -13,6 +13,8 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -42,7 +44,7 @@ var _ = Describe("A cluster that is created under a policy", func() {
 		n := newNamespace(ctx)
 		n.create(ctx, newPolicy("all", ""))
 		n.admitted(ctx, "all")
-		n.create(ctx, newCluster("born", workers("small", 2), func(c *rayv1.RayCluster) { c.Spec.EnableInTreeAutoscaling = new(true) }))
+		n.create(ctx, newCluster("born", workers("small", 2), autoscaled))
 		n.encrypted(ctx, "all", "born", 3)
 		n.startedOnce("born", map[string]int{"head": 1, "small": 2})
 		for _, worker := range n.pods.live("born", isWorker) {
@@ -60,7 +62,7 @@ var _ = Describe("A cluster that is created under a policy", func() {
 			Spec              rayv1.RayClusterSpec `json:"spec"`
 		}{
 			metav1.TypeMeta{APIVersion: "ray.io/v1", Kind: "RayCluster"}, metav1.ObjectMeta{Name: "born", Namespace: n.name},
-			newCluster("born", workers("small", 2), func(c *rayv1.RayCluster) { c.Spec.EnableInTreeAutoscaling = new(true) }).Spec,
+			newCluster("born", workers("small", 2), autoscaled).Spec,
 		})
 		Expect(err).NotTo(HaveOccurred())
 		Expect(os.WriteFile(manifest, text, 0o600)).To(Succeed())
@@ -134,11 +136,25 @@ var _ = Describe("Admission that is down", Serial, func() {
 		n.create(ctx, newPolicy("later", "there"))
 		scaleOperator(2)
 		awaitOperator(ctx)
-		n.create(ctx, newCluster("accepted"))
+		By("whoever tries again succeeding, as soon as the API server reaches the webhook")
+		Eventually(ctx, func(ctx context.Context) error {
+			accepted := newCluster("accepted")
+			accepted.Namespace = n.name
+			return api.Create(ctx, accepted)
+		}).Should(Succeed())
 		n.encrypted(ctx, "all", "accepted", 1)
 		n.startedOnce("accepted", map[string]int{"head": 1})
 	}, SpecTimeout(4*time.Minute))
 })
+
+// autoscaled switches on an autoscaler that a small node holds.
+func autoscaled(c *rayv1.RayCluster) {
+	c.Spec.EnableInTreeAutoscaling = new(true)
+	c.Spec.AutoscalerOptions = &rayv1.AutoscalerOptions{Resources: &corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{"cpu": resource.MustParse("50m"), "memory": resource.MustParse("128Mi")},
+		Limits:   corev1.ResourceList{"memory": resource.MustParse("256Mi")},
+	}}
+}
 
 // plainTemplate is a worker's pod template as JSON.
 func plainTemplate() string {

@@ -25,6 +25,8 @@ const (
 	slowdown = 15 * time.Second
 	// initCost is what the init container may add to a pod's start, in the median.
 	initCost = time.Second
+	// lateWorker is what a worker that waits for a mounted Secret would be late by, and none is; how much it is, is printed.
+	lateWorker = 3 * time.Second
 	starts   = 10
 )
 
@@ -110,10 +112,10 @@ var _ = Describe("Measurements", Serial, func() {
 
 // KubeRay's own probes wait ten seconds, so that they would hide what is measured.
 var _ = Describe("A worker added by scale-up", Serial, func() {
-	It("is Ready at most 1 s later than in a plaintext cluster", func(ctx SpecContext) {
+	It("is Ready hardly later than in a plaintext cluster", func(ctx SpecContext) {
 		Eventually(ctx, leftNamespaces).WithTimeout(2 * time.Minute).Should(BeEmpty())
 		n := newNamespace(ctx)
-		n.create(ctx, newPolicy("tls", "tls", defaultResources))
+		n.create(ctx, newPolicy("tls", "tls"))
 		n.admitted(ctx, "tls")
 		n.create(ctx, newCluster("plain", workers("small", 1)))
 		n.create(ctx, newCluster("tls", workers("small", 1)))
@@ -139,7 +141,7 @@ var _ = Describe("A worker added by scale-up", Serial, func() {
 		later := median(took["tls"]) - median(took["plain"])
 		measured("a worker added by scale-up: Ready %.2f s later with TLS (medians of %d: %.2f s with, %.2f s without; spreads %s and %s)",
 			later.Seconds(), starts, median(took["tls"]).Seconds(), median(took["plain"]).Seconds(), spread(took["tls"]), spread(took["plain"]))
-		Expect(later).To(BeNumerically("<=", time.Second))
+		Expect(later).To(BeNumerically("<", lateWorker))
 	}, SpecTimeout(6*time.Minute))
 })
 

@@ -19,6 +19,7 @@ import (
 
 // Flux applies kinds in the order of their names, so in one go the RayCluster is there before its policy is.
 func TestFluxAppliesPolicyAndCluster(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		reason, file string
 		goes         func(w *world, policy, cluster *unstructured.Unstructured)
@@ -80,6 +81,7 @@ func TestFluxAppliesPolicyAndCluster(t *testing.T) {
 }
 
 func TestFluxAppliesAChange(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		reason string
 		change edit
@@ -185,6 +187,7 @@ func TestFluxAppliesAFieldThatIsLeftOut(t *testing.T) {
 
 // A cluster that was in plaintext, and in use, before there was a policy. Its approval is committed like everything else.
 func TestFluxKeepsWhatIsEncryptedLater(t *testing.T) {
+	t.Parallel()
 	for name, file := range map[string]string{"tidy": "config/samples/raycluster.yaml", "awkward": "awkward.yaml"} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -239,6 +242,7 @@ func TestFluxKeepsWhatIsEncryptedLater(t *testing.T) {
 }
 
 func TestDisabledTheClusterIsAsCommitted(t *testing.T) {
+	t.Parallel()
 	for name, file := range map[string]string{"tidy": "config/samples/raycluster.yaml", "awkward": "awkward.yaml"} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -76,6 +76,7 @@ func (f *folder) clean(flags ...string) {
 }
 
 func TestKubectlAppliesAndDiffs(t *testing.T) {
+	t.Parallel()
 	for name, flags := range map[string][]string{"client-side": nil, "server-side": {"--server-side"}} {
 		for _, file := range []string{"config/samples/raycluster.yaml", "awkward.yaml"} {
 			t.Run(name+" "+filepath.Base(file), func(t *testing.T) {
@@ -120,6 +121,7 @@ func TestKubectlKeepsWhatIsEncryptedLater(t *testing.T) {
 
 // A cluster that was made with kubectl is put under Flux.
 func TestFluxTakesOverFromKubectl(t *testing.T) {
+	t.Parallel()
 	for name, flags := range map[string][]string{"client-side": nil, "server-side": {"--server-side"}} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

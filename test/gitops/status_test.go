@@ -5,12 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/fluxcd/cli-utils/pkg/kstatus/polling"
+	"github.com/fluxcd/cli-utils/pkg/kstatus/polling/engine"
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/fluxcd/cli-utils/pkg/object"
+	"github.com/fluxcd/pkg/runtime/cel"
+	"github.com/fluxcd/pkg/ssa"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -104,7 +112,7 @@ func TestHealthOfPolicies(t *testing.T) {
 		if got := kstatus(w.t, policy); got != kstatusWants {
 			w.t.Errorf("%s: kstatus says %s, not %s", reason, got, kstatusWants)
 		}
-		if got := flux.evaluate(w.t, policy); got != fluxWants {
+		if got := flux.evaluate(policy); got != fluxWants {
 			w.t.Errorf("%s: Flux with its health check says %s, not %s", reason, got, fluxWants)
 		}
 		if got := argo.evaluate(w.t, policy); got != argoWants {
@@ -156,7 +164,7 @@ func TestHealthOfAPolicyThatNobodyHasLookedAt(t *testing.T) {
 		flux   status.Status
 		argo   string
 	}{
-		"none":          {"the operator has not seen it yet, or does not run", nil, status.InProgressStatus, "Progressing"},
+		"none":          {"the operator has not seen it yet, or does not run", nil, status.UnknownStatus, "Progressing"},
 		"empty":         {"as above", map[string]any{}, status.InProgressStatus, "Progressing"},
 		"no conditions": {"as above", map[string]any{"observedGeneration": int64(2)}, status.InProgressStatus, "Progressing"},
 		"old, good":     {"what was said of the spec before says nothing of this one", accepted(1, "True"), status.InProgressStatus, "Progressing"},
@@ -170,7 +178,7 @@ func TestHealthOfAPolicyThatNobodyHasLookedAt(t *testing.T) {
 			if c.status != nil {
 				policy.Object["status"] = c.status
 			}
-			if got := flux.evaluate(t, policy); got != c.flux {
+			if got := flux.evaluate(policy); got != c.flux {
 				t.Errorf("%s: Flux says %s, not %s", c.reason, got, c.flux)
 			}
 			if got := argo.evaluate(t, policy); got != c.argo {
@@ -178,4 +186,29 @@ func TestHealthOfAPolicyThatNobodyHasLookedAt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Flux waits for what it applied by the documented checks, objects without any status included.
+func TestFluxWaits(t *testing.T) {
+	w := newWorld(t)
+	reader, err := cel.NewStatusReader(documentedExpressions(t))
+	w.must(err)
+	poller := polling.NewStatusPoller(w.c, w.c.RESTMapper(), polling.Options{CustomStatusReaders: []engine.StatusReader{reader(w.c.RESTMapper())}})
+	flux := ssa.NewResourceManager(w.c, poller, ssa.Owner{Field: fluxManager, Group: "kustomize.toolkit.fluxcd.io"})
+	wait := func(timeout time.Duration, manifests ...*unstructured.Unstructured) error {
+		set := object.UnstructuredSetToObjMetadataSet(w.commit(manifests...))
+		return flux.WaitForSet(set, ssa.WaitOptions{Interval: 100 * time.Millisecond, Timeout: timeout, FailFast: true})
+	}
+	policy, cluster := w.manifest("selector.yaml"), w.cluster()
+	w.ray.away = true
+	w.applies(policy, cluster)
+	w.must(wait(patience, policy))
+	if err := wait(time.Second, policy, cluster); err == nil || !strings.Contains(err.Error(), "timeout") {
+		t.Errorf("a cluster without pods is not waited for: %v", err)
+	}
+	w.ray.away = false
+	w.encrypted("sample", "sample")
+	w.must(wait(patience, policy, cluster))
+	w.must(w.c.Patch(w.ctx, w.get(clusterKind, "sample"), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"suspend":true}}`))))
+	w.eventually("KubeRay has seen it", func() error { return wait(time.Second, cluster) })
 }

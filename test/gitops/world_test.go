@@ -26,7 +26,7 @@ import (
 const (
 	patience = 60 * time.Second
 	// calm is for how long the operator must write nothing to be at rest. It coalesces status writes for less.
-	calm = 1500 * time.Millisecond
+	calm = 900 * time.Millisecond
 	// fluxManager is what kustomize-controller calls itself.
 	fluxManager = "kustomize-controller"
 )
@@ -108,7 +108,7 @@ func (w *world) writes() []string {
 	return out
 }
 
-// settles waits until the operator rests.
+// settles waits until the operator has looked at every policy, and rests.
 func (w *world) settles() {
 	w.t.Helper()
 	count, since := len(w.writes()), time.Now()
@@ -118,6 +118,16 @@ func (w *world) settles() {
 		}
 		if time.Since(since) < calm {
 			return errors.New("it writes: " + strings.Join(w.writes(), ", "))
+		}
+		policies := &unstructured.UnstructuredList{}
+		policies.SetGroupVersionKind(policyKind)
+		if err := w.c.List(w.ctx, policies, client.InNamespace(w.ns)); err != nil {
+			return err
+		}
+		for i := range policies.Items {
+			if p := &policies.Items[i]; at(p, "status", "observedGeneration") != p.GetGeneration() || condition(p, "Ready") == "Unknown/Reconciling" {
+				return fmt.Errorf("it has yet to look at policy %s", p.GetName())
+			}
 		}
 		return nil
 	})

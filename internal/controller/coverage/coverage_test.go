@@ -234,7 +234,8 @@ func TestDecideByOwner(t *testing.T) {
 			want{"p", rollout.Encrypted, nil},
 		},
 		"other kind": {
-			"a name is one of its kind", cluster("", nil), []v1alpha1.TargetReference{service("j")},
+			"a name is one of its kind", cluster("", nil),
+			[]v1alpha1.TargetReference{service("j")},
 			[]*v1alpha1.RayTLSPolicy{policy("p", 1, refersTo(job("j"))), policy("q", 1, refersTo(rayCluster("j")))},
 			want{},
 		},
@@ -264,7 +265,8 @@ func TestDecideByOwner(t *testing.T) {
 			want{"one", rollout.Encrypted, nil},
 		},
 		"two of a kind": {
-			"two policies for one RayService are a conflict", cluster("", nil), []v1alpha1.TargetReference{service("s")},
+			"two policies for one RayService are a conflict", cluster("", nil),
+			[]v1alpha1.TargetReference{service("s")},
 			[]*v1alpha1.RayTLSPolicy{policy("p", 9, refersTo(service("s"))), policy("q", 1, refersTo(service("s")))},
 			want{"p", rollout.Encrypted, []string{"q"}},
 		},

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -73,17 +74,19 @@ func (k *Kinds) Look(ctx context.Context) error {
 
 // Start looks for what is not served yet until everything is, or ctx ends.
 func (k *Kinds) Start(ctx context.Context) error {
-	for slices.ContainsFunc(coverage.OwnerKinds(), func(kind v1alpha1.TargetKind) bool { return !k.Served(kind) }) {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(lookInterval):
+	missing := func(kind v1alpha1.TargetKind) bool { return !k.Served(kind) }
+	err := wait.PollUntilContextCancel(ctx, lookInterval, false, func(ctx context.Context) (done bool, err error) {
+		if slices.ContainsFunc(coverage.OwnerKinds(), missing) {
+			if err := k.Look(ctx); err != nil {
+				log.FromContext(ctx).Error(err, "Looking for kinds of KubeRay")
+			}
 		}
-		if err := k.Look(ctx); err != nil {
-			log.FromContext(ctx).Error(err, "Looking for kinds of KubeRay")
-		}
+		return !slices.ContainsFunc(coverage.OwnerKinds(), missing), nil
+	})
+	if ctx.Err() != nil {
+		return nil
 	}
-	return nil
+	return err
 }
 
 func ownerObject(kind v1alpha1.TargetKind) *unstructured.Unstructured {

@@ -146,10 +146,10 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 func (r *Reconciler) watchOwners(mgr ctrl.Manager, c controller.Controller) Watcher {
 	return func(ctx context.Context, kind v1alpha1.TargetKind, object *unstructured.Unstructured) error {
 		clusters := r.byService
-		switch kind {
-		case v1alpha1.TargetRayCronJob:
+		if kind == v1alpha1.TargetRayCronJob {
 			return nil // a RayJob says which it is of
-		case v1alpha1.TargetRayJob:
+		}
+		if kind == v1alpha1.TargetRayJob {
 			clusters = byJob
 			if err := mgr.GetFieldIndexer().IndexField(ctx, object, IndexJobCluster, func(o client.Object) []string {
 				if name := clusterOfJob(o); name != "" {

@@ -282,10 +282,10 @@ var _ = Describe("Admission", Ordered, onEveryKubeRay, func() {
 
 	for _, order := range []string{"aaa-queue", "zzz-queue"} {
 		It("goes with a queue whose webhook suspends clusters, named "+order, func() {
-			queue := startQueue(order)
+			webhook := startQueue(order)
 			w := admitting(selecting())
-			w.create("c", label("kueue.x-k8s.io/queue-name", "q"))
-			Expect(queue.asked()).To(BeNumerically(">", 0))
+			w.create("c", queue())
+			Expect(webhook.asked()).To(BeNumerically(">", 0))
 			c := w.bornEncrypted("c")
 			Expect(c.Object["spec"].(map[string]any)["suspend"]).To(BeTrue())
 			w.encrypted("p", "c")

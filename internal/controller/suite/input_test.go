@@ -42,7 +42,7 @@ var _ = Describe("A policy that makes no sense", func() {
 	},
 		Entry("neither selector nor targetRef", `{deletionPolicy: Keep}`, "exactly one of selector and targetRef", "selector: {} covers every RayCluster"),
 		Entry("both", `{selector: {}, targetRef: {kind: RayCluster, name: x}}`, "exactly one of selector and targetRef"),
-		Entry("a kind that is not covered", `{targetRef: {kind: RayService, name: x}}`, "spec.targetRef.kind", `"RayCluster"`),
+		Entry("a kind that is not covered", `{targetRef: {kind: Deployment, name: x}}`, "spec.targetRef.kind", `"RayCluster"`),
 		Entry("no name", `{targetRef: {kind: RayCluster}}`, "spec.targetRef.name"),
 		Entry("certificates that outlive an authority", `{selector: {}, podCertificate: {validityDays: 200}, certificateAuthority: {validityDays: 399}}`, "spec.podCertificate", "at most half of certificateAuthority.validityDays"),
 		Entry("the same by the default of the authority", `{selector: {}, podCertificate: {validityDays: 1826}}`, "at most half"),

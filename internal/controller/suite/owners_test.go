@@ -1,11 +1,15 @@
 package suite_test
 
 import (
+	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -133,8 +137,21 @@ var _ = Describe("A policy for a RayJob", func() {
 })
 
 var _ = Describe("A policy for a RayCronJob", func() {
-	It("says that there are none where KubeRay has none, and covers their clusters as soon as it has", Serial, func() {
+	It("says that there are none where KubeRay has none, and covers their clusters as soon as it has", func() {
 		w := newWorld()
+		if !newestKubeRay() {
+			Skip("this KubeRay has no RayCronJob")
+		}
+		crds := slices.DeleteFunc(slices.Clone(env.rays), func(c *apiextensionsv1.CustomResourceDefinition) bool { return c.Spec.Names.Kind != "RayCronJob" })
+		Expect(crds).To(HaveLen(1))
+		Expect(envtest.UninstallCRDs(env.server.Config, envtest.CRDInstallOptions{CRDs: crds})).To(Succeed())
+		Eventually(func() bool {
+			list := &unstructured.UnstructuredList{}
+			list.SetGroupVersionKind(schema.GroupVersionKind{Group: "ray.io", Version: "v1", Kind: "RayCronJobList"})
+			err := w.admin.List(w.ctx, list)
+			return apierrors.IsNotFound(err) || apimeta.IsNoMatchError(err)
+		}).Should(BeTrue())
+		restartOperator()
 		w.policy("p", forOwner(v1alpha1.TargetRayCronJob, "nightly"))
 		w.eventually(func(g Gomega) {
 			condition := w.condition("p", v1alpha1.ConditionAccepted)
@@ -142,9 +159,7 @@ var _ = Describe("A policy for a RayCronJob", func() {
 			g.Expect(condition.Status).To(Equal(metav1.ConditionFalse))
 			g.Expect(condition.Message).To(ContainSubstring("does not serve RayCronJob of ray.io/v1"))
 		})
-		crds, err := rayCRDs("raycronjobs")
-		Expect(err).NotTo(HaveOccurred())
-		_, err = envtest.InstallCRDs(env.server.Config, envtest.CRDInstallOptions{CRDs: crds, MaxTime: time.Minute})
+		_, err := envtest.InstallCRDs(env.server.Config, envtest.CRDInstallOptions{CRDs: crds, MaxTime: time.Minute})
 		Expect(err).NotTo(HaveOccurred())
 		Eventually(func() string { return w.condition("p", v1alpha1.ConditionAccepted).Reason }).
 			WithTimeout(150*time.Second).WithPolling(time.Second).Should(Equal(v1alpha1.ReasonAccepted), "without a restart of the operator")

@@ -17,17 +17,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// queue is a stand-in for Kueue's admission: it suspends RayClusters that have a queue's name.
-type queue struct {
+// queueWebhook is a stand-in for Kueue's admission: it suspends RayClusters that have a queue's name.
+type queueWebhook struct {
 	requests atomic.Int64
 }
 
-func (q *queue) asked() int64 { return q.requests.Load() }
+func (q *queueWebhook) asked() int64 { return q.requests.Load() }
 
 // startQueue registers it under a name, by which API servers order webhooks, until the spec ends.
-func startQueue(name string) *queue {
+func startQueue(name string) *queueWebhook {
 	GinkgoHelper()
-	q := &queue{}
+	q := &queueWebhook{}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(q.serve))
 	server.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	server.StartTLS()
@@ -53,13 +53,13 @@ func startQueue(name string) *queue {
 	probe := newWorld()
 	Eventually(func(g Gomega) {
 		before := q.asked()
-		g.Expect(probe.admin.Create(probe.ctx, probe.rayCluster("probe", label("kueue.x-k8s.io/queue-name", "q")), client.DryRunAll)).To(Succeed())
+		g.Expect(probe.admin.Create(probe.ctx, probe.rayCluster("probe", queue()), client.DryRunAll)).To(Succeed())
 		g.Expect(q.asked()).To(BeNumerically(">", before))
 	}).Should(Succeed())
 	return q
 }
 
-func (q *queue) serve(w http.ResponseWriter, r *http.Request) {
+func (q *queueWebhook) serve(w http.ResponseWriter, r *http.Request) {
 	q.requests.Add(1)
 	var review admissionv1.AdmissionReview
 	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {

@@ -41,8 +41,10 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 
 	It("is asked once for a new cluster, to which it moves its traffic, and the old one loses no pod", func() {
 		old := w.serve("serve", set("as it was", "spec", "rayClusterConfig", "headGroupSpec", "futureField"),
-			groupsOf(map[string]any{"groupName": "small", "replicas": int64(1), "minReplicas": int64(0), "maxReplicas": int64(3),
-				"rayStartParams": map[string]any{}, "template": podTemplate("ray-worker", image), "futureField": "as it was"}))
+			groupsOf(map[string]any{
+				"groupName": "small", "replicas": int64(1), "minReplicas": int64(0), "maxReplicas": int64(3),
+				"rayStartParams": map[string]any{}, "template": podTemplate("ray-worker", image), "futureField": "as it was",
+			}))
 		_, before := restartedFor()
 		pods := uids(w.pods(old))
 		w.mark()

@@ -17,7 +17,7 @@ var _ = Describe("A policy's status", func() {
 	var w *world
 	BeforeEach(func() { w = newWorld() })
 
-	It("has both conditions from the first write on, each with the generation it speaks of, and never a false Ready", func() {
+	It("has all conditions from the first write on, each with the generation it speaks of, and never a false Ready", func() {
 		w.run("a")
 		watcher, err := w.admin.Watch(w.ctx, &v1alpha1.RayTLSPolicyList{}, client.InNamespace(w.ns))
 		Expect(err).NotTo(HaveOccurred())
@@ -35,7 +35,7 @@ var _ = Describe("A policy's status", func() {
 				continue
 			}
 			seen++
-			Expect(p.Status.Conditions).To(HaveLen(2))
+			Expect(p.Status.Conditions).To(HaveLen(3))
 			Expect(p.Status.Mode).To(Equal(v1alpha1.ModeScript))
 			for _, c := range p.Status.Conditions {
 				Expect(c.ObservedGeneration).To(Equal(p.Status.ObservedGeneration))
