@@ -14,6 +14,9 @@ func Apply(spec map[string]any, options Options, scope Scope) (map[string]any, e
 	if err != nil {
 		return nil, err
 	}
+	if err := checkShape(plain); err != nil {
+		return nil, err
+	}
 	if err := checkNames(plain, options.Parameters); err != nil {
 		return nil, err
 	}
@@ -70,9 +73,6 @@ func check(plain map[string]any, p Parameters) error {
 
 // checkNames refuses additional containers that no template has: a misspelt name would leave a container in plaintext.
 func checkNames(plain map[string]any, p Parameters) error {
-	if checkShape(plain) != nil {
-		return nil // check says what is wrong
-	}
 	templates := templatesOf(plain)
 	for _, name := range p.AdditionalContainers {
 		if !slices.ContainsFunc(templates, func(t template) bool { return t.containersNamed(name) > 0 }) {

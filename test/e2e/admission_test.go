@@ -61,7 +61,8 @@ var _ = Describe("A cluster that is created under a policy", func() {
 			metav1.ObjectMeta `json:"metadata"`
 			Spec              rayv1.RayClusterSpec `json:"spec"`
 		}{
-			metav1.TypeMeta{APIVersion: "ray.io/v1", Kind: "RayCluster"}, metav1.ObjectMeta{Name: "born", Namespace: n.name},
+			metav1.TypeMeta{APIVersion: "ray.io/v1", Kind: "RayCluster"},
+			metav1.ObjectMeta{Name: "born", Namespace: n.name},
 			newCluster("born", workers("small", 2), autoscaled).Spec,
 		})
 		Expect(err).NotTo(HaveOccurred())

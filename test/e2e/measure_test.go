@@ -27,7 +27,7 @@ const (
 	initCost = time.Second
 	// lateWorker is what a worker that waits for a mounted Secret would be late by, and none is; how much it is, is printed.
 	lateWorker = 3 * time.Second
-	starts   = 10
+	starts     = 10
 )
 
 // measured prints a figure as a line of its own and puts it into the report.

@@ -83,10 +83,10 @@ func (k *Kinds) Start(ctx context.Context) error {
 		}
 		return !slices.ContainsFunc(coverage.OwnerKinds(), missing), nil
 	})
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil // the operator ends
 }
 
 func ownerObject(kind v1alpha1.TargetKind) *unstructured.Unstructured {
