@@ -108,11 +108,12 @@ uninstall: ## Delete every policy and then the CRD. Run it while the operator st
 	$(KUBECTL) delete raytlspolicies --all --all-namespaces --ignore-not-found
 	$(KUBECTL) delete --ignore-not-found -k config/crd
 
+# The operator keeps a field of the webhook configuration, the namespaceSelector, which this takes from it for a moment.
 .PHONY: deploy
 deploy: ## Install the operator of image IMG into the current kubeconfig's cluster.
 	@manifests=$$($(KUBECTL) kustomize config/default) && \
 		grep -q 'image: controller:latest$$' <<<"$$manifests" || { echo 'config/default names no image controller:latest'; exit 1; }; \
-		sed 's|image: controller:latest$$|image: $(IMG)|' <<<"$$manifests" | $(KUBECTL) apply --server-side -f -
+		sed 's|image: controller:latest$$|image: $(IMG)|' <<<"$$manifests" | $(KUBECTL) apply --server-side --force-conflicts -f -
 
 # The namespace stays, for it holds every authority's key, and so does the CRD, for deleting it deletes the policies.
 .PHONY: undeploy

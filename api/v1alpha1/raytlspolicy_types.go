@@ -91,8 +91,8 @@ type RayTLSPolicySpec struct {
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
-	// paused stops every write to RayClusters and pods on behalf of this policy. Issuers are still renewed,
-	// so that pods can start.
+	// paused stops every write to RayClusters, RayServices and pods on behalf of this policy. A RayCluster that is
+	// created meanwhile starts in plaintext. Issuers are still renewed, so that pods can start.
 	// +optional
 	Paused bool `json:"paused,omitempty"` //nolint:kubeapilinter // the field's common name and type in this ecosystem
 }
@@ -297,22 +297,23 @@ const (
 // Rollout says when and how running clusters are restarted. Clusters that are new, suspended or without pods
 // are never waited with.
 type Rollout struct {
-	// enable says when a running cluster is restarted to be encrypted (or, with deletionPolicy Remove, to be
+	// enable says when a running cluster is restarted, or replaced by its RayService, to be encrypted (or, with deletionPolicy Remove, to be
 	// plaintext again). WhenStopped waits until it stops or is approved with the policy's annotation
 	// raytls.io/approve-restart: <cluster>=<token>, or <rayservice>=<token>. Defaults to Immediate with targetRef and to WhenStopped
 	// with selector.
 	// +optional
 	Enable EnableStrategy `json:"enable,omitempty"`
 
-	// maxConcurrentClusters is how many running clusters are restarted at a time. Defaults to 1.
+	// maxConcurrentClusters is how many running clusters are restarted, or replaced by their RayService, at a
+	// time. Defaults to 1.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	MaxConcurrentClusters int32 `json:"maxConcurrentClusters,omitempty"`
 
 	// progressDeadlineSeconds is how many seconds each canary (a worker, then the head) may take to make its
-	// certificate, counted from the end of its old pod's grace period, before the cluster is put back.
-	// Defaults to 600.
+	// certificate, counted from the end of its old pod's grace period, before the cluster is put back; and a
+	// RayService to make a new cluster and have it ready, before that is reported. Defaults to 600.
 	// +optional
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=86400
