@@ -101,7 +101,9 @@ func (e *environment) start() error {
 	e.server = &envtest.Environment{
 		CRDDirectoryPaths:     []string{filepath.Join(kuberay, "config", "crd", "bases"), filepath.Join(e.root, "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
-		CRDInstallOptions:     envtest.CRDInstallOptions{MaxTime: 2 * time.Minute}, // a busy machine takes longer than the default
+		// A busy machine takes longer than the defaults.
+		ControlPlaneStartTimeout: 2 * time.Minute,
+		CRDInstallOptions:        envtest.CRDInstallOptions{MaxTime: 2 * time.Minute},
 	}
 	e.server.ControlPlane.GetAPIServer().Configure().Append("audit-policy-file", policy).Append("audit-log-path", e.audit())
 	if e.config, err = e.server.Start(); err != nil {
