@@ -89,7 +89,9 @@ const (
 	ReasonAdmissionNotInstalled = "AdmissionNotInstalled"
 	// ReasonAdmissionPending: the webhook configuration does not name the namespace yet, or not yet the certificate's authority.
 	ReasonAdmissionPending = "AdmissionPending"
-	// ReasonAdmissionNarrowed: the webhook configuration was narrowed by labels of namespaces, which the operator does not
-	// read, so whether this one is meant is not known.
+	// ReasonAdmissionNarrowed: the webhook configuration was narrowed by more than the names of namespaces, so whether a
+	// cluster of this one is meant is not known.
 	ReasonAdmissionNarrowed = "AdmissionNarrowed"
+	// ReasonAdmissionOff: the operator answers no admission requests for this namespace, which is its own, or for none.
+	ReasonAdmissionOff = "AdmissionOff"
 )

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"golang.org/x/sync/semaphore"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -19,7 +20,11 @@ import (
 	"github.com/raytls/raytls/internal/webhook/serving"
 )
 
-const noAddress = "0"
+const (
+	noAddress = "0"
+	// admissionsAtOnce keeps what is worked on within the memory of the installed Deployment.
+	admissionsAtOnce = 8
+)
 
 // webhookServer serves what the certificates hold; nil where admission requests are not answered.
 func webhookServer(options Options, certificates *serving.Certificates) (ctrlwebhook.Server, error) {
@@ -56,9 +61,10 @@ func addAdmission(ctx context.Context, mgr ctrl.Manager, config *rest.Config, op
 	server := mgr.GetWebhookServer()
 	server.Register(webhook.Path, &ctrlwebhook.Admission{Handler: &webhook.Injector{
 		Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace, Username: user, Images: options.Images,
+		Limit: semaphore.NewWeighted(admissionsAtOnce),
 	}})
 	server.Register(webhook.PolicyPath, &ctrlwebhook.Admission{Handler: &webhook.Validator{
-		Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Images: options.Images, Clock: clock.RealClock{},
+		Cached: mgr.GetClient(), Images: options.Images,
 	}})
 	if options.WebhookCertDir != "" {
 		watcher, err := serving.Files(certificates, options.WebhookCertDir)

@@ -20,9 +20,16 @@ type Carried struct {
 // left alone. One that it changes keeps its injection, with the revision and the parameters on record in it, or stays
 // plain; a new worker group follows the head. Pieces that come back in another place, and mean the same, are stored where
 // they were. It fails with a *ConflictError where the changed template cannot carry what it had.
-func Carry(old, updated map[string]any, clusterName string) (Carried, error) {
+//
+// Where lenient, pieces that the update brings to a plain template stay.
+func Carry(old, updated map[string]any, clusterName string, lenient bool) (Carried, error) {
 	out := Carried{Spec: updated}
-	plans, strip, err := carryPlans(old, updated, &out)
+	for _, spec := range []map[string]any{old, updated} {
+		if err := CheckSize(spec); err != nil {
+			return Carried{}, err
+		}
+	}
+	plans, strip, err := carryPlans(old, updated, lenient, &out)
 	if err != nil {
 		return Carried{}, err
 	}
@@ -52,12 +59,16 @@ func Carry(old, updated map[string]any, clusterName string) (Carried, error) {
 
 // carryPlan are templates that are to be rendered alike.
 type carryPlan struct {
+	key       string
 	record    *record
 	templates []template
 }
 
+// maxCarryPlans is how many different injections one cluster's templates can carry. The operator gives all the same one.
+const maxCarryPlans = 8
+
 // carryPlans sorts the changed templates into those that are to be injected and those that are to be stripped.
-func carryPlans(old, updated map[string]any, out *Carried) (plans []carryPlan, strip []template, err error) {
+func carryPlans(old, updated map[string]any, lenient bool, out *Carried) (plans []carryPlan, strip []template, err error) {
 	before := templatesOf(old)
 	for _, t := range templatesOf(updated) {
 		was := counterpart(before, t)
@@ -74,8 +85,10 @@ func carryPlans(old, updated map[string]any, out *Carried) (plans []carryPlan, s
 				return nil, nil, newerRevision(t, wanted)
 			}
 		case wanted != nil:
-			plans = plan(plans, wanted, t)
-		case t.touched() && (from == nil || !from.touched()):
+			if plans = plan(plans, wanted, t); len(plans) > maxCarryPlans {
+				return nil, nil, conflict(t.path, "the cluster's templates carry more than %d different injections, which the operator does not make: delete the cluster and create it anew", maxCarryPlans)
+			}
+		case !lenient && t.touched() && (from == nil || !from.touched()):
 			strip = append(strip, t)
 			out.Left = append(out.Left, t.path)
 		}
@@ -84,13 +97,14 @@ func carryPlans(old, updated map[string]any, out *Carried) (plans []carryPlan, s
 }
 
 func plan(plans []carryPlan, wanted *record, t template) []carryPlan {
+	key := fmt.Sprintf("%d %s", wanted.Revision, wanted.Parameters.canonical())
 	for i := range plans {
-		if plans[i].record.Revision == wanted.Revision && plans[i].record.Parameters.Equal(wanted.Parameters) {
+		if plans[i].key == key {
 			plans[i].templates = append(plans[i].templates, t)
 			return plans
 		}
 	}
-	return append(plans, carryPlan{record: wanted, templates: []template{t}})
+	return append(plans, carryPlan{key: key, record: wanted, templates: []template{t}})
 }
 
 func scopeOf(templates []template) Scope {

@@ -26,7 +26,7 @@ func states(spec map[string]any) []State {
 
 func mustCarry(t testing.TB, old, updated map[string]any) map[string]any {
 	t.Helper()
-	out, err := Carry(old, updated, "sample")
+	out, err := Carry(old, updated, "sample", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestCarry(t *testing.T) {
 
 func TestCarrySaysWhatItLeavesOut(t *testing.T) {
 	base := plain(t)
-	out, err := Carry(base, mustApply(t, base, Parameters{}, All()), "sample")
+	out, err := Carry(base, mustApply(t, base, Parameters{}, All()), "sample", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,14 +170,14 @@ func TestCarryRefusesWhatCannotCarry(t *testing.T) {
 		ray := ray(spec)
 		ray["env"] = append(asList(ray["env"]), map[string]any{"name": EnvCACert, "value": "/mine"})
 	}
-	_, err := Carry(injected, change(plain(t), foreign), "sample")
+	_, err := Carry(injected, change(plain(t), foreign), "sample", false)
 	var conflict *ConflictError
 	if !errors.As(err, &conflict) {
 		t.Fatalf("error %v", err)
 	}
 	if _, err := Carry(change(injected, foreign), change(change(injected, foreign), func(spec map[string]any) {
 		group(spec, 0)["replicas"] = int64(9)
-	}), "sample"); err != nil {
+	}), "sample", false); err != nil {
 		t.Errorf("a conflict that was there before keeps the autoscaler from its work: %v", err)
 	}
 }
@@ -197,7 +197,7 @@ func TestCarryAndNewerRevisions(t *testing.T) {
 	if got := mustCarry(t, newer, kept); !equal(got, kept) {
 		t.Error("what a newer operator injected is changed by this one")
 	}
-	if _, err := Carry(newer, plain(t), "sample"); err == nil {
+	if _, err := Carry(newer, plain(t), "sample", false); err == nil {
 		t.Error("what a newer operator injected may be stripped")
 	}
 }
@@ -209,7 +209,7 @@ func TestCarryKeepsEveryTemplateOnItsSide(t *testing.T) {
 		old, _ := applied(t, spec, genScope().Draw(t, "before"))
 		updated, _ := applied(t, spec, genScope().Draw(t, "update"))
 		before, asked := copyMap(old), copyMap(updated)
-		got, err := Carry(old, updated, "sample")
+		got, err := Carry(old, updated, "sample", false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,9 @@ func checkShape(spec map[string]any) error {
 	if !isListOrNothing(spec["workerGroupSpecs"]) {
 		return conflict("spec.workerGroupSpecs", "is not a list")
 	}
+	if err := CheckSize(spec); err != nil {
+		return err
+	}
 	for i, group := range asList(spec["workerGroupSpecs"]) {
 		if asMap(group) == nil {
 			return conflict(fmt.Sprintf("spec.workerGroupSpecs[%d]", i), "is not a worker group")
@@ -21,6 +24,18 @@ func checkShape(spec map[string]any) error {
 		}
 	}
 	return checkOptionsShape(spec)
+}
+
+// MaxWorkerGroups is how many worker groups a cluster may have to be injected. What is injected multiplies a small group many
+// times, so that without a bound a small object takes more memory than its reader has.
+const MaxWorkerGroups = 256
+
+// CheckSize refuses a spec with too many worker groups, by a *ConflictError, before anything is made of it.
+func CheckSize(spec map[string]any) error {
+	if n := len(asList(spec["workerGroupSpecs"])); n > MaxWorkerGroups {
+		return conflict("spec.workerGroupSpecs", "has %d worker groups, of which at most %d can be injected: use fewer", n, MaxWorkerGroups)
+	}
+	return nil
 }
 
 func checkOptionsShape(spec map[string]any) error {

@@ -53,11 +53,11 @@ func templatesOf(spec map[string]any) []template {
 	return found
 }
 
-// Groups are the names of the spec's worker groups, in their order.
+// Groups are the names of the spec's worker groups that carry the injection with its record, in their order.
 func Groups(spec map[string]any) []string {
 	var names []string
 	for _, t := range templatesOf(spec) {
-		if t.kind == Worker && t.group != "" {
+		if t.kind == Worker && t.group != "" && recordOf(t.pod) != nil {
 			names = append(names, t.group)
 		}
 	}

@@ -298,7 +298,7 @@ func planRestore(s *Snapshot, p *Plan) {
 		return
 	}
 	recent := slices.DeleteFunc(slices.Clone(s.Restored), func(t time.Time) bool { return !s.Now.Before(t.Add(RestoreWindow)) })
-	if len(recent) >= RestoreLimit && !s.Admission {
+	if len(recent) >= RestoreLimit {
 		p.Reason = v1alpha1.ReasonFieldConflict
 		p.Again = slices.MinFunc(recent, time.Time.Compare).Add(RestoreWindow)
 		p.Message = fmt.Sprintf("%stook the injection out of the RayCluster's spec again, and it was restored %d times within the hour, so it is left out until %s and new pods cannot join; let that tool ignore the pod templates, or put what is injected into its manifest; to have it restored now, remove the annotation %s", manager(s), len(recent), p.Again.UTC().Format(time.RFC3339), v1alpha1.AnnotationRestored)

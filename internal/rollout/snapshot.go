@@ -91,8 +91,6 @@ type Snapshot struct {
 	FailedBecause string
 	// InjectedAt is when the templates were injected of a cluster that was created without; zero for one that was born so.
 	InjectedAt time.Time
-	// Admission: whoever strips the templates from now on has them carried forward, so that restoring is no fight.
-	Admission bool
 	// Restored are the times at which stripped templates were restored.
 	Restored []time.Time
 	// Manager names who stripped the templates, where that is known.

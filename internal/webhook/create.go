@@ -23,7 +23,7 @@ import (
 // policy reports it: a policy does not forbid clusters that set up TLS by themselves.
 func (i *Injector) create(ctx context.Context, namespace string, object *unstructured.Unstructured) (outcome, error) {
 	out := outcome{annotations: withoutRecord()}
-	if namespace == i.Namespace {
+	if namespace == i.Namespace || object.GetName() == "" && object.GetGenerateName() == "" {
 		return out, nil
 	}
 	object.SetNamespace(namespace)
@@ -41,7 +41,7 @@ func (i *Injector) create(ctx context.Context, namespace string, object *unstruc
 	}
 	spec, err := i.inject(ctx, namespace, name, object, decision)
 	var conflict *injection.ConflictError
-	if asConflict(err, &conflict) {
+	if errors.As(err, &conflict) {
 		out.warnings = []string{fmt.Sprintf("RayTLSPolicy %s covers this RayCluster, which starts in plaintext all the same: %s: %s", policy.Name, conflict.Field, conflict.Message)}
 		return out, nil
 	}
@@ -109,5 +109,3 @@ func generated(prefix string) string {
 	const suffix = 5
 	return prefix[:min(len(prefix), validation.DNS1123LabelMaxLength-suffix)] + rand.String(suffix)
 }
-
-func asConflict(err error, conflict **injection.ConflictError) bool { return errors.As(err, conflict) }

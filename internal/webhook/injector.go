@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 
+	"golang.org/x/sync/semaphore"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -34,12 +36,27 @@ type Injector struct {
 	Username string
 	// Images are the init images that policies may name.
 	Images acceptance.Allowlist
+	// Limit bounds how many requests are worked on at a time; nil for no bound. Whoever may create objects decides how many
+	// come, and all namespaces wait for the same replicas.
+	Limit *semaphore.Weighted
 }
 
 var _ admission.Handler = &Injector{}
 
+// maxBytes is more than an API server can store.
+const maxBytes = 2 << 20
+
 // Handle answers one admission request for a RayCluster.
 func (i *Injector) Handle(ctx context.Context, request admission.Request) admission.Response {
+	if len(request.Object.Raw) > maxBytes {
+		return admission.Allowed("") // it cannot be stored
+	}
+	if i.Limit != nil {
+		if err := i.Limit.Acquire(ctx, 1); err != nil {
+			return admission.Errored(http.StatusTooManyRequests, errors.New("raytls is busy with other RayClusters, so try again"))
+		}
+		defer i.Limit.Release(1)
+	}
 	object, err := decode(request.Object.Raw)
 	if err != nil {
 		return admission.Errored(http.StatusBadRequest, err)
@@ -59,7 +76,7 @@ func (i *Injector) Handle(ctx context.Context, request admission.Request) admiss
 		if request.UserInfo.Username == i.Username {
 			out, err = edit(old, object)
 		} else {
-			out, err = carry(old, object)
+			out, err = i.carry(ctx, request.Namespace, old, object)
 		}
 	case admissionv1.Delete, admissionv1.Connect:
 	}
@@ -72,7 +89,7 @@ func (i *Injector) Handle(ctx context.Context, request admission.Request) admiss
 // refuse answers with what the user can do about it, or has the client try again.
 func (i *Injector) refuse(ctx context.Context, object *unstructured.Unstructured, err error) admission.Response {
 	var conflict *injection.ConflictError
-	if asConflict(err, &conflict) {
+	if errors.As(err, &conflict) {
 		return admission.Denied(fmt.Sprintf(
 			"RayCluster %s is encrypted by a RayTLSPolicy, and cannot stay so with this change: %s: %s", object.GetName(), conflict.Field, conflict.Message))
 	}

@@ -1,7 +1,9 @@
 package webhook
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -9,17 +11,20 @@ import (
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/semaphore"
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/controller/raycluster"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/record"
 )
@@ -317,7 +322,7 @@ func TestUpdateKeepsTheRecordOfWorkerGroups(t *testing.T) {
 	added := normal(t, object{"groupName": "added", "rayStartParams": object{}, "template": pod("ray-worker")})
 	groups := updated["spec"].(object)["workerGroupSpecs"].([]any)
 	updated["spec"].(object)["workerGroupSpecs"] = append(groups, added)
-	got, _ := admitted(t, injector(t, nil), someone, born(t), updated)
+	got, _ := admitted(t, injector(t, []client.Object{policy()}), someone, born(t), updated)
 	if kept := got["metadata"].(object)["annotations"].(object)[v1alpha1.AnnotationRestored]; kept != `{"groups":["small","added"]}` {
 		t.Errorf("on record: %v", kept)
 	}
@@ -327,9 +332,106 @@ func TestUpdateThatCannotCarryIsRefused(t *testing.T) {
 	updated := normal(t, cluster())
 	template := updated["spec"].(object)["headGroupSpec"].(object)["template"].(object)
 	template["spec"].(object)["containers"].([]any)[0].(object)["env"] = []any{object{"name": "RAY_USE_TLS", "value": "0"}}
-	_, response := admitted(t, injector(t, nil), someone, born(t), updated)
+	_, response := admitted(t, injector(t, []client.Object{policy()}), someone, born(t), updated)
 	if response.Allowed || !strings.Contains(response.Result.Message, "RayCluster train is encrypted by a RayTLSPolicy, and cannot stay so with this change: spec.headGroupSpec.template.spec.containers[0].env[RAY_USE_TLS]") {
 		t.Errorf("%+v", response.Result)
+	}
+}
+
+// authority is what the operator keeps where no tenant can write.
+func authority() client.Object {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "raytls-system", Name: raycluster.AuthorityName(types.NamespacedName{Namespace: "ml", Name: "train"}),
+	}}
+}
+
+func TestWhatIsNotTheOperatorsIsNotDefended(t *testing.T) {
+	plain := normal(t, cluster())
+	forge := func(parameters string) object {
+		forged := born(t)
+		text := strings.ReplaceAll(string(raw(t, forged)), `{\"parameters\":{},\"revision\":1}`, parameters)
+		out, err := decode([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.Object
+	}
+	for name, forged := range map[string]object{
+		"an image of the attacker's": forge(`{\"parameters\":{\"image\":\"evil\"},\"revision\":1}`),
+		"a revision that never was":  forge(`{\"parameters\":{},\"revision\":999}`),
+		"only a record":              normal(t, cluster(annotated(object{v1alpha1.AnnotationPolicy: "default", v1alpha1.AnnotationInjection: "1", v1alpha1.AnnotationEnableFailed: "x"}))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, response := admitted(t, injector(t, nil), someone, forged, plain)
+			if !response.Allowed {
+				t.Fatalf("its removal is refused: %v", response.Result)
+			}
+			if diff := cmp.Diff(plain, got); diff != "" {
+				t.Errorf("it cannot be taken out (-want +got):\n%s", diff)
+			}
+		})
+	}
+	kept := born(t)
+	if got, _ := admitted(t, injector(t, []client.Object{authority()}), someone, kept, plain); !cmp.Equal(got, kept) {
+		t.Errorf("a kept cluster, which has an authority and no policy, loses its injection:\n%s", cmp.Diff(kept, got))
+	}
+}
+
+func TestLargeObjects(t *testing.T) {
+	large := cluster(func(c object) {
+		groups := []any{}
+		for n := range injection.MaxWorkerGroups + 1 {
+			groups = append(groups, object{"groupName": fmt.Sprint(n), "template": pod("a")})
+		}
+		c["spec"].(object)["workerGroupSpecs"] = groups
+	})
+	i := injector(t, []client.Object{policy()})
+	if _, response := admitted(t, i, someone, nil, large); !response.Allowed || response.Patch != nil || !strings.Contains(strings.Join(response.Warnings, ""), "has 257 worker groups") {
+		t.Errorf("%+v", response)
+	}
+	if _, response := admitted(t, i, someone, normal(t, cluster()), large); !response.Allowed || response.Patch != nil {
+		t.Errorf("a plain cluster may grow: %+v", response.Result)
+	}
+	if _, response := admitted(t, i, someone, born(t), large); response.Allowed {
+		t.Error("an encrypted cluster grows beyond what can be injected")
+	}
+	different := born(t)
+	changed := born(t)
+	for _, o := range []object{different, changed} {
+		groups := []any{}
+		for n := range 20 {
+			template := normal(t, object{"t": o["spec"].(object)["workerGroupSpecs"].([]any)[0].(object)["template"]})["t"]
+			text := strings.ReplaceAll(string(raw(t, object{"t": template})), `{\"parameters\":{},`, fmt.Sprintf(`{\"parameters\":{\"scriptsPath\":\"/%d\"},`, n))
+			parsed, err := decode([]byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			groups = append(groups, object{"groupName": fmt.Sprint(n), "template": parsed.Object["t"]})
+		}
+		o["spec"].(object)["workerGroupSpecs"] = groups
+	}
+	for _, g := range changed["spec"].(object)["workerGroupSpecs"].([]any) {
+		g.(object)["template"].(object)["spec"].(object)["containers"].([]any)[0].(object)["image"] = "other"
+	}
+	if _, response := admitted(t, i, someone, different, changed); response.Allowed || !strings.Contains(response.Result.Message, "more than 8 different injections") {
+		t.Errorf("each template with a record of its own: %+v", response.Result)
+	}
+}
+
+func TestAtMostSoManyAtATime(t *testing.T) {
+	i := injector(t, []client.Object{policy()})
+	i.Limit = semaphore.NewWeighted(1)
+	if err := i.Limit.Acquire(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if response := i.Handle(ctx, request(t, someone, nil, cluster())); response.Allowed {
+		t.Error("it is let through without being looked at")
+	}
+	i.Limit.Release(1)
+	if response := i.Handle(t.Context(), request(t, someone, nil, cluster())); !response.Allowed {
+		t.Errorf("refused: %v", response.Result)
 	}
 }
 

@@ -9,8 +9,6 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -18,19 +16,17 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/controller/acceptance"
 	"github.com/raytls/raytls/internal/controller/coverage"
-	"github.com/raytls/raytls/internal/controller/raycluster"
 )
 
 // PolicyPath is where the API server sends RayTLSPolicies.
 const PolicyPath = "/raytlspolicies"
 
-// Validator refuses policies that make no sense, as far as the schema cannot see it, and warns of what may yet be mended by
-// another object that the same apply brings. It refuses nothing that the policy's condition Accepted would not say too.
+// Validator refuses policies that make no sense, as far as the schema cannot see it, and warns of overlaps. It refuses nothing that the policy's condition Accepted would not say too.
 type Validator struct {
-	// Cached reads policies. Live reads the Secrets that they name.
-	Cached, Live client.Reader
-	Images       acceptance.Allowlist
-	Clock        clock.PassiveClock
+	// Cached reads policies. Secrets are not looked at: API servers are not alone in reaching the webhook, and others are not
+	// to learn from it which Secrets there are.
+	Cached client.Reader
+	Images acceptance.Allowlist
 }
 
 var _ admission.Handler = &Validator{}
@@ -54,7 +50,7 @@ func (v *Validator) Handle(ctx context.Context, request admission.Request) admis
 	if verdict := acceptance.Spec(&spec, v.Images); !verdict.Accepted {
 		return admission.Denied(fmt.Sprintf("RayTLSPolicy %s is not accepted: %s", policy.Name, verdict.Message))
 	}
-	warnings, err := v.warnings(ctx, &policy, &spec)
+	warnings, err := v.warnings(ctx, &policy)
 	if err != nil {
 		// Only warnings are lost, and the policy's conditions say the same.
 		log.FromContext(ctx).Error(err, "Looking for what to warn of", "policy", policy.Name)
@@ -62,17 +58,8 @@ func (v *Validator) Handle(ctx context.Context, request admission.Request) admis
 	return admission.Allowed("").WithWarnings(warnings...)
 }
 
-func (v *Validator) warnings(ctx context.Context, policy *v1alpha1.RayTLSPolicy, spec *v1alpha1.RayTLSPolicySpec) ([]string, error) {
+func (v *Validator) warnings(ctx context.Context, policy *v1alpha1.RayTLSPolicy) ([]string, error) {
 	var out []string
-	if ref := spec.CertificateAuthority.SecretRef; ref != nil {
-		secret, err := raycluster.ReadSecret(ctx, v.Live, types.NamespacedName{Namespace: policy.Namespace, Name: ref.Name})
-		if err != nil {
-			return out, err
-		}
-		if _, verdict := acceptance.BroughtCA(spec, secret, v.Clock.Now()); verdict.Reason != v1alpha1.ReasonAccepted {
-			out = append(out, verdict.Message)
-		}
-	}
 	policies, err := coverage.Policies(ctx, v.Cached, policy.Namespace)
 	if err != nil {
 		return out, err

@@ -4,12 +4,10 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	testclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -26,9 +24,6 @@ func TestValidator(t *testing.T) {
 	target := func(p *v1alpha1.RayTLSPolicy) {
 		p.Spec.Selector, p.Spec.TargetRef = nil, &v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCluster, Name: "x"}
 	}
-	brings := func(p *v1alpha1.RayTLSPolicy) {
-		p.Spec.CertificateAuthority.SecretRef = &v1alpha1.SecretReference{Name: "ca"}
-	}
 	image := func(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Image = "elsewhere/openssl:1" }
 	for name, c := range map[string]struct {
 		reason          string
@@ -41,14 +36,13 @@ func TestValidator(t *testing.T) {
 		"an image":                  {reason: "the list is the administrator's", policy: policy(image), refused: "spec.issuance.initContainer.image: elsewhere/openssl:1 is not among the images"},
 		"it becomes wrong":          {reason: "the change is refused", old: policy(), policy: policy(image), refused: "is not among the images"},
 		"it was wrong before":       {reason: "its finalizer has to go through", old: policy(image), policy: policy(image, func(p *v1alpha1.RayTLSPolicy) { p.Finalizers = []string{"x"} })},
-		"a Secret that is to come":  {reason: "the same apply may bring it", policy: policy(brings), warned: "Secret ca does not exist in this namespace"},
 		"another covers everything": {reason: "one of them will lose", cached: []client.Object{policy(named("first"))}, policy: policy(), warned: "RayTLSPolicy first covers every RayCluster of the namespace too"},
 		"another has the target":    {reason: "one of them will lose", cached: []client.Object{policy(target, named("first"))}, policy: policy(target), warned: "RayTLSPolicy first covers RayCluster x too"},
 		"singling out":              {reason: "that is what targetRef is for", cached: []client.Object{policy(named("first"))}, policy: policy(target)},
 		"itself":                    {reason: "an update is no overlap", cached: []client.Object{policy()}, old: policy(), policy: policy(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Paused = true })},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := &Validator{Cached: reader(t, c.cached...), Live: reader(t), Clock: testclock.NewFakePassiveClock(time.Unix(1_800_000_000, 0))}
+			v := &Validator{Cached: reader(t, c.cached...)}
 			encode := func(p *v1alpha1.RayTLSPolicy) runtime.RawExtension {
 				text, err := json.Marshal(p)
 				if err != nil {

@@ -156,7 +156,16 @@ func (r *Reconciler) gather(ctx context.Context) (*state, error) {
 	if err := r.Client.List(ctx, &clusters, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing RayClusters: %w", err)
 	}
-	st.namespaces = reach(policies.Items, clusters.Items, r.Namespace)
+	var authorities corev1.SecretList
+	component := client.MatchingLabels{v1alpha1.LabelComponent: v1alpha1.ComponentAuthority}
+	if err := r.Client.List(ctx, &authorities, client.InNamespace(r.Namespace), component, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing authorities: %w", err)
+	}
+	exist := map[string]bool{}
+	for i := range clusters.Items {
+		exist[client.ObjectKeyFromObject(&clusters.Items[i]).String()] = true
+	}
+	st.namespaces = reach(policies.Items, authorities.Items, exist, r.Namespace)
 	return st, nil
 }
 

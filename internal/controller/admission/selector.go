@@ -2,39 +2,28 @@ package admission
 
 import (
 	"slices"
+	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/controller/raycluster"
-	"github.com/raytls/raytls/internal/injection"
 )
 
-// Injected says whether a RayCluster carries the injection, or is on its way there or back.
-func Injected(cluster *unstructured.Unstructured) bool {
-	annotations := cluster.GetAnnotations()
-	for _, key := range []string{v1alpha1.AnnotationPolicy, v1alpha1.AnnotationInjection, v1alpha1.AnnotationRollout} {
-		if annotations[key] != "" {
-			return true
-		}
-	}
-	spec, _ := cluster.Object["spec"].(map[string]any)
-	return injection.AnyPiece(spec)
-}
-
-// reach is the namespaces whose RayClusters are the webhook's business, sorted: those with a policy, and those with an
-// injected cluster, whose injection is carried forward also without one. The operator's own is none: it must be able to
-// start when its webhook is down.
-func reach(policies []v1alpha1.RayTLSPolicy, clusters []unstructured.Unstructured, own string) []string {
+// reach is the namespaces whose RayClusters are the webhook's business, sorted: those with a policy, and those with a cluster
+// that has an authority, whose injection is carried forward also without a policy. Authorities are kept where nobody in those
+// namespaces can write, unlike what clusters carry. The operator's own namespace is none: it must be able to start when its
+// webhook is down.
+func reach(policies []v1alpha1.RayTLSPolicy, authorities []corev1.Secret, clusters map[string]bool, own string) []string {
 	set := map[string]bool{}
 	for i := range policies {
 		set[policies[i].Namespace] = true
 	}
-	for i := range clusters {
-		if namespace := clusters[i].GetNamespace(); !set[namespace] && Injected(&clusters[i]) {
+	for i := range authorities {
+		cluster := authorities[i].Annotations[v1alpha1.AnnotationCluster]
+		if namespace, _, found := strings.Cut(cluster, "/"); found && clusters[cluster] {
 			set[namespace] = true
 		}
 	}

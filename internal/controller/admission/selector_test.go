@@ -5,8 +5,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
@@ -30,39 +30,30 @@ func selecting(of ...metav1.LabelSelectorRequirement) *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchExpressions: of}
 }
 
-func cluster(namespace string, annotations map[string]string, injected bool) unstructured.Unstructured {
-	template := map[string]any{}
-	if injected {
-		template["spec"] = map[string]any{"volumes": []any{map[string]any{"name": injection.CertsVolume, "emptyDir": map[string]any{"medium": "Memory"}}}}
-	}
-	c := unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"headGroupSpec": map[string]any{"template": template}}}}
-	c.SetNamespace(namespace)
-	c.SetAnnotations(annotations)
-	return c
+func authority(cluster string) corev1.Secret {
+	return corev1.Secret{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1alpha1.AnnotationCluster: cluster}}}
 }
 
 func TestReach(t *testing.T) {
 	policy := func(namespace string) v1alpha1.RayTLSPolicy {
 		return v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace}}
 	}
+	clusters := map[string]bool{"a/c": true, "own/c": true, "b/plain": true}
 	for name, c := range map[string]struct {
-		reason   string
-		policies []v1alpha1.RayTLSPolicy
-		clusters []unstructured.Unstructured
-		want     []string
+		reason      string
+		policies    []v1alpha1.RayTLSPolicy
+		authorities []corev1.Secret
+		want        []string
 	}{
 		"nothing":        {reason: "nowhere", want: []string{}},
 		"policies":       {reason: "each namespace once, sorted", policies: []v1alpha1.RayTLSPolicy{policy("b"), policy("a"), policy("b")}, want: []string{"a", "b"}},
-		"the operator's": {reason: "it must be able to start when its webhook is down", policies: []v1alpha1.RayTLSPolicy{policy("own")}, clusters: []unstructured.Unstructured{cluster("own", nil, true)}, want: []string{}},
-		"plain cluster":  {reason: "it is nobody's business", clusters: []unstructured.Unstructured{cluster("a", map[string]string{"x": "y"}, false)}, want: []string{}},
-		"injected":       {reason: "its injection is carried forward without a policy", clusters: []unstructured.Unstructured{cluster("a", nil, true)}, want: []string{"a"}},
-		"bound":          {reason: "it is injected, or was, or will be", clusters: []unstructured.Unstructured{cluster("a", map[string]string{v1alpha1.AnnotationPolicy: "p"}, false)}, want: []string{"a"}},
-		"marked":         {reason: "its templates were stripped", clusters: []unstructured.Unstructured{cluster("a", map[string]string{v1alpha1.AnnotationInjection: "1"}, false)}, want: []string{"a"}},
-		"restarting":     {reason: "it is under way", clusters: []unstructured.Unstructured{cluster("a", map[string]string{v1alpha1.AnnotationRollout: "{}"}, false)}, want: []string{"a"}},
-		"let go":         {reason: "an empty annotation says nothing", clusters: []unstructured.Unstructured{cluster("a", map[string]string{v1alpha1.AnnotationPolicy: ""}, false)}, want: []string{}},
+		"the operator's": {reason: "it must be able to start when its webhook is down", policies: []v1alpha1.RayTLSPolicy{policy("own")}, authorities: []corev1.Secret{authority("own/c")}, want: []string{}},
+		"an authority":   {reason: "its cluster's injection is carried forward without a policy", authorities: []corev1.Secret{authority("a/c")}, want: []string{"a"}},
+		"no cluster":     {reason: "the authority of one that is gone goes too", authorities: []corev1.Secret{authority("b/c")}, want: []string{}},
+		"no annotation":  {reason: "it is nobody's", authorities: []corev1.Secret{authority("")}, want: []string{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, reach(c.policies, c.clusters, "own")); diff != "" {
+			if diff := cmp.Diff(c.want, reach(c.policies, c.authorities, clusters, "own")); diff != "" {
 				t.Errorf("%s:\n%s", c.reason, diff)
 			}
 		})

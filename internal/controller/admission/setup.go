@@ -55,13 +55,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("admission").
 		For(&admissionregistrationv1.MutatingWebhookConfiguration{}).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(always), builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
-			return o.GetNamespace() == r.Namespace && o.GetName() == Secret
+			return o.GetNamespace() == r.Namespace && (o.GetName() == Secret || o.GetLabels()[v1alpha1.LabelComponent] == v1alpha1.ComponentAuthority)
 		}))).
 		Watches(&v1alpha1.RayTLSPolicy{}, r.within(func(client.Object) bool { return true })).
-		Watches(cluster, r.within(func(o client.Object) bool {
-			c, ok := o.(*unstructured.Unstructured)
-			return ok && Injected(c)
-		})).
+		Watches(cluster, r.within(func(client.Object) bool { return true })).
 		WatchesRawSource(source.Func(r.start)).
 		WithOptions(controller.Options{NeedLeaderElection: &everyReplica}).
 		Complete(r)

@@ -51,10 +51,12 @@ func Message(reason string) string {
 	switch reason {
 	case v1alpha1.ReasonAdmissionActive:
 		return "RayClusters of this namespace go through the operator's webhook: they have TLS from their first pod on"
+	case v1alpha1.ReasonAdmissionOff:
+		return "the operator admits no RayClusters here: this is its own namespace, or it was started without an address for admission requests"
 	case v1alpha1.ReasonAdmissionNotInstalled:
 		return "MutatingWebhookConfiguration " + Configuration + " does not exist; RayClusters are injected after they were created, and their first pods are replaced"
 	case v1alpha1.ReasonAdmissionNarrowed:
-		return "the namespaceSelector in MutatingWebhookConfiguration " + Configuration + " has requirements that the operator did not put there, so it does not count on its webhook here"
+		return "MutatingWebhookConfiguration " + Configuration + " selects by more than the operator put there, so it does not count on its webhook here"
 	default:
 		return "MutatingWebhookConfiguration " + Configuration + " does not send this namespace's RayClusters to the operator yet, or does not trust its certificate yet"
 	}
@@ -64,8 +66,8 @@ func Message(reason string) string {
 // exists, its selector takes the namespace in, and API servers trust the certificate that is served here. Why is the
 // reason of the condition AdmissionActive.
 func (r *Reconciler) Active(namespace string) (ok bool, why string) {
-	if r.Off {
-		return false, v1alpha1.ReasonAdmissionNotInstalled
+	if r.Off || namespace == r.Namespace {
+		return false, v1alpha1.ReasonAdmissionOff
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -113,10 +115,23 @@ func look(configuration *admissionregistrationv1.MutatingWebhookConfiguration, n
 		}
 		v.installed = true
 		v.trusted = v.trusted && certificates.Trusted(webhook.ClientConfig.CABundle, host(&webhook.ClientConfig), now) == nil
-		has := webhook.NamespaceSelector.DeepCopy()
-		v.selectors = append(v.selectors, func(namespace string) (in, known bool) { return reaches(has, namespace) })
+		has, others := webhook.NamespaceSelector.DeepCopy(), narrowedByOthers(webhook)
+		v.selectors = append(v.selectors, func(namespace string) (in, known bool) {
+			in, known = reaches(has, namespace)
+			return in, known && !others
+		})
 	}
 	return v
+}
+
+// matchCondition is the name of the installed webhook's only one.
+const matchCondition = "templates-or-record-change"
+
+// narrowedByOthers says whether an administrator has some clusters bypass the webhook by more than the namespace.
+func narrowedByOthers(webhook *admissionregistrationv1.MutatingWebhook) bool {
+	objects := webhook.ObjectSelector
+	return objects != nil && len(objects.MatchLabels)+len(objects.MatchExpressions) > 0 ||
+		slices.ContainsFunc(webhook.MatchConditions, func(c admissionregistrationv1.MatchCondition) bool { return c.Name != matchCondition })
 }
 
 // listed says whether the webhook reaches the namespace, or is about to.

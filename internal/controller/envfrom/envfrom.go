@@ -4,6 +4,7 @@ package envfrom
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,7 +15,10 @@ import (
 )
 
 // most is how many ConfigMaps and Secrets are read for one cluster: each takes a request.
-const most = 64
+const most = 16
+
+// patience is how long all reads for one cluster may take together: an admission request waits for them.
+const patience = 5 * time.Second
 
 // Foreign gives what forbids to inject the spec of a RayCluster in that namespace, after reading all that it names in the
 // envFrom of containers that speak Ray. additional are the names of further such containers. The reader is to be one that
@@ -31,6 +35,8 @@ func Foreign(ctx context.Context, reader client.Reader, namespace string, spec m
 			Message: fmt.Sprintf("the containers that speak Ray name %d ConfigMaps and Secrets in envFrom; at most %d can be looked at, so name fewer", len(refs), most),
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	read := map[injection.Ref][]string{}
 	for _, ref := range refs {
 		keys, err := keysOf(ctx, reader, namespace, ref)

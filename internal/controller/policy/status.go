@@ -53,7 +53,7 @@ func progressing(reason string) bool {
 	return slices.Contains([]string{
 		v1alpha1.ReasonEnabling, v1alpha1.ReasonDisabling, v1alpha1.ReasonWaitingForSlot, v1alpha1.ReasonPodsStarting,
 		v1alpha1.ReasonAwaitingApproval, v1alpha1.ReasonPaused, v1alpha1.ReasonTargetNotFound,
-		v1alpha1.ReasonAdmissionPending, v1alpha1.ReasonAdmissionNotInstalled,
+		v1alpha1.ReasonAdmissionPending, v1alpha1.ReasonAdmissionNotInstalled, v1alpha1.ReasonAdmissionOff,
 	}, reason)
 }
 

@@ -99,6 +99,9 @@ func (r *Reconciler) gather(ctx context.Context, key types.NamespacedName) (*sta
 		}}
 	}
 	st.spec, _ = st.object.Object["spec"].(map[string]any)
+	if _, large := st.spec[tooLarge]; large && st.unreadable == nil {
+		st.unreadable = errTooLarge
+	}
 	st.described = injection.Inspect(st.spec, key.Name)
 	st.status.Name = key.Name
 

@@ -46,7 +46,6 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 		verdict = acceptance.Target(st.policy, r.Kinds.Served, st.now)
 	}
 	st.fill(progress, verdict.Accepted)
-	st.snapshot.Admission, _ = r.Admission.Active(st.key.Namespace)
 	if err := r.mayEnable(ctx, st, verdict); err != nil {
 		return err
 	}
@@ -64,6 +63,9 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 	}
 	st.status.Reason, st.status.Message, st.status.BlockedBy = st.planned.Reason, st.planned.Message, st.planned.BlockedBy
 	st.again(st.planned.Again)
+	if st.planned.Reason == v1alpha1.ReasonEncrypted && st.parameters.Image != "" && !r.Images.Allows(st.parameters.Image) {
+		return imageProblem(st.parameters.Image)
+	}
 	if st.planned.Reason == v1alpha1.ReasonEncrypted && !st.parameters.Equal(Parameters(st.policy)) {
 		st.status.Message = "the policy's changed init container or additional containers reach this cluster's templates when it has no pods"
 	}
@@ -150,6 +152,10 @@ func (r *Reconciler) foreignEnvFrom(ctx context.Context, st *state) error {
 	return nil
 }
 
+func imageProblem(image string) error {
+	return problemf(v1alpha1.ReasonNotAccepted, "the templates carry the init image %s, which is not among those that the operator's administrator allows with --allowed-init-image", image)
+}
+
 // render makes the spec that the plan asks for.
 func (st *state) render(images acceptance.Allowlist) error {
 	e := st.planned.Edit
@@ -157,7 +163,7 @@ func (st *state) render(images acceptance.Allowlist) error {
 		return nil
 	}
 	if e != rollout.RemoveAll && st.parameters.Image != "" && !images.Allows(st.parameters.Image) {
-		return problemf(v1alpha1.ReasonNotAccepted, "the templates carry the init image %s, which is not among those that the operator's administrator allows with --allowed-init-image", st.parameters.Image)
+		return imageProblem(st.parameters.Image)
 	}
 	switch e {
 	case rollout.RemoveAll:

@@ -42,12 +42,32 @@ func CacheOptions() (map[client.Object]cache.ByObject, error) {
 	if err != nil {
 		return nil, fmt.Errorf("selecting Ray's pods: %w", err)
 	}
+	cluster := &unstructured.Unstructured{}
+	cluster.SetGroupVersionKind(RayClusterKind())
 	own := cache.ByObject{Label: labels.NewSelector().Add(*ours), Transform: slimOwn}
 	return map[client.Object]cache.ByObject{
 		&corev1.Secret{}:    own,
 		&corev1.ConfigMap{}: own,
 		&corev1.Pod{}:       {Label: labels.NewSelector().Add(*rays), Transform: slimPod},
+		cluster:             {Transform: slimCluster},
 	}, nil
+}
+
+// tooLarge stands in a cached RayCluster's spec for one that is larger than is looked at.
+const tooLarge = "raytls.io/too-large"
+
+var errTooLarge = fmt.Errorf("it has more than %d worker groups, which is more than can be injected; use fewer", injection.MaxWorkerGroups)
+
+// slimCluster drops specs that would take the operator's memory: whoever may create RayClusters decides how many there are.
+func slimCluster(object any) (any, error) {
+	cluster, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return object, nil
+	}
+	if spec, _ := cluster.Object["spec"].(map[string]any); injection.CheckSize(spec) != nil {
+		cluster.Object["spec"] = map[string]any{tooLarge: true}
+	}
+	return cluster, nil
 }
 
 // slimPod keeps of a pod what is looked at: a cluster can have thousands.

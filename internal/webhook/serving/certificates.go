@@ -56,7 +56,7 @@ func (c *Certificates) Trusted(bundle []byte, host string, now time.Time) error 
 	if serves == nil {
 		return errNone
 	}
-	return verify(serves.chain, parseBundle(bundle), host, now)
+	return verify(serves.chain, parseCertificates(bundle), host, now)
 }
 
 // Serve serves a generation from the next handshake on.

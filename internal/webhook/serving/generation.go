@@ -175,6 +175,11 @@ func verify(chain, roots []*x509.Certificate, host string, now time.Time) error 
 
 // parseBundle reads the CA certificates of a PEM bundle and passes over everything else.
 func parseBundle(bundle []byte) []*x509.Certificate {
+	return slices.DeleteFunc(parseCertificates(bundle), func(c *x509.Certificate) bool { return !c.IsCA })
+}
+
+// parseCertificates reads all certificates of a PEM bundle. API servers trust each, also one that is no CA's.
+func parseCertificates(bundle []byte) []*x509.Certificate {
 	if len(bundle) > maxBundleBytes {
 		return nil
 	}
@@ -184,7 +189,7 @@ func parseBundle(bundle []byte) []*x509.Certificate {
 		if block, bundle = pem.Decode(bundle); block == nil {
 			return unique(out)
 		}
-		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == blockCertificate && certificate.IsCA {
+		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == blockCertificate {
 			out = append(out, certificate)
 		}
 	}
