@@ -2,17 +2,16 @@ package webhook
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/internal/controller/acceptance"
 	"github.com/raytls/raytls/internal/controller/coverage"
-	"github.com/raytls/raytls/internal/controller/envfrom"
 	"github.com/raytls/raytls/internal/controller/raycluster"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/record"
@@ -39,10 +38,11 @@ func (i *Injector) create(ctx context.Context, namespace string, object *unstruc
 	if name == "" {
 		name = generated(object.GetGenerateName())
 	}
-	spec, err := i.inject(ctx, namespace, name, object, decision)
-	var conflict *injection.ConflictError
-	if errors.As(err, &conflict) {
-		out.warnings = []string{fmt.Sprintf("RayTLSPolicy %s covers this RayCluster, which starts in plaintext all the same: %s: %s", policy.Name, conflict.Field, conflict.Message)}
+	asked := policy.Spec.WithDefaults()
+	key := types.NamespacedName{Namespace: namespace, Name: name}
+	spec, err := raycluster.Inject(ctx, i.Live, acceptance.Spec(&asked, i.Images), key, specOf(object), raycluster.Parameters(&asked))
+	if raycluster.UserError(err) {
+		out.warnings = []string{fmt.Sprintf("RayTLSPolicy %s covers this RayCluster, which starts in plaintext all the same: %v", policy.Name, err)}
 		return out, nil
 	}
 	if err != nil {
@@ -75,33 +75,6 @@ func (i *Injector) decide(ctx context.Context, namespace string, object *unstruc
 		}
 	}
 	return coverage.Decision{}, nil
-}
-
-// inject renders the injection, or says in an *injection.ConflictError what is in its way.
-func (i *Injector) inject(ctx context.Context, namespace, name string, object *unstructured.Unstructured, decision coverage.Decision) (map[string]any, error) {
-	asked := decision.Policy.Spec.WithDefaults()
-	if verdict := acceptance.Spec(&asked, i.Images); !verdict.Accepted {
-		return nil, &injection.ConflictError{Field: "RayTLSPolicy " + decision.Policy.Name, Message: verdict.Message}
-	}
-	if most := validation.DNS1123SubdomainMaxLength - len(injection.SecretName("")); len(name) > most {
-		return nil, &injection.ConflictError{
-			Field:   "metadata.name",
-			Message: fmt.Sprintf("is longer than %d characters, which leaves no room for the name of the cluster's Secret", most),
-		}
-	}
-	edit := injection.Edit{Scope: injection.All(), Revision: injection.Revision, Parameters: raycluster.Parameters(&asked)}
-	spec, err := edit.Render(specOf(object), name)
-	if err != nil {
-		return nil, err
-	}
-	foreign, err := envfrom.Foreign(ctx, i.Live, namespace, specOf(object), asked.AdditionalContainers)
-	if err != nil {
-		return nil, err
-	}
-	if len(foreign) > 0 {
-		return nil, &injection.ConflictError{Field: foreign[0].Field, Message: foreign[0].Message}
-	}
-	return spec, nil
 }
 
 // generated names an object as the API server would, which does so only after admission: what is injected holds the name.

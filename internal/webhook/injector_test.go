@@ -200,8 +200,8 @@ func TestCreate(t *testing.T) {
 		"in the operator's namespace":  {reason: "its Secret could take an authority's name", cached: []client.Object{policy(func(p *v1alpha1.RayTLSPolicy) { p.Namespace = "raytls-system" })}, cluster: cluster(meta("namespace", "raytls-system"))},
 		"TLS of its own":               {reason: "it is left alone, and the user is told", cached: []client.Object{policy()}, cluster: cluster(foreign), warning: "starts in plaintext all the same: spec.headGroupSpec.template.spec.containers[0].env[RAY_USE_TLS]"},
 		"TLS from a ConfigMap":         {reason: "what envFrom names is read", cached: []client.Object{policy()}, live: []client.Object{configMap}, cluster: cluster(envFrom), warning: "the ConfigMap tls sets RAY_USE_TLS"},
-		"an image that is not allowed": {reason: "the policy is not accepted", cached: []client.Object{policy(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Image = "x" })}, cluster: cluster(), warning: "RayTLSPolicy default: spec.issuance.initContainer.image"},
-		"a name that is too long":      {reason: "its Secret could not be named", cached: []client.Object{policy()}, cluster: cluster(meta("name", strings.Repeat("x", 250))), warning: "metadata.name: is longer than 246 characters"},
+		"an image that is not allowed": {reason: "the policy is not accepted", cached: []client.Object{policy(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Image = "x" })}, cluster: cluster(), warning: "all the same: spec.issuance.initContainer.image"},
+		"a name that is too long":      {reason: "its Secret could not be named", cached: []client.Object{policy()}, cluster: cluster(meta("name", strings.Repeat("x", 250))), warning: "metadata.name: longer than 246 characters"},
 		"no head":                      {reason: "KubeRay says so better", cached: []client.Object{policy()}, cluster: cluster(func(c object) { delete(c["spec"].(object), "headGroupSpec") }), warning: "spec.headGroupSpec: is missing"},
 		"a suspended one of a queue":   {reason: "Kueue starts it later", cached: []client.Object{policy()}, cluster: cluster(spec("suspend", true)), covered: true},
 	} {

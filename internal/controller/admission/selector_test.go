@@ -1,15 +1,20 @@
 package admission
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/record"
+	"github.com/raytls/raytls/internal/webhook"
 )
 
 const label = "kubernetes.io/metadata.name"
@@ -133,5 +138,46 @@ func TestReason(t *testing.T) {
 				t.Error("every reason has a message")
 			}
 		})
+	}
+}
+
+func TestNarrowedByOthers(t *testing.T) {
+	condition := func(name string) []admissionregistrationv1.MatchCondition {
+		return []admissionregistrationv1.MatchCondition{{Name: name, Expression: "true"}}
+	}
+	for name, c := range map[string]struct {
+		reason  string
+		webhook admissionregistrationv1.MutatingWebhook
+		want    bool
+	}{
+		"as installed":         {reason: "nobody bypasses it", webhook: admissionregistrationv1.MutatingWebhook{ObjectSelector: &metav1.LabelSelector{}, MatchConditions: condition(matchCondition)}},
+		"by labels of objects": {reason: "a cluster without them bypasses it", webhook: admissionregistrationv1.MutatingWebhook{ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"opt": "in"}}}, want: true},
+		"by a condition":       {reason: "what it means is not known", webhook: admissionregistrationv1.MutatingWebhook{MatchConditions: append(condition(matchCondition), condition("mine")...)}, want: true},
+	} {
+		if got := narrowedByOthers(&c.webhook); got != c.want {
+			t.Errorf("%s: %s: got %t", name, c.reason, got)
+		}
+	}
+	text, err := os.ReadFile("../../../config/webhook/webhook.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var installed admissionregistrationv1.MutatingWebhookConfiguration
+	if err := yaml.UnmarshalStrict(text, &installed); err != nil {
+		t.Fatal(err)
+	}
+	if installed.Name != Configuration || !narrowed(&installed.Webhooks[0]) || narrowedByOthers(&installed.Webhooks[0]) {
+		t.Error("the installed configuration is not what this package takes for it")
+	}
+	for _, key := range record.Keys() {
+		if short := strings.TrimPrefix(key, "raytls.io/"); !strings.Contains(installed.Webhooks[0].MatchConditions[0].Expression, "'"+short+"'") {
+			t.Errorf("the webhook is not asked about a change of %s", key)
+		}
+	}
+	if path := *installed.Webhooks[0].ClientConfig.Service.Path; path != webhook.Path {
+		t.Errorf("RayClusters are sent to %s, and answered at %s", path, webhook.Path)
+	}
+	if path := *installed.Webhooks[1].ClientConfig.Service.Path; path != webhook.PolicyPath {
+		t.Errorf("policies are sent to %s, and answered at %s", path, webhook.PolicyPath)
 	}
 }

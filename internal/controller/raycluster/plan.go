@@ -9,7 +9,9 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/controller/acceptance"
@@ -123,24 +125,41 @@ func (r *Reconciler) mayEnable(ctx context.Context, st *state, verdict acceptanc
 	if s.Goal != rollout.Encrypted || s.Enabled || s.Progress != nil {
 		return nil
 	}
+	_, err := Inject(ctx, r.Live, verdict, st.key, st.spec, st.parameters)
+	return err
+}
+
+// Inject renders the injection of all templates of a cluster that has none yet, for a policy of that verdict. What is in its way is an error whose text
+// is for the user (UserError).
+func Inject(ctx context.Context, live client.Reader, verdict acceptance.Verdict, key types.NamespacedName, spec map[string]any, parameters injection.Parameters) (map[string]any, error) {
 	if !verdict.Accepted {
-		return problemf(v1alpha1.ReasonNotAccepted, "%s", verdict.Message)
+		return nil, problemf(v1alpha1.ReasonNotAccepted, "%s", verdict.Message)
 	}
-	if most := validation.DNS1123SubdomainMaxLength - len(injection.SecretName("")); len(st.key.Name) > most {
-		return problemf(v1alpha1.ReasonInjectionConflict, "metadata.name: longer than %d characters, which leaves no room for the name of the cluster's Secret; create the cluster under a shorter name", most)
+	if most := validation.DNS1123SubdomainMaxLength - len(injection.SecretName("")); len(key.Name) > most {
+		return nil, problemf(v1alpha1.ReasonInjectionConflict, "metadata.name: longer than %d characters, which leaves no room for the name of the cluster's Secret; create the cluster under a shorter name", most)
 	}
-	if foreign := injection.ForeignTLS(st.spec, nil, st.parameters.AdditionalContainers...); len(foreign) > 0 {
-		return problemf(v1alpha1.ReasonForeignTLS, "%s %s", foreign[0].Field, foreign[0].Message)
+	if err := injection.CheckSize(spec); err != nil {
+		return nil, applyProblem(err)
 	}
-	if _, err := st.injects(injection.All()).Render(st.spec, st.key.Name); err != nil {
-		return applyProblem(err)
+	if foreign := injection.ForeignTLS(spec, nil, parameters.AdditionalContainers...); len(foreign) > 0 {
+		return nil, problemf(v1alpha1.ReasonForeignTLS, "%s %s", foreign[0].Field, foreign[0].Message)
 	}
-	return r.foreignEnvFrom(ctx, st)
+	injected, err := injection.Edit{Scope: injection.All(), Revision: injection.Revision, Parameters: parameters}.Render(spec, key.Name)
+	if err != nil {
+		return nil, applyProblem(err)
+	}
+	return injected, foreignEnvFrom(ctx, live, key.Namespace, spec, parameters.AdditionalContainers)
+}
+
+// UserError says whether an error of Inject is something that the user has to mend.
+func UserError(err error) bool {
+	var user *problem
+	return errors.As(err, &user)
 }
 
 // foreignEnvFrom looks for TLS that is set up by what the cluster's containers take their environment from.
-func (r *Reconciler) foreignEnvFrom(ctx context.Context, st *state) error {
-	foreign, err := envfrom.Foreign(ctx, r.Live, st.key.Namespace, st.spec, st.parameters.AdditionalContainers)
+func foreignEnvFrom(ctx context.Context, live client.Reader, namespace string, spec map[string]any, additional []string) error {
+	foreign, err := envfrom.Foreign(ctx, live, namespace, spec, additional)
 	if err != nil {
 		return applyProblem(err)
 	}

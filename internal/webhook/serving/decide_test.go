@@ -2,8 +2,13 @@ package serving
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"maps"
+	"math/big"
 	"net/netip"
 	"strings"
 	"testing"
@@ -65,6 +70,30 @@ func TestGeneration(t *testing.T) {
 	if g.authority.KeyUsage != x509.KeyUsageCertSign || !g.authority.IsCA || !g.authority.MaxPathLenZero || g.leaf.IsCA ||
 		g.leaf.KeyUsage != x509.KeyUsageDigitalSignature || len(g.leaf.ExtKeyUsage) != 1 || g.leaf.ExtKeyUsage[0] != x509.ExtKeyUsageServerAuth {
 		t.Error("the authority signs and does nothing else, the certificate serves and does nothing else")
+	}
+}
+
+// cert-manager's selfSigned issuer makes certificates that are their own authority, and no CA.
+func TestTrustedBySelfSignedCertificate(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: epoch().Add(-time.Hour), NotAfter: epoch().Add(day), DNSNames: []string{"raytls-webhook.raytls-system.svc"},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	leaf, err := sign(template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Certificates{}
+	c.serve(&served{certificate: &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}, chain: []*x509.Certificate{leaf}})
+	if err := c.Trusted(encode(leaf), "raytls-webhook.raytls-system.svc", epoch()); err != nil {
+		t.Errorf("API servers take it: %v", err)
+	}
+	if err := c.Trusted(encode(generation(t, profile(), epoch()).authority), "raytls-webhook.raytls-system.svc", epoch()); err == nil {
+		t.Error("API servers that trust another authority do not take it")
 	}
 }
 
