@@ -32,11 +32,14 @@ const MaxWorkerGroups = 256
 
 // CheckSize refuses a spec with too many worker groups, by a *ConflictError, before anything is made of it.
 func CheckSize(spec map[string]any) error {
-	if n := len(asList(spec["workerGroupSpecs"])); n > MaxWorkerGroups {
-		return conflict("spec.workerGroupSpecs", "has %d worker groups, of which at most %d can be injected: use fewer", n, MaxWorkerGroups)
+	if TooLarge(spec) {
+		return conflict("spec.workerGroupSpecs", "has %d worker groups, of which at most %d can be injected: use fewer", len(asList(spec["workerGroupSpecs"])), MaxWorkerGroups)
 	}
 	return nil
 }
+
+// TooLarge says whether CheckSize refuses the spec.
+func TooLarge(spec map[string]any) bool { return len(asList(spec["workerGroupSpecs"])) > MaxWorkerGroups }
 
 func checkOptionsShape(spec map[string]any) error {
 	if !autoscaling(spec) || spec["autoscalerOptions"] == nil {

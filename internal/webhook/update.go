@@ -66,7 +66,7 @@ func (i *Injector) carry(ctx context.Context, namespace string, old, object *uns
 
 // carrySpec carries the injection forward template by template.
 func carrySpec(out outcome, old, object *unstructured.Unstructured) (outcome, error) {
-	if !injection.AnyPiece(specOf(old)) && injection.CheckSize(specOf(object)) != nil {
+	if !injection.AnyPiece(specOf(old)) && injection.TooLarge(specOf(object)) {
 		return out, nil // it is plain, and could not be injected
 	}
 	suspended, _ := specOf(old)["suspend"].(bool)

@@ -64,7 +64,7 @@ func slimCluster(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
-	if spec, _ := cluster.Object["spec"].(map[string]any); injection.CheckSize(spec) != nil {
+	if spec, _ := cluster.Object["spec"].(map[string]any); injection.TooLarge(spec) {
 		cluster.Object["spec"] = map[string]any{tooLarge: true}
 	}
 	return cluster, nil

@@ -186,7 +186,7 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 		w.says("p", old, v1alpha1.ReasonEnabling, "takes over when it is ready")
 		w.settle()
 		// What the operator that died wrote last need not be noted.
-		first := w.restartedFor("serve")
+		first, _ := restartedFor()
 		Expect(first).NotTo(BeEmpty())
 		w.mark()
 		restartOperator()
@@ -196,7 +196,8 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 		w.ray.holdTraffic = false
 		w.encrypted("p", w.takenOver("serve", old))
 		Expect(w.asked()).To(BeEmpty())
-		Expect(w.restartedFor("serve")).To(Equal(first))
+		now, _ := restartedFor()
+		Expect(now).To(Equal(first))
 	})
 
 	It("is not asked for one cluster after the other where each comes to serve before it is encrypted", func() {

@@ -234,18 +234,6 @@ func (w *world) asked() []string {
 	return out
 }
 
-// restartedFor is what the RayService's template says that it was asked for.
-func (w *world) restartedFor(name string) string {
-	GinkgoHelper()
-	service := &unstructured.Unstructured{}
-	service.SetGroupVersionKind(rayv1.GroupVersion.WithKind("RayService"))
-	Expect(w.admin.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: name}, service)).To(Succeed())
-	text, _, err := unstructured.NestedString(service.Object,
-		"spec", "rayClusterConfig", "headGroupSpec", "template", "metadata", "annotations", v1alpha1.AnnotationRestartedFor)
-	Expect(err).NotTo(HaveOccurred())
-	return text
-}
-
 // forOwner is a policy for the RayClusters of that object.
 func forOwner(kind v1alpha1.TargetKind, name string, more ...func(*v1alpha1.RayTLSPolicySpec)) v1alpha1.RayTLSPolicySpec {
 	return with(v1alpha1.RayTLSPolicySpec{TargetRef: &v1alpha1.TargetReference{Kind: kind, Name: name}}, more...)
