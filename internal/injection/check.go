@@ -39,7 +39,9 @@ func CheckSize(spec map[string]any) error {
 }
 
 // TooLarge says whether CheckSize refuses the spec.
-func TooLarge(spec map[string]any) bool { return len(asList(spec["workerGroupSpecs"])) > MaxWorkerGroups }
+func TooLarge(spec map[string]any) bool {
+	return len(asList(spec["workerGroupSpecs"])) > MaxWorkerGroups
+}
 
 func checkOptionsShape(spec map[string]any) error {
 	if !autoscaling(spec) || spec["autoscalerOptions"] == nil {
