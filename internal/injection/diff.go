@@ -1,6 +1,7 @@
 package injection
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,12 @@ type Operation struct {
 	Op    string `json:"op"`
 	Path  string `json:"path"`
 	Value any    `json:"value"`
+}
+
+// Patch is the operations as a JSON patch of exactly that version of an object: of another one it is a conflict (409).
+func Patch(operations []Operation, resourceVersion string) ([]byte, error) {
+	version := Operation{Op: "replace", Path: "/metadata/resourceVersion", Value: resourceVersion}
+	return json.Marshal(append(slices.Clone(operations), version))
 }
 
 // Diff gives the operations that turn {"spec": old} into {"spec": new}; none where they are equal. An operation replaces

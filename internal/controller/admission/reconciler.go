@@ -4,7 +4,6 @@ package admission
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -310,13 +309,11 @@ func (r *Reconciler) keepConfiguration(ctx context.Context, st *state) error {
 	if len(operations) == 0 {
 		return nil
 	}
-	// Makes the patch fail with a conflict if the object is not the one that it was made for.
-	operations = append(operations, injection.Operation{Op: "replace", Path: "/metadata/resourceVersion", Value: st.configuration.ResourceVersion})
-	body, err := json.Marshal(operations)
+	body, err := injection.Patch(operations, st.configuration.ResourceVersion)
 	if err != nil {
 		return fmt.Errorf("encoding the patch of the webhook configuration: %w", err)
 	}
-	log.FromContext(ctx).Info("Patching the webhook configuration", "namespaces", len(st.namespaces), "operations", len(operations)-1)
+	log.FromContext(ctx).Info("Patching the webhook configuration", "namespaces", len(st.namespaces), "operations", len(operations))
 	err = r.Client.Patch(ctx, st.configuration.DeepCopy(), client.RawPatch(types.JSONPatchType, body), client.FieldOwner(v1alpha1.ManagedBy))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("patching MutatingWebhookConfiguration %s: %w", Configuration, err)

@@ -201,9 +201,7 @@ func (r *Reconciler) upgradeService(ctx context.Context, st *state) error {
 	if st.planned.Approval != "" {
 		next.Approved = digest(st.planned.Approval)
 	}
-	operations := append(annotateHead(object, next.String()),
-		injection.Operation{Op: "replace", Path: "/metadata/resourceVersion", Value: object.GetResourceVersion()})
-	patch, err := json.Marshal(operations)
+	patch, err := injection.Patch(annotateHead(object, next.String()), object.GetResourceVersion())
 	if err != nil {
 		return fmt.Errorf("encoding the patch of the RayService: %w", err)
 	}

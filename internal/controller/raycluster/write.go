@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -106,9 +105,7 @@ func (r *Reconciler) writeUnheard(ctx context.Context, st *state, stored *unstru
 // patch makes the operations on exactly that version of the RayCluster. It returns what was stored, nil if the cluster is
 // gone.
 func (r *Reconciler) patch(ctx context.Context, object *unstructured.Unstructured, operations []injection.Operation) (*unstructured.Unstructured, error) {
-	// Makes the patch fail with a conflict if the object is not the one that it was made for.
-	operations = append(operations, injection.Operation{Op: "replace", Path: "/metadata/resourceVersion", Value: object.GetResourceVersion()})
-	patch, err := json.Marshal(operations)
+	patch, err := injection.Patch(operations, object.GetResourceVersion())
 	if err != nil {
 		return nil, fmt.Errorf("encoding the patch of the RayCluster: %w", err)
 	}
