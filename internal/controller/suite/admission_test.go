@@ -371,7 +371,7 @@ var _ = Describe("Admission that comes and goes", Ordered, func() {
 		Expect(w.admin.Update(w.ctx, c)).To(Succeed(), "what leaves spec and record alone passes")
 		c.SetFinalizers(nil)
 		Expect(w.admin.Update(w.ctx, c)).To(Succeed())
-		w.policy("later", selecting()) // policies can be written
+		w.policy("later", targeting("nobody")) // policies can be written
 		Expect(env.admin.Delete(w.ctx, w.get("c"))).To(Succeed())
 		restartAdmission()
 		w.create("accepted")

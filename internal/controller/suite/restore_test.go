@@ -1,11 +1,14 @@
 package suite_test
 
 import (
+	"time"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/record"
 )
 
 var _ = Describe("A tool that takes the injection out", func() {
@@ -60,7 +63,18 @@ var _ = Describe("A tool that takes the injection out", func() {
 		before := w.get("a")
 		w.update("a", func(c *unstructured.Unstructured) { c.SetAnnotations(nil) })
 		// What the policy says is from before, and true again only then.
-		w.eventually(func(g Gomega) { g.Expect(w.get("a").GetAnnotations()).To(Equal(before.GetAnnotations())) })
+		recorded := func(c *unstructured.Unstructured) map[string]string {
+			annotations := c.GetAnnotations()
+			kept := record.ParseRestored(annotations[v1alpha1.AnnotationRestored])
+			kept.Since = time.Time{} // it begins anew
+			annotations[v1alpha1.AnnotationRestored] = kept.String()
+			return annotations
+		}
+		w.eventually(func(g Gomega) {
+			now := w.get("a")
+			g.Expect(now.GetAnnotations()).To(HaveKey(v1alpha1.AnnotationRestored))
+			g.Expect(recorded(now)).To(Equal(recorded(before)))
+		})
 		w.encrypted("p", "a")
 		Expect(w.get("a").Object["spec"]).To(Equal(before.Object["spec"]))
 		Expect(w.deleted()).To(BeEmpty())
