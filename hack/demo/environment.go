@@ -130,7 +130,7 @@ func (e *environment) startOperator(o options) error {
 		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace},
 	}
 	return e.startAs(account, "raytls", o.manager,
-		"--namespace="+operatorNamespace, "--metrics-bind-address=0", "--health-probe-bind-address=0")
+		"--namespace="+operatorNamespace, "--metrics-bind-address=0", "--health-probe-bind-address=0", "--webhook-bind-address=0")
 }
 
 // startAs starts a program that finds the API server, and itself as the user, by KUBECONFIG.
