@@ -48,10 +48,9 @@ func webhookServer(options Options, certificates *serving.Certificates) (ctrlweb
 func addAdmission(ctx context.Context, mgr ctrl.Manager, config *rest.Config, options Options, certificates *serving.Certificates) (*admission.Reconciler, error) {
 	registration := &admission.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace, Clock: clock.RealClock{},
-		Certificates: certificates, Profile: options.WebhookProfile, Elected: mgr.Elected(),
+		Certificates: certificates, Profile: options.WebhookProfile, Elected: mgr.Elected(), Off: options.Webhook == noAddress,
 	}
-	if options.Webhook == noAddress {
-		registration.Off = true
+	if registration.Off {
 		return registration, nil
 	}
 	user, err := username(ctx, config)

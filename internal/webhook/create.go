@@ -61,7 +61,7 @@ func (i *Injector) create(ctx context.Context, namespace string, object *unstruc
 // decide finds the policy. The namespace is known to have one, or had: where the cache knows none that covers the cluster,
 // it may be too new for it.
 func (i *Injector) decide(ctx context.Context, namespace string, object *unstructured.Unstructured) (coverage.Decision, error) {
-	cluster := coverage.Subject{Object: plainObject(object)}
+	cluster := coverage.Subject{Object: unrecorded(object)}
 	for _, reader := range []client.Reader{i.Cached, i.Live} {
 		policies, err := coverage.Policies(ctx, reader, namespace)
 		if err != nil {

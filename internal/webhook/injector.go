@@ -155,17 +155,10 @@ func withoutRecord() map[string]string {
 	return out
 }
 
-// plainObject is the object's metadata as policies look at it before the operator has written to it.
-func plainObject(object *unstructured.Unstructured) metav1.Object {
-	plain := &metav1.PartialObjectMetadata{}
-	plain.SetNamespace(object.GetNamespace())
-	plain.SetName(object.GetName())
-	plain.SetLabels(object.GetLabels())
-	plain.SetOwnerReferences(object.GetOwnerReferences())
-	annotations := object.GetAnnotations()
-	for _, key := range record.Keys() {
-		delete(annotations, key)
+// unrecorded is the object's metadata as policies look at it before the operator has written to it: of annotations, they heed
+// the operator's alone.
+func unrecorded(object *unstructured.Unstructured) metav1.Object {
+	return &metav1.ObjectMeta{
+		Namespace: object.GetNamespace(), Name: object.GetName(), Labels: object.GetLabels(), OwnerReferences: object.GetOwnerReferences(),
 	}
-	plain.SetAnnotations(annotations)
-	return plain
 }

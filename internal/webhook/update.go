@@ -44,24 +44,16 @@ func (i *Injector) carry(ctx context.Context, namespace string, old, object *uns
 	if err != nil {
 		return out, err
 	}
-	before := specOf(old)
-	switch pieces := injection.AnyPiece(before); {
-	case pieces && !ours:
-		// Whoever put them there was not the operator, so that nobody is kept from taking them out.
+	if !ours {
 		out.annotations = removable(out.annotations, object)
-		return out, nil
-	case !pieces && old.GetAnnotations()[v1alpha1.AnnotationInjection] != "":
-		// It was stripped while admission was not there. The operator decides what becomes of it.
-		if !ours {
-			out.annotations = removable(out.annotations, object)
-		}
-		return out, nil
-	case !ours:
-		out.annotations = removable(out.annotations, object)
-		fallthrough
-	default:
-		return carrySpec(out, old, object)
 	}
+	switch pieces := injection.AnyPiece(specOf(old)); {
+	case pieces && !ours:
+		return out, nil // whoever put them there was not the operator, so that nobody is kept from taking them out
+	case !pieces && old.GetAnnotations()[v1alpha1.AnnotationInjection] != "":
+		return out, nil // it was stripped while admission was not there; the operator decides what becomes of it
+	}
+	return carrySpec(out, old, object)
 }
 
 // carrySpec carries the injection forward template by template.
@@ -122,7 +114,7 @@ func removable(carried map[string]string, object *unstructured.Unstructured) map
 // what was restored: the operator asks for it.
 func carriedRecord(old *unstructured.Unstructured) map[string]string {
 	out, had := withoutRecord(), old.GetAnnotations()
-	for _, key := range record.Keys() {
+	for key := range out {
 		out[key] = had[key]
 	}
 	out[v1alpha1.AnnotationEdit] = ""

@@ -21,7 +21,8 @@ import (
 // PolicyPath is where the API server sends RayTLSPolicies.
 const PolicyPath = "/raytlspolicies"
 
-// Validator refuses policies that make no sense, as far as the schema cannot see it, and warns of overlaps. It refuses nothing that the policy's condition Accepted would not say too.
+// Validator refuses policies that make no sense, as far as the schema cannot see it, and warns of overlaps. It refuses nothing
+// that the policy's condition Accepted would not say too.
 type Validator struct {
 	// Cached reads policies. Secrets are not looked at: API servers are not alone in reaching the webhook, and others are not
 	// to learn from it which Secrets there are.

@@ -57,8 +57,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(always), builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
 			return o.GetNamespace() == r.Namespace && (o.GetName() == Secret || o.GetLabels()[v1alpha1.LabelComponent] == v1alpha1.ComponentAuthority)
 		}))).
-		Watches(&v1alpha1.RayTLSPolicy{}, r.within(func(client.Object) bool { return true })).
-		Watches(cluster, r.within(func(client.Object) bool { return true })).
+		Watches(&v1alpha1.RayTLSPolicy{}, r.reaching()).
+		Watches(cluster, r.reaching()).
 		WatchesRawSource(source.Func(r.start)).
 		WithOptions(controller.Options{NeedLeaderElection: &everyReplica}).
 		Complete(r)
@@ -91,9 +91,8 @@ func (r *Reconciler) start(ctx context.Context, queue workqueue.TypedRateLimitin
 	return nil
 }
 
-// within looks at once when something puts a namespace within reach that was not, and soon when something else may change
-// what is.
-func (r *Reconciler) within(puts func(client.Object) bool) handler.EventHandler {
+// reaching looks at once when an object that comes or goes is in a namespace that is not within reach, and soon otherwise.
+func (r *Reconciler) reaching() handler.EventHandler {
 	look := func(o client.Object, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 		if r.listed(o.GetNamespace()) {
 			queue.AddAfter(request(), coalesce)
@@ -103,19 +102,10 @@ func (r *Reconciler) within(puts func(client.Object) bool) handler.EventHandler 
 	}
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			if puts(e.Object) {
-				look(e.Object, queue)
-			}
-		},
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			if puts(e.ObjectOld) != puts(e.ObjectNew) {
-				look(e.ObjectNew, queue)
-			}
+			look(e.Object, queue)
 		},
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			if puts(e.Object) {
-				look(e.Object, queue)
-			}
+			look(e.Object, queue)
 		},
 	}
 }

@@ -129,8 +129,8 @@ func (r *Reconciler) mayEnable(ctx context.Context, st *state, verdict acceptanc
 	return err
 }
 
-// Inject renders the injection of all templates of a cluster that has none yet, for a policy of that verdict. What is in its way is an error whose text
-// is for the user (UserError).
+// Inject renders the injection of all templates of a cluster that has none yet, for a policy of that verdict. What is in its
+// way is an error whose text is for the user (UserError).
 func Inject(ctx context.Context, live client.Reader, verdict acceptance.Verdict, key types.NamespacedName, spec map[string]any, parameters injection.Parameters) (map[string]any, error) {
 	if !verdict.Accepted {
 		return nil, problemf(v1alpha1.ReasonNotAccepted, "%s", verdict.Message)

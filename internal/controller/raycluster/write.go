@@ -31,7 +31,10 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 	want := st.record()
 	want[v1alpha1.AnnotationEdit] = ""
 	var operations []injection.Operation
-	changes := st.edited != nil && len(injection.Diff(st.spec, st.edited)) > 0
+	if st.edited != nil {
+		operations = injection.Diff(st.spec, st.edited)
+	}
+	changes := len(operations) > 0
 	admission, why := r.Admission.Active(st.key.Namespace)
 	if end := r.admissionEnd(st); changes && why == v1alpha1.ReasonAdmissionPending && st.now.Before(end) {
 		st.again(end)
@@ -39,11 +42,8 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 	}
 	// An order that is stored already was not heard, and the same one would change nothing.
 	asks := changes && admission && st.object.GetAnnotations()[v1alpha1.AnnotationEdit] == ""
-	switch {
-	case asks:
-		want[v1alpha1.AnnotationEdit] = st.edit.String()
-	case st.edited != nil:
-		operations = injection.Diff(st.spec, st.edited)
+	if asks {
+		operations, want[v1alpha1.AnnotationEdit] = nil, st.edit.String()
 	}
 	operations = append(operations, record.Operations(st.object.GetAnnotations(), want)...)
 	if len(operations) == 0 {
@@ -54,7 +54,7 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 	if err != nil || stored == nil {
 		return err
 	}
-	if left, unheard := stored.GetAnnotations()[v1alpha1.AnnotationEdit]; asks && unheard && left == want[v1alpha1.AnnotationEdit] {
+	if asks && stored.GetAnnotations()[v1alpha1.AnnotationEdit] == want[v1alpha1.AnnotationEdit] {
 		if err := r.writeUnheard(ctx, st, stored); err != nil {
 			return err
 		}
