@@ -51,8 +51,16 @@ func Spec(spec *v1alpha1.RayTLSPolicySpec, images Allowlist) Verdict {
 	return Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force"}
 }
 
-// Target judges whether the kind in spec.targetRef is one that KubeRay, as it is installed, has.
-func Target(spec *v1alpha1.RayTLSPolicySpec, served func(v1alpha1.TargetKind) bool, now time.Time) Verdict {
+// Installed judges the spec by the KubeRay that is installed too.
+func Installed(spec *v1alpha1.RayTLSPolicySpec, images Allowlist, served func(v1alpha1.TargetKind) bool, now time.Time) Verdict {
+	if verdict := Spec(spec, images); !verdict.Accepted {
+		return verdict
+	}
+	return target(spec, served, now)
+}
+
+// target judges whether the kind in spec.targetRef is one that KubeRay, as it is installed, has.
+func target(spec *v1alpha1.RayTLSPolicySpec, served func(v1alpha1.TargetKind) bool, now time.Time) Verdict {
 	if ref := spec.TargetRef; ref != nil && !served(ref.Kind) {
 		verdict := refuse(v1alpha1.ReasonTargetKindNotServed,
 			"spec.targetRef: the API server does not serve %s of ray.io/v1, so the KubeRay that is installed does not have this kind; upgrade KubeRay with its CRDs, which is noticed within two minutes, or name a kind that it has", ref.Kind)

@@ -179,7 +179,7 @@ func TestTarget(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-			verdict := Target(&v1alpha1.RayTLSPolicySpec{TargetRef: c.target}, served, now)
+			verdict := target(&v1alpha1.RayTLSPolicySpec{TargetRef: c.target}, served, now)
 			if verdict.Reason != c.want || verdict.Accepted != (c.want == v1alpha1.ReasonAccepted) || verdict.Accepted == verdict.Again.After(now) {
 				t.Errorf("%s: got %+v", c.reason, verdict)
 			}

@@ -77,10 +77,10 @@ func Decide(cluster Subject, policies []*v1alpha1.RayTLSPolicy) Decision {
 	return Decision{Policy: winner, Goal: rollout.Encrypted, Losers: losers}
 }
 
-// Policies lists a namespace's policies.
-func Policies(ctx context.Context, reader client.Reader, namespace string) ([]*v1alpha1.RayTLSPolicy, error) {
+// Policies lists a namespace's policies, or those of them that the options narrow it to.
+func Policies(ctx context.Context, reader client.Reader, namespace string, narrowed ...client.ListOption) ([]*v1alpha1.RayTLSPolicy, error) {
 	var list v1alpha1.RayTLSPolicyList
-	if err := reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+	if err := reader.List(ctx, &list, append(narrowed, client.InNamespace(namespace))...); err != nil {
 		return nil, fmt.Errorf("listing policies: %w", err)
 	}
 	policies := make([]*v1alpha1.RayTLSPolicy, 0, len(list.Items))

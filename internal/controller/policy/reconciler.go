@@ -98,10 +98,7 @@ func (r *Reconciler) gather(ctx context.Context, policy *v1alpha1.RayTLSPolicy) 
 	s := &summary{now: r.Clock.Now(), admission: admitted, complete: true, target: true}
 	spec := policy.Spec.WithDefaults()
 	s.spec = &spec
-	s.verdict = acceptance.Spec(&spec, r.Images)
-	if s.verdict.Accepted {
-		s.verdict = acceptance.Target(&spec, r.Kinds.Served, s.now)
-	}
+	s.verdict = acceptance.Installed(&spec, r.Images, r.Kinds.Served, s.now)
 	if ref := spec.TargetRef; ref != nil {
 		var err error
 		if s.target, err = r.Kinds.Exists(ctx, r.Client, policy.Namespace, *ref); err != nil {
@@ -266,44 +263,34 @@ func appearance() predicate.TypedPredicate[*unstructured.Unstructured] {
 
 // byTarget maps to the policies whose targetRef names the object.
 func (r *Reconciler) byTarget(ctx context.Context, o *unstructured.Unstructured) []reconcile.Request {
-	policies, err := coverage.Policies(ctx, r.Client, o.GetNamespace())
-	if err != nil {
-		log.FromContext(ctx).Error(err, "Listing policies", "namespace", o.GetNamespace())
-		return nil
-	}
-	var out []reconcile.Request
-	for _, p := range policies {
-		if ref := p.Spec.TargetRef; ref != nil && string(ref.Kind) == o.GetKind() && ref.Name == o.GetName() {
-			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(p)})
-		}
-	}
-	return out
+	return r.requests(ctx, o.GetNamespace(), func(p *v1alpha1.RayTLSPolicy) bool {
+		ref := p.Spec.TargetRef
+		return ref != nil && string(ref.Kind) == o.GetKind() && ref.Name == o.GetName()
+	})
 }
 
+// bySecret maps to the policies whose secretRef names the Secret.
 func (r *Reconciler) bySecret(ctx context.Context, o *metav1.PartialObjectMetadata) []reconcile.Request {
-	var policies v1alpha1.RayTLSPolicyList
-	err := r.Client.List(ctx, &policies, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexSecretRef: o.GetName()})
-	if err != nil {
-		log.FromContext(ctx).Error(err, "Listing policies", "namespace", o.GetNamespace())
-		return nil
-	}
-	var out []reconcile.Request
-	for i := range policies.Items {
-		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&policies.Items[i])})
-	}
-	return out
+	return r.requests(ctx, o.GetNamespace(), func(*v1alpha1.RayTLSPolicy) bool { return true }, client.MatchingFields{indexSecretRef: o.GetName()})
 }
 
 // allIn maps to every policy of the namespace.
 func (r *Reconciler) allIn(ctx context.Context, namespace string) []reconcile.Request {
-	var policies v1alpha1.RayTLSPolicyList
-	if err := r.Client.List(ctx, &policies, client.InNamespace(namespace)); err != nil {
+	return r.requests(ctx, namespace, func(*v1alpha1.RayTLSPolicy) bool { return true })
+}
+
+// requests are for the namespace's policies that are to be looked at again.
+func (r *Reconciler) requests(ctx context.Context, namespace string, keep func(*v1alpha1.RayTLSPolicy) bool, narrowed ...client.ListOption) []reconcile.Request {
+	policies, err := coverage.Policies(ctx, r.Client, namespace, narrowed...)
+	if err != nil {
 		log.FromContext(ctx).Error(err, "Listing policies", "namespace", namespace)
 		return nil
 	}
 	var out []reconcile.Request
-	for i := range policies.Items {
-		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&policies.Items[i])})
+	for _, p := range policies {
+		if keep(p) {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(p)})
+		}
 	}
 	return out
 }

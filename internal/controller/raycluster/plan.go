@@ -43,10 +43,7 @@ func (r *Reconciler) plan(ctx context.Context, st *state) error {
 	if err != nil {
 		return problemf(v1alpha1.ReasonError, "annotation %s of the RayCluster: %v; remove it", v1alpha1.AnnotationRollout, err)
 	}
-	verdict := acceptance.Spec(st.policy, r.Images)
-	if verdict.Accepted {
-		verdict = acceptance.Target(st.policy, r.Kinds.Served, st.now)
-	}
+	verdict := acceptance.Installed(st.policy, r.Images, r.Kinds.Served, st.now)
 	st.fill(progress, verdict.Accepted)
 	if err := r.mayEnable(ctx, st, verdict); err != nil {
 		return err
