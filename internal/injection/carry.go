@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // Carried is what Carry gives.
@@ -155,7 +157,7 @@ func wantedRecord(from *template, all []template) *record {
 // keepOrder takes each template from where it means what was rendered: as the update has it, or else as it was stored, or
 // else as it is rendered. Whoever applies the same manifest again must not find the object changed by an order of entries.
 func keepOrder(old, updated, rendered map[string]any) map[string]any {
-	out := copyMap(rendered)
+	out := rawjson.CopyMap(rendered)
 	before, asked := templatesOf(old), templatesOf(updated)
 	for _, t := range templatesOf(out) {
 		for _, candidate := range []struct {
@@ -166,8 +168,8 @@ func keepOrder(old, updated, rendered map[string]any) map[string]any {
 				continue
 			}
 			replaceContent(t.pod, candidate.pod)
-			if options := asMap(candidate.spec["autoscalerOptions"]); t.kind == Head && options != nil {
-				out["autoscalerOptions"] = copyMap(options)
+			if options := rawjson.Map(candidate.spec["autoscalerOptions"]); t.kind == Head && options != nil {
+				out["autoscalerOptions"] = rawjson.CopyMap(options)
 			}
 			break
 		}
@@ -189,7 +191,7 @@ func meansTheSame(a, b template, aSpec, bSpec map[string]any) bool {
 func replaceContent(into, from map[string]any) {
 	clear(into)
 	for key, value := range from {
-		into[key] = copyValue(value)
+		into[key] = rawjson.Copy(value)
 	}
 }
 

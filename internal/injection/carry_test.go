@@ -7,11 +7,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // change gives a copy of the spec with something changed.
 func change(spec map[string]any, edit func(spec map[string]any)) map[string]any {
-	out := copyMap(spec)
+	out := rawjson.CopyMap(spec)
 	edit(out)
 	return out
 }
@@ -37,14 +39,14 @@ func TestCarry(t *testing.T) {
 	p := Parameters{ScriptsPath: "/opt/raytls"}
 	base := plain(t)
 	injected := mustApply(t, base, p, All())
-	canary := mustApply(t, base, p, Only(false, asString(group(base, 0)["groupName"])))
+	canary := mustApply(t, base, p, Only(false, rawjson.String(group(base, 0)["groupName"])))
 	all := func(spec map[string]any, s State) []State { return slices.Repeat([]State{s}, len(templatesOf(spec))) }
 	setImage := func(spec map[string]any) { ray(spec)["image"] = "other:1" }
 	scale := func(spec map[string]any) { group(spec, 0)["replicas"] = int64(7) }
 	addGroup := func(spec map[string]any) {
-		added := copyMap(group(base, 0))
+		added := rawjson.CopyMap(group(base, 0))
 		added["groupName"] = "added"
-		spec["workerGroupSpecs"] = append(asList(spec["workerGroupSpecs"]), added)
+		spec["workerGroupSpecs"] = append(rawjson.List(spec["workerGroupSpecs"]), added)
 	}
 	for _, c := range []struct {
 		name, reason string
@@ -121,7 +123,7 @@ func TestCarrySaysWhatItLeavesOut(t *testing.T) {
 func TestCarryKeepsTheOrderOfWhatIsStored(t *testing.T) {
 	base := plain(t)
 	injected := mustApply(t, base, Parameters{}, All())
-	turn := func(spec map[string]any) { slices.Reverse(asList(ray(spec)["env"])) }
+	turn := func(spec map[string]any) { slices.Reverse(rawjson.List(ray(spec)["env"])) }
 	turned := change(injected, turn)
 	if got := mustCarry(t, turned, base); !equal(got, turned) {
 		t.Errorf("what was stored in another order is written anew:\n%s", cmp.Diff(turned, got))
@@ -140,7 +142,7 @@ func TestCarryFollowsTheAutoscaler(t *testing.T) {
 	injected := mustApply(t, off, Parameters{}, All())
 	on := change(injected, func(spec map[string]any) { spec["enableInTreeAutoscaling"] = true })
 	got := mustCarry(t, injected, on)
-	if !slices.ContainsFunc(asList(asMap(got["autoscalerOptions"])["env"]), ourEnv) {
+	if !slices.ContainsFunc(rawjson.List(rawjson.Map(got["autoscalerOptions"])["env"]), ourEnv) {
 		t.Errorf("the autoscaler that is switched on has no TLS: %v", got["autoscalerOptions"])
 	}
 	if back := mustCarry(t, got, off); !equal(back, injected) {
@@ -151,13 +153,13 @@ func TestCarryFollowsTheAutoscaler(t *testing.T) {
 func TestCarryLosesAContainerThatIsTakenOut(t *testing.T) {
 	base := change(plain(t), func(spec map[string]any) {
 		pod := templatesOf(spec)[0].pod
-		pod["containers"] = append(asList(pod["containers"]), map[string]any{"name": "sidecar", "image": asString(asMap(asList(pod["containers"])[0])["image"])})
+		pod["containers"] = append(rawjson.List(pod["containers"]), map[string]any{"name": "sidecar", "image": rawjson.String(rawjson.Map(rawjson.List(pod["containers"])[0])["image"])})
 	})
 	p := Parameters{AdditionalContainers: []string{"sidecar"}}
 	injected := mustApply(t, base, p, All())
 	without := change(injected, func(spec map[string]any) {
 		pod := templatesOf(spec)[0].pod
-		pod["containers"] = slices.DeleteFunc(asList(pod["containers"]), func(c any) bool { return nameOf(c) == "sidecar" })
+		pod["containers"] = slices.DeleteFunc(rawjson.List(pod["containers"]), func(c any) bool { return rawjson.Name(c) == "sidecar" })
 	})
 	if got := mustCarry(t, injected, without); !equal(got, without) {
 		t.Errorf("a sidecar cannot be taken out (-want +got):\n%s", cmp.Diff(without, got))
@@ -168,7 +170,7 @@ func TestCarryRefusesWhatCannotCarry(t *testing.T) {
 	injected := mustApply(t, plain(t), Parameters{}, All())
 	foreign := func(spec map[string]any) {
 		ray := ray(spec)
-		ray["env"] = append(asList(ray["env"]), map[string]any{"name": EnvCACert, "value": "/mine"})
+		ray["env"] = append(rawjson.List(ray["env"]), map[string]any{"name": EnvCACert, "value": "/mine"})
 	}
 	_, err := Carry(injected, change(plain(t), foreign), "sample", false)
 	var conflict *ConflictError
@@ -186,9 +188,9 @@ func TestCarryAndNewerRevisions(t *testing.T) {
 	injected := mustApply(t, plain(t), Parameters{}, All())
 	newer := change(injected, func(spec map[string]any) {
 		for _, t := range templatesOf(spec) {
-			for _, c := range asList(t.pod["initContainers"]) {
-				if nameOf(c) == InitContainerName {
-					asMap(asList(asMap(c)["env"])[0])["value"] = `{"revision":99,"parameters":{}}`
+			for _, c := range rawjson.List(t.pod["initContainers"]) {
+				if rawjson.Name(c) == InitContainerName {
+					rawjson.Map(rawjson.List(rawjson.Map(c)["env"])[0])["value"] = `{"revision":99,"parameters":{}}`
 				}
 			}
 		}
@@ -208,7 +210,7 @@ func TestCarryKeepsEveryTemplateOnItsSide(t *testing.T) {
 		spec := genSpec().Draw(t, "spec")
 		old, _ := applied(t, spec, genScope().Draw(t, "before"))
 		updated, _ := applied(t, spec, genScope().Draw(t, "update"))
-		before, asked := copyMap(old), copyMap(updated)
+		before, asked := rawjson.CopyMap(old), rawjson.CopyMap(updated)
 		got, err := Carry(old, updated, "sample", false)
 		if err != nil {
 			t.Fatal(err)

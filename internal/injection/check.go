@@ -1,10 +1,14 @@
 package injection
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/raytls/raytls/internal/rawjson"
+)
 
 // checkShape refuses what is not the shape of a RayCluster's spec as far as Apply touches it.
 func checkShape(spec map[string]any) error {
-	if asMap(spec["headGroupSpec"]) == nil {
+	if rawjson.Map(spec["headGroupSpec"]) == nil {
 		return conflict("spec.headGroupSpec", "is missing: a RayCluster needs a head")
 	}
 	if !isListOrNothing(spec["workerGroupSpecs"]) {
@@ -13,8 +17,8 @@ func checkShape(spec map[string]any) error {
 	if err := CheckSize(spec); err != nil {
 		return err
 	}
-	for i, group := range asList(spec["workerGroupSpecs"]) {
-		if asMap(group) == nil {
+	for i, group := range rawjson.List(spec["workerGroupSpecs"]) {
+		if rawjson.Map(group) == nil {
 			return conflict(fmt.Sprintf("spec.workerGroupSpecs[%d]", i), "is not a worker group")
 		}
 	}
@@ -33,21 +37,21 @@ const MaxWorkerGroups = 256
 // CheckSize refuses a spec with too many worker groups, by a *ConflictError, before anything is made of it.
 func CheckSize(spec map[string]any) error {
 	if TooLarge(spec) {
-		return conflict("spec.workerGroupSpecs", "has %d worker groups, of which at most %d can be injected: use fewer", len(asList(spec["workerGroupSpecs"])), MaxWorkerGroups)
+		return conflict("spec.workerGroupSpecs", "has %d worker groups, of which at most %d can be injected: use fewer", len(rawjson.List(spec["workerGroupSpecs"])), MaxWorkerGroups)
 	}
 	return nil
 }
 
 // TooLarge says whether CheckSize refuses the spec.
 func TooLarge(spec map[string]any) bool {
-	return len(asList(spec["workerGroupSpecs"])) > MaxWorkerGroups
+	return len(rawjson.List(spec["workerGroupSpecs"])) > MaxWorkerGroups
 }
 
 func checkOptionsShape(spec map[string]any) error {
 	if !autoscaling(spec) || spec["autoscalerOptions"] == nil {
 		return nil
 	}
-	options := asMap(spec["autoscalerOptions"])
+	options := rawjson.Map(spec["autoscalerOptions"])
 	if options == nil {
 		return conflict("spec.autoscalerOptions", "is not an object")
 	}
@@ -55,7 +59,7 @@ func checkOptionsShape(spec map[string]any) error {
 }
 
 func (t template) checkShape() error {
-	containers := asList(t.pod["containers"])
+	containers := rawjson.List(t.pod["containers"])
 	if len(containers) == 0 {
 		return conflict(t.field("containers"), "has no container: the first one must run Ray")
 	}
@@ -64,10 +68,10 @@ func (t template) checkShape() error {
 			return conflict(t.field("%s", list), "is not a list")
 		}
 	}
-	if asMap(containers[0]) == nil {
+	if rawjson.Map(containers[0]) == nil {
 		return conflict(t.field("containers[0]"), "is not a container")
 	}
-	if nameOf(containers[0]) == "" {
+	if rawjson.Name(containers[0]) == "" {
 		return conflict(t.field("containers[0].name"), "is missing: give the Ray container a name")
 	}
 	return nil
@@ -106,8 +110,8 @@ func (t template) checkTargets(p Parameters) error {
 func (t template) containersNamed(name string) int {
 	count := 0
 	for _, list := range containerLists() {
-		for _, container := range asList(t.pod[list]) {
-			if nameOf(container) == name {
+		for _, container := range rawjson.List(t.pod[list]) {
+			if rawjson.Name(container) == name {
 				count++
 			}
 		}
@@ -122,7 +126,7 @@ func (t template) checkUsers(spec map[string]any, p Parameters) error {
 	targets := t.targets(p.AdditionalContainers)
 	ray := targets[0]
 	rayUser := t.userOf(ray.container)
-	rayImage := asString(ray.container["image"])
+	rayImage := rawjson.String(ray.container["image"])
 	if p.Image != "" && p.Image != rayImage && rayUser == nil {
 		return conflict(ray.path+".securityContext.runAsUser",
 			"must be set, here or for the pod, because the init container uses another image (%s) and must run as the same user to own the key", p.Image)
@@ -132,7 +136,7 @@ func (t template) checkUsers(spec map[string]any, p Parameters) error {
 			return err
 		}
 	}
-	if options := asMap(spec["autoscalerOptions"]); t.kind == Head && autoscaling(spec) && options != nil {
+	if options := rawjson.Map(spec["autoscalerOptions"]); t.kind == Head && autoscaling(spec) && options != nil {
 		return t.checkSameUser("spec.autoscalerOptions", options, rayImage, rayUser)
 	}
 	return nil
@@ -144,7 +148,7 @@ func (t template) checkSameUser(path string, container map[string]any, rayImage 
 		return conflict(path+".securityContext.runAsUser",
 			"is %s but the Ray container's is %s: make them equal, because only the owner can read the key", userText(user), userText(rayUser))
 	}
-	if image := asString(container["image"]); user == nil && image != "" && image != rayImage {
+	if image := rawjson.String(container["image"]); user == nil && image != "" && image != rayImage {
 		return conflict(path+".securityContext.runAsUser",
 			"must be set for the pod, because this container's image is not the Ray container's and both must run as the same user to read the key")
 	}
@@ -153,10 +157,10 @@ func (t template) checkSameUser(path string, container map[string]any, rayImage 
 
 // userOf gives the runAsUser in force, nil where the image decides.
 func (t template) userOf(container map[string]any) any {
-	if user := asMap(container["securityContext"])["runAsUser"]; user != nil {
+	if user := rawjson.Map(container["securityContext"])["runAsUser"]; user != nil {
 		return user
 	}
-	return asMap(t.pod["securityContext"])["runAsUser"]
+	return rawjson.Map(t.pod["securityContext"])["runAsUser"]
 }
 
 func userText(user any) string {

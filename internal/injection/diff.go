@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // Operation is one operation of a JSON patch (RFC 6902).
@@ -48,7 +50,7 @@ func Diff(old, new map[string]any) []Operation {
 }
 
 func diffGroups(at string, left, right any) []Operation {
-	old, new := asList(left), asList(right)
+	old, new := rawjson.List(left), rawjson.List(right)
 	if old == nil || new == nil || len(old) != len(new) {
 		return replace(at, left, right)
 	}
@@ -60,7 +62,7 @@ func diffGroups(at string, left, right any) []Operation {
 }
 
 func diffGroup(at string, left, right any) []Operation {
-	old, new := asMap(left), asMap(right)
+	old, new := rawjson.Map(left), rawjson.Map(right)
 	if old == nil || new == nil {
 		return replace(at, left, right)
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/raytls/raytls/internal/rawjson"
 )
 
 func TestForeignTLSInEnvFrom(t *testing.T) {
@@ -71,7 +73,7 @@ func TestForeignTLSInEnvFrom(t *testing.T) {
 		"the autoscaler's": {
 			reason: "its options have envFrom too",
 			edit: func(s map[string]any) {
-				add(asMap(s["autoscalerOptions"]), "envFrom", from("configMapRef", "tls-settings", ""))
+				add(rawjson.Map(s["autoscalerOptions"]), "envFrom", from("configMapRef", "tls-settings", ""))
 			},
 			want: []Finding{{"spec.autoscalerOptions.envFrom[0].configMapRef", "the ConfigMap tls-settings sets RAY_USE_TLS: remove it, or leave this cluster to the TLS it has"}},
 			refs: []Ref{{KindConfigMap, "tls-settings"}},
@@ -105,7 +107,7 @@ func TestForeignTLSListsEverything(t *testing.T) {
 	}
 	spec["tlsOptions"] = map[string]any{"enabled": true}
 	add(ray(spec), "env", map[string]any{"name": EnvUseTLS, "value": "0"})
-	add(asMap(spec["autoscalerOptions"]), "env", map[string]any{"name": EnvCACert, "value": "/mine"})
+	add(rawjson.Map(spec["autoscalerOptions"]), "env", map[string]any{"name": EnvCACert, "value": "/mine"})
 	var fields []string
 	for _, finding := range ForeignTLS(spec, nil) {
 		fields = append(fields, finding.Field)

@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
+
+	"github.com/raytls/raytls/internal/rawjson"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files; for an unreleased revision only")
@@ -72,8 +74,8 @@ func withUsers(spec map[string]any) map[string]any {
 	for _, t := range templatesOf(spec) {
 		t.pod["securityContext"] = map[string]any{"runAsUser": int64(1000)}
 		for _, list := range containerLists() {
-			for _, c := range asList(t.pod[list]) {
-				delete(asMap(c), "securityContext")
+			for _, c := range rawjson.List(t.pod[list]) {
+				delete(rawjson.Map(c), "securityContext")
 			}
 		}
 	}
@@ -121,17 +123,17 @@ func TestGoldenRevision1(t *testing.T) {
 // to the shell.
 func TestCommandSurvivesTheKubelet(t *testing.T) {
 	for _, template := range templatesOf(mustApply(t, plain(t), Parameters{}, All())) {
-		ours := asMap(asList(template.pod["initContainers"])[0])
+		ours := rawjson.Map(rawjson.List(template.pod["initContainers"])[0])
 		names := []string{"FQ_RAY_IP", "RAY_IP"}
-		for _, entry := range asList(ours["env"]) {
-			names = append(names, nameOf(entry))
+		for _, entry := range rawjson.List(ours["env"]) {
+			names = append(names, rawjson.Name(entry))
 		}
-		for _, word := range asList(ours["command"]) {
-			if strings.Contains(asString(word), "$$") {
+		for _, word := range rawjson.List(ours["command"]) {
+			if strings.Contains(rawjson.String(word), "$$") {
 				t.Errorf("%s: the command holds $$, of which the kubelet leaves one", template.path)
 			}
 			for _, name := range names {
-				if strings.Contains(asString(word), "$("+name+")") {
+				if strings.Contains(rawjson.String(word), "$("+name+")") {
 					t.Errorf("%s: the command holds $(%s), which the kubelet replaces", template.path, name)
 				}
 			}

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+
+	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // State says how much of an injection a template carries.
@@ -88,7 +90,7 @@ func (t template) rendersAs(now template, plain map[string]any, clusterName stri
 	if !equal(now.orderless(r), t.orderless(r)) {
 		return false
 	}
-	return t.kind != Head || equal(orderlessContainer(now.options), orderlessContainer(asMap(plain["autoscalerOptions"])))
+	return t.kind != Head || equal(orderlessContainer(now.options), orderlessContainer(rawjson.Map(plain["autoscalerOptions"])))
 }
 
 // blocked tells whether somebody else's TLS is in this very template, or in autoscalerOptions if it is the head's.
@@ -104,25 +106,25 @@ func (t template) blocked(plain map[string]any, p Parameters) bool {
 
 // orderless copies the pod spec with those lists sorted in which the place of our entries means nothing.
 func (t template) orderless(r *record) map[string]any {
-	pod := copyMap(t.pod)
+	pod := rawjson.CopyMap(t.pod)
 	sortByName(pod, "volumes")
 	for _, list := range containerLists() {
-		for i, container := range asList(pod[list]) {
-			if asMap(container) != nil {
-				asList(pod[list])[i] = orderlessContainer(asMap(container))
+		for i, container := range rawjson.List(pod[list]) {
+			if rawjson.Map(container) != nil {
+				rawjson.List(pod[list])[i] = orderlessContainer(rawjson.Map(container))
 			}
 		}
 	}
-	inits := asList(pod["initContainers"])
-	ours := slices.IndexFunc(inits, func(c any) bool { return nameOf(c) == InitContainerName })
-	if ours > 0 && !slices.ContainsFunc(inits[:ours], func(c any) bool { return r.additional(nameOf(c)) }) {
+	inits := rawjson.List(pod["initContainers"])
+	ours := slices.IndexFunc(inits, func(c any) bool { return rawjson.Name(c) == InitContainerName })
+	if ours > 0 && !slices.ContainsFunc(inits[:ours], func(c any) bool { return r.additional(rawjson.Name(c)) }) {
 		pod["initContainers"] = slices.Concat(inits[ours:ours+1], inits[:ours], inits[ours+1:])
 	}
 	return pod
 }
 
 func orderlessContainer(container map[string]any) map[string]any {
-	copied := copyMap(container)
+	copied := rawjson.CopyMap(container)
 	sortByName(copied, "env")
 	sortByName(copied, "volumeMounts")
 	return copied
@@ -130,7 +132,7 @@ func orderlessContainer(container map[string]any) map[string]any {
 
 // sortByName is stable, so that namesakes keep their order: the last of them counts.
 func sortByName(parent map[string]any, key string) {
-	slices.SortStableFunc(asList(parent[key]), func(a, b any) int { return cmp.Compare(nameOf(a), nameOf(b)) })
+	slices.SortStableFunc(rawjson.List(parent[key]), func(a, b any) int { return cmp.Compare(rawjson.Name(a), rawjson.Name(b)) })
 }
 
 func (t template) stripped(r *record) bool {
@@ -138,11 +140,11 @@ func (t template) stripped(r *record) bool {
 		return true
 	}
 	has := func(parent map[string]any, key, name string) bool {
-		return slices.ContainsFunc(asList(parent[key]), func(item any) bool { return nameOf(item) == name })
+		return slices.ContainsFunc(rawjson.List(parent[key]), func(item any) bool { return rawjson.Name(item) == name })
 	}
 	ray := map[string]any{}
-	if containers := asList(t.pod["containers"]); len(containers) > 0 && asMap(containers[0]) != nil {
-		ray = asMap(containers[0])
+	if containers := rawjson.List(t.pod["containers"]); len(containers) > 0 && rawjson.Map(containers[0]) != nil {
+		ray = rawjson.Map(containers[0])
 	}
 	return !has(t.pod, "volumes", CertsVolume) || !has(t.pod, "volumes", IssuerVolume) || !has(ray, "volumeMounts", CertsVolume) ||
 		slices.ContainsFunc(rayEnvNames(), func(name string) bool { return !has(ray, "env", name) })
@@ -150,8 +152,8 @@ func (t template) stripped(r *record) bool {
 
 func (t template) canaryKey(p Parameters) string {
 	ray := map[string]any{}
-	if containers := asList(t.pod["containers"]); len(containers) > 0 && asMap(containers[0]) != nil {
-		ray = asMap(containers[0])
+	if containers := rawjson.List(t.pod["containers"]); len(containers) > 0 && rawjson.Map(containers[0]) != nil {
+		ray = rawjson.Map(containers[0])
 	}
 	image, _ := initImage(ray, p)
 	return shortHash([]any{image, t.pod["securityContext"], securityContext(ray)})
@@ -162,11 +164,11 @@ func (t template) canaryKey(p Parameters) string {
 func Hash(spec map[string]any, p Parameters) string {
 	plain := withoutPieces(spec)
 	groups := []any{}
-	for _, item := range asList(plain["workerGroupSpecs"]) {
-		groups = append(groups, []any{asMap(item)["groupName"], asMap(item)["template"]})
+	for _, item := range rawjson.List(plain["workerGroupSpecs"]) {
+		groups = append(groups, []any{rawjson.Map(item)["groupName"], rawjson.Map(item)["template"]})
 	}
 	return shortHash([]any{
-		asMap(plain["headGroupSpec"])["template"], groups, autoscaling(plain), plain["autoscalerOptions"], string(p.canonical()),
+		rawjson.Map(plain["headGroupSpec"])["template"], groups, autoscaling(plain), plain["autoscalerOptions"], string(p.canonical()),
 	})
 }
 

@@ -10,6 +10,8 @@ import (
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // same compares exactly: types of numbers, nil and empty, everything.
@@ -23,13 +25,13 @@ func same(t rapid.TB, what string, want, got any) {
 func TestApplyThenRemoveGivesTheSpecBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		spec := genSpec().Draw(t, "spec")
-		before := copyMap(spec)
+		before := rawjson.CopyMap(spec)
 		scope := genScope().Draw(t, "scope")
 
 		out, _ := applied(t, spec, scope)
 		same(t, "Apply changed its input", before, spec)
 
-		injected := copyMap(out)
+		injected := rawjson.CopyMap(out)
 		for _, again := range []Scope{scope, All()} {
 			back, err := Remove(out, again)
 			if err != nil {
@@ -112,14 +114,14 @@ func TestHashIgnoresOurPiecesAndScale(t *testing.T) {
 		out, p := applied(t, spec, genScope().Draw(t, "scope"))
 		want := Hash(spec, p)
 		out["suspend"] = true
-		for i, item := range asList(out["workerGroupSpecs"]) {
-			group := asMap(item)
+		for i, item := range rawjson.List(out["workerGroupSpecs"]) {
+			group := rawjson.Map(item)
 			group["replicas"], group["minReplicas"], group["maxReplicas"], group["suspend"] = int64(i+7), int64(1), int64(99), true
 		}
 		if got := Hash(out, p); got != want {
 			t.Fatalf("the hash changed from %s to %s", want, got)
 		}
-		ray := asMap(asList(templatesOf(out)[0].pod["containers"])[0])
+		ray := rawjson.Map(rawjson.List(templatesOf(out)[0].pod["containers"])[0])
 		ray["image"] = "rayproject/ray:3"
 		if Hash(out, p) == want {
 			t.Fatal("another image has the same hash")
@@ -193,7 +195,7 @@ func TestDiffReplacesOnlyTheParentsThatDiffer(t *testing.T) {
 		spec := genSpec().Draw(t, "spec")
 		out, _ := applied(t, spec, All())
 		allowed := map[string]bool{"/spec/headGroupSpec/template": true, "/spec/autoscalerOptions": true}
-		for i := range asList(spec["workerGroupSpecs"]) {
+		for i := range rawjson.List(spec["workerGroupSpecs"]) {
 			allowed[fmt.Sprintf("/spec/workerGroupSpecs/%d/template", i)] = true
 		}
 		for _, operation := range Diff(spec, out) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+
+	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // Kind tells a head's template from a worker group's.
@@ -33,21 +35,21 @@ func (t template) field(format string, args ...any) string {
 // templatesOf lists what looks like a group, head first, and leaves complaints about the rest to checkShape.
 func templatesOf(spec map[string]any) []template {
 	var found []template
-	if head := asMap(spec["headGroupSpec"]); head != nil {
+	if head := rawjson.Map(spec["headGroupSpec"]); head != nil {
 		found = append(found, template{
 			kind: Head, path: "spec.headGroupSpec.template",
-			pod:     asMap(asMap(head["template"])["spec"]),
-			options: asMap(spec["autoscalerOptions"]),
+			pod:     rawjson.Map(rawjson.Map(head["template"])["spec"]),
+			options: rawjson.Map(spec["autoscalerOptions"]),
 		})
 	}
-	for i, item := range asList(spec["workerGroupSpecs"]) {
-		group := asMap(item)
+	for i, item := range rawjson.List(spec["workerGroupSpecs"]) {
+		group := rawjson.Map(item)
 		if group == nil {
 			continue
 		}
 		found = append(found, template{
-			kind: Worker, group: asString(group["groupName"]), path: fmt.Sprintf("spec.workerGroupSpecs[%d].template", i),
-			pod: asMap(asMap(group["template"])["spec"]),
+			kind: Worker, group: rawjson.String(group["groupName"]), path: fmt.Sprintf("spec.workerGroupSpecs[%d].template", i),
+			pod: rawjson.Map(rawjson.Map(group["template"])["spec"]),
 		})
 	}
 	return found
@@ -64,54 +66,8 @@ func Groups(spec map[string]any) []string {
 	return names
 }
 
-func asMap(v any) map[string]any {
-	m, _ := v.(map[string]any)
-	return m
-}
-
-func asList(v any) []any {
-	l, _ := v.([]any)
-	return l
-}
-
-func asString(v any) string {
-	s, _ := v.(string)
-	return s
-}
-
-func nameOf(v any) string { return asString(asMap(v)["name"]) }
-
 // containerLists are the pod's fields that hold containers of a template; both are edited alike.
 func containerLists() []string { return []string{"containers", "initContainers"} }
-
-// copyValue copies maps and lists and shares leaves, which are immutable.
-func copyValue(v any) any {
-	switch typed := v.(type) {
-	case map[string]any:
-		return copyMap(typed)
-	case []any:
-		if typed == nil {
-			return typed
-		}
-		list := make([]any, len(typed))
-		for i, item := range typed {
-			list[i] = copyValue(item)
-		}
-		return list
-	}
-	return v
-}
-
-func copyMap(m map[string]any) map[string]any {
-	if m == nil {
-		return nil
-	}
-	copied := make(map[string]any, len(m))
-	for key, value := range m {
-		copied[key] = copyValue(value)
-	}
-	return copied
-}
 
 // equal compares two JSON trees; a number equals the same number of another Go type, because who decoded an object
 // decides whether it holds int64, float64 or json.Number.

@@ -1,6 +1,10 @@
 package injection
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/raytls/raytls/internal/rawjson"
+)
 
 // The states of a parent before Apply that deleting it would not bring back. A parent without a state was absent or had
 // content of its own.
@@ -63,14 +67,14 @@ func (r *record) was(key string) string {
 // readRecord decodes the record of an init container of ours; nil for any other container. Of a revision this package
 // does not know, only the number is read.
 func readRecord(container any) *record {
-	if nameOf(container) != InitContainerName {
+	if rawjson.Name(container) != InitContainerName {
 		return nil
 	}
-	for _, item := range asList(asMap(container)["env"]) {
-		if nameOf(item) != EnvInjection {
+	for _, item := range rawjson.List(rawjson.Map(container)["env"]) {
+		if rawjson.Name(item) != EnvInjection {
 			continue
 		}
-		value := []byte(asString(asMap(item)["value"]))
+		value := []byte(rawjson.String(rawjson.Map(item)["value"]))
 		var version struct {
 			Revision int `json:"revision"`
 		}
@@ -90,7 +94,7 @@ func readRecord(container any) *record {
 }
 
 func recordOf(pod map[string]any) *record {
-	for _, container := range asList(pod["initContainers"]) {
+	for _, container := range rawjson.List(pod["initContainers"]) {
 		if found := readRecord(container); found != nil {
 			return found
 		}

@@ -3,13 +3,15 @@ package injection
 import (
 	"slices"
 	"strings"
+
+	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // Remove gives a copy of the spec without any piece of ours in the scope's templates (and in autoscalerOptions, which go
 // with the head). What Apply changed comes back exactly, and what others changed since stays. Malformed parts are left as
 // they are. It fails with a *ConflictError where a newer operator's revision is found.
 func Remove(spec map[string]any, scope Scope) (map[string]any, error) {
-	out := copyMap(spec)
+	out := rawjson.CopyMap(spec)
 	for _, t := range templatesOf(out) {
 		if !scope.has(t) {
 			continue
@@ -29,7 +31,7 @@ func newerRevision(t template, found *record) error {
 
 // withoutPieces is for looking only: it also strips what it can of a newer revision, which Remove must not write.
 func withoutPieces(spec map[string]any) map[string]any {
-	out := copyMap(spec)
+	out := rawjson.CopyMap(spec)
 	for _, t := range templatesOf(out) {
 		t.strip(out)
 	}
@@ -43,14 +45,14 @@ func AnyPiece(spec map[string]any) bool {
 
 // ourVolume tells a volume of ours from a namesake.
 func ourVolume(item any) bool {
-	volume := asMap(item)
-	switch nameOf(item) {
+	volume := rawjson.Map(item)
+	switch rawjson.Name(item) {
 	case CertsVolume:
-		return asString(asMap(volume["emptyDir"])["medium"]) == "Memory"
+		return rawjson.String(rawjson.Map(volume["emptyDir"])["medium"]) == "Memory"
 	case IssuerVolume:
-		return strings.HasPrefix(asString(asMap(volume["secret"])["secretName"]), reservedPrefix)
+		return strings.HasPrefix(rawjson.String(rawjson.Map(volume["secret"])["secretName"]), reservedPrefix)
 	case ScriptsVolume:
-		return strings.HasPrefix(nameOf(volume["configMap"]), reservedPrefix)
+		return strings.HasPrefix(rawjson.Name(volume["configMap"]), reservedPrefix)
 	}
 	return false
 }
@@ -65,8 +67,8 @@ func (t template) foreignVolumes() map[string]bool {
 	if recordOf(t.pod) != nil {
 		return foreign
 	}
-	for _, item := range asList(t.pod["volumes"]) {
-		if name := nameOf(item); ourVolumeName(name) && !ourVolume(item) {
+	for _, item := range rawjson.List(t.pod["volumes"]) {
+		if name := rawjson.Name(item); ourVolumeName(name) && !ourVolume(item) {
 			foreign[name] = true
 		}
 	}
@@ -75,12 +77,12 @@ func (t template) foreignVolumes() map[string]bool {
 
 // ourMount tells a mount of a volume of ours; one whose volume is gone counts, since nobody else's can be meant.
 func ourMount(item any, foreign map[string]bool) bool {
-	name := nameOf(item)
+	name := rawjson.Name(item)
 	return ourVolumeName(name) && !foreign[name]
 }
 
 func mountsOurs(container any, foreign map[string]bool) bool {
-	return slices.ContainsFunc(asList(asMap(container)["volumeMounts"]), func(item any) bool { return ourMount(item, foreign) })
+	return slices.ContainsFunc(rawjson.List(rawjson.Map(container)["volumeMounts"]), func(item any) bool { return ourMount(item, foreign) })
 }
 
 // touched tells whether the template holds a piece that can only be ours. The four variables alone do not count: a
@@ -90,11 +92,11 @@ func (t template) touched() bool {
 		return true
 	}
 	foreign := t.foreignVolumes()
-	if slices.ContainsFunc(asList(t.pod["volumes"]), ourVolume) {
+	if slices.ContainsFunc(rawjson.List(t.pod["volumes"]), ourVolume) {
 		return true
 	}
 	for _, list := range containerLists() {
-		if slices.ContainsFunc(asList(t.pod[list]), func(c any) bool { return mountsOurs(c, foreign) }) {
+		if slices.ContainsFunc(rawjson.List(t.pod[list]), func(c any) bool { return mountsOurs(c, foreign) }) {
 			return true
 		}
 	}
@@ -113,15 +115,15 @@ func (t template) strip(root map[string]any) {
 	}
 	found := recordOf(t.pod)
 	foreign := t.foreignVolumes()
-	anyMount := slices.ContainsFunc(asList(t.pod["containers"]), func(c any) bool { return mountsOurs(c, foreign) })
+	anyMount := slices.ContainsFunc(rawjson.List(t.pod["containers"]), func(c any) bool { return mountsOurs(c, foreign) })
 
-	filter(t.pod, "initContainers", found.was("initContainers"), func(c any) bool { return nameOf(c) == InitContainerName })
-	filter(t.pod, "volumes", found.was("volumes"), func(v any) bool { return ourVolumeName(nameOf(v)) && !foreign[nameOf(v)] })
+	filter(t.pod, "initContainers", found.was("initContainers"), func(c any) bool { return rawjson.Name(c) == InitContainerName })
+	filter(t.pod, "volumes", found.was("volumes"), func(v any) bool { return ourVolumeName(rawjson.Name(v)) && !foreign[rawjson.Name(v)] })
 
 	for _, list := range containerLists() {
-		for i, item := range asList(t.pod[list]) {
-			container := asMap(item)
-			name := nameOf(item)
+		for i, item := range rawjson.List(t.pod[list]) {
+			container := rawjson.Map(item)
+			name := rawjson.Name(item)
 			// Without a mount of ours anywhere, the variables can still be ours in the Ray container, and where the
 			// record says so.
 			injected := mountsOurs(container, foreign) || found.additional(name) || (list == "containers" && i == 0 && !anyMount)
@@ -160,7 +162,7 @@ func stripContainer(container map[string]any, foreign map[string]bool, wasEnv, w
 
 // filter drops elements of a list and, when the last one goes, puts the parent back to what it was.
 func filter(parent map[string]any, key, was string, drop func(any) bool) {
-	list := asList(parent[key])
+	list := rawjson.List(parent[key])
 	if !slices.ContainsFunc(list, drop) {
 		return
 	}

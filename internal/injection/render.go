@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // readableByAny lets an init container of any user read a projected file.
@@ -81,7 +83,7 @@ func initImage(ray map[string]any, p Parameters) (image, pullPolicy string) {
 	if p.Image != "" {
 		return p.Image, p.ImagePullPolicy
 	}
-	return asString(ray["image"]), asString(ray["imagePullPolicy"])
+	return rawjson.String(ray["image"]), rawjson.String(ray["imagePullPolicy"])
 }
 
 // securityContext satisfies Pod Security's restricted level wherever the Ray container does, and runs as the Ray
@@ -93,10 +95,10 @@ func securityContext(ray map[string]any) map[string]any {
 		"readOnlyRootFilesystem":   true,
 		"seccompProfile":           map[string]any{"type": "RuntimeDefault"},
 	}
-	from := asMap(ray["securityContext"])
+	from := rawjson.Map(ray["securityContext"])
 	for _, key := range []string{"runAsUser", "runAsGroup", "runAsNonRoot", "seLinuxOptions"} {
 		if value := from[key]; value != nil {
-			context[key] = copyValue(value)
+			context[key] = rawjson.Copy(value)
 		}
 	}
 	return context

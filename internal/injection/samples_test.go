@@ -14,20 +14,22 @@ import (
 
 	kyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
+
+	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // specOf finds the RayCluster spec in each kind that holds one.
 func specOf(object map[string]any) map[string]any {
-	spec := asMap(object["spec"])
+	spec := rawjson.Map(object["spec"])
 	switch object["kind"] {
 	case "RayCluster":
 		return spec
 	case "RayJob":
-		return asMap(spec["rayClusterSpec"])
+		return rawjson.Map(spec["rayClusterSpec"])
 	case "RayService":
-		return asMap(spec["rayClusterConfig"])
+		return rawjson.Map(spec["rayClusterConfig"])
 	case "RayCronJob":
-		return asMap(asMap(spec["jobTemplate"])["rayClusterSpec"])
+		return rawjson.Map(rawjson.Map(spec["jobTemplate"])["rayClusterSpec"])
 	}
 	return nil
 }
@@ -73,9 +75,9 @@ func kuberaySamples(t testing.TB, useNumber bool) map[string]map[string]any {
 			if err := decoder.Decode(&object); err != nil {
 				return err
 			}
-			if spec := specOf(asMap(object)); spec != nil {
+			if spec := specOf(rawjson.Map(object)); spec != nil {
 				name, _ := filepath.Rel(root, file)
-				samples[name+" "+asString(asMap(object)["kind"])] = spec
+				samples[name+" "+rawjson.String(rawjson.Map(object)["kind"])] = spec
 			}
 		}
 	})
@@ -96,7 +98,7 @@ func TestKubeRaySamples(t *testing.T) {
 		}
 		for name, spec := range samples {
 			t.Run(name, func(t *testing.T) {
-				before := copyMap(spec)
+				before := rawjson.CopyMap(spec)
 				out, err := Apply(spec, options(Parameters{}), All())
 				if field := refused[name]; field != "" {
 					var got *ConflictError

@@ -76,8 +76,8 @@ func oldPod(t *testing.T, root *x509.Certificate, rootKey *ecdsa.PrivateKey, now
 	return peer{chain: []*x509.Certificate{leaf}, bundle: []*x509.Certificate{root}, key: key}
 }
 
-// newPod has what the operator's authority under the brought CA gives.
-func newPod(t *testing.T, certPEM, keyPEM []byte, now time.Time) peer {
+// authorityUnder is a cluster's authority that the brought CA signs, and its issuer.
+func authorityUnder(t *testing.T, certPEM, keyPEM []byte, now time.Time) (*pki.Authority, *pki.Issuer) {
 	t.Helper()
 	parent, err := pki.ParseParent(certPEM, keyPEM, now)
 	if err != nil {
@@ -93,6 +93,13 @@ func newPod(t *testing.T, certPEM, keyPEM []byte, now time.Time) peer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return authority, issuer
+}
+
+// newPod has what the operator's authority under the brought CA gives.
+func newPod(t *testing.T, certPEM, keyPEM []byte, now time.Time) peer {
+	t.Helper()
+	authority, issuer := authorityUnder(t, certPEM, keyPEM, now)
 	leafPEM, leafKey, err := issuer.NewLeaf(pki.LeafOptions{
 		CommonName: "train", DNSNames: []string{"localhost"}, KeyAlgorithm: pki.ECDSAP256, Validity: 365 * 24 * time.Hour, Now: now,
 	})

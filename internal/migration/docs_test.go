@@ -30,20 +30,7 @@ func TestDocs_clientCertificate(t *testing.T) {
 	// openssl starts a certificate now, by the real clock.
 	now := time.Now()
 	_, _, certPEM, keyPEM := broughtCA(t, now)
-	parent, err := pki.ParseParent(certPEM, keyPEM, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	authority, err := pki.NewAuthority(pki.AuthorityOptions{
-		Name: "ml/train", KeyAlgorithm: pki.ECDSAP256, Validity: 3650 * 24 * time.Hour, Now: now, Parent: parent,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	issuer, err := authority.NewIssuer(pki.IssuerOptions{KeyAlgorithm: pki.ECDSAP256, Validity: 730 * 24 * time.Hour, Now: now})
-	if err != nil {
-		t.Fatal(err)
-	}
+	authority, issuer := authorityUnder(t, certPEM, keyPEM, now)
 	issuerKey, err := issuer.KeyPEM()
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/manifest"
+	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // FuzzTake feeds whatever parses as a spec: nothing panics, where nothing is found nothing is changed, and what is left
@@ -59,7 +60,7 @@ func FuzzTake(f *testing.F) {
 
 func checkTake(t *testing.T, before map[string]any) {
 	t.Helper()
-	spec := asMap(copyValue(before))
+	spec := rawjson.Map(rawjson.Copy(before))
 	s := take(spec)
 	if !within(spec, before) {
 		t.Fatalf("something was added:\n%s", cmp.Diff(before, spec))
@@ -70,7 +71,7 @@ func checkTake(t *testing.T, before map[string]any) {
 	if diff := cmp.Diff(before, spec); s.secret == "" && diff != "" {
 		t.Fatalf("nothing was found, but this was changed:\n%s", diff)
 	}
-	if again := take(asMap(copyValue(spec))); again.secret != "" || len(again.findings) > 0 {
+	if again := take(rawjson.Map(rawjson.Copy(spec))); again.secret != "" || len(again.findings) > 0 {
 		t.Fatalf("a second look finds %+v", again)
 	}
 }
@@ -117,15 +118,15 @@ func TestTake_mutations(t *testing.T) {
 	taken := 0
 	for seed := range uint64(500) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		spec := copyValue(specs[random.IntN(len(specs))])
+		spec := rawjson.Copy(specs[random.IntN(len(specs))])
 		for range 1 + random.IntN(3) {
 			spec = mutate(random, spec)
 		}
-		if asMap(spec) == nil {
+		if rawjson.Map(spec) == nil {
 			continue
 		}
-		checkTake(t, asMap(spec))
-		if s := take(asMap(copyValue(spec))); s.secret != "" && len(s.findings) == 0 {
+		checkTake(t, rawjson.Map(spec))
+		if s := take(rawjson.Map(rawjson.Copy(spec))); s.secret != "" && len(s.findings) == 0 {
 			taken++
 		}
 	}
@@ -161,7 +162,7 @@ func mutate(random *rand.Rand, v any) any {
 		case 0:
 			return slices.Delete(typed, at, at+1)
 		case 1:
-			return append(typed, copyValue(typed[at]))
+			return append(typed, rawjson.Copy(typed[at]))
 		}
 		typed[at] = mutate(random, typed[at])
 		return typed
@@ -241,15 +242,15 @@ workerGroupSpecs:
 				t.Fatal(err)
 			}
 			// Empty lists cannot be told from absent ones once they were filled.
-			want := asMap(copyValue(plain))
-			spec := asMap(copyValue(plain))
+			want := rawjson.Map(rawjson.Copy(plain))
+			spec := rawjson.Map(rawjson.Copy(plain))
 			addStanza(spec)
 			s := take(spec)
 			if len(s.findings) > 0 || s.secret != "ca-tls" {
 				t.Fatalf("got %+v", s)
 			}
-			for _, group := range asList(want["workerGroupSpecs"]) {
-				filterEmpty(asMap(asList(asMap(asMap(asMap(group)["template"])["spec"])["containers"])[0]))
+			for _, group := range rawjson.List(want["workerGroupSpecs"]) {
+				filterEmpty(rawjson.Map(rawjson.List(rawjson.Map(rawjson.Map(rawjson.Map(group)["template"])["spec"])["containers"])[0]))
 			}
 			if diff := cmp.Diff(want, spec); diff != "" {
 				t.Errorf("(-plain +migrated):\n%s", diff)
@@ -276,8 +277,8 @@ func addStanza(spec map[string]any) {
 		}
 	}
 	give := func(container map[string]any) {
-		container["volumeMounts"] = append(append([]any{}, asList(container["volumeMounts"])...), mounts()...)
-		env := append([]any{}, asList(container["env"])...)
+		container["volumeMounts"] = append(append([]any{}, rawjson.List(container["volumeMounts"])...), mounts()...)
+		env := append([]any{}, rawjson.List(container["env"])...)
 		for name, value := range map[string]string{
 			injection.EnvUseTLS: "1", injection.EnvServerCert: "/etc/ray/tls/tls.crt",
 			injection.EnvServerKey: "/etc/ray/tls/tls.key", injection.EnvCACert: "/etc/ca/tls/ca.crt",
@@ -287,23 +288,23 @@ func addStanza(spec map[string]any) {
 		container["env"] = env
 	}
 	pod := func(group any, script string) {
-		spec := asMap(asMap(asMap(group)["template"])["spec"])
-		give(asMap(asList(spec["containers"])[0]))
-		spec["initContainers"] = append(append([]any{}, asList(spec["initContainers"])...), map[string]any{
+		spec := rawjson.Map(rawjson.Map(rawjson.Map(group)["template"])["spec"])
+		give(rawjson.Map(rawjson.List(spec["containers"])[0]))
+		spec["initContainers"] = append(append([]any{}, rawjson.List(spec["initContainers"])...), map[string]any{
 			"name": "tls", "command": []any{"/bin/sh", "-c", "cp -R /etc/ca/tls /etc/ray && /etc/gen/tls/" + script},
 			"volumeMounts": append(mounts(), map[string]any{"mountPath": "/etc/gen/tls", "name": "gen-tls-script"}),
 		})
-		spec["volumes"] = append(append([]any{}, asList(spec["volumes"])...),
+		spec["volumes"] = append(append([]any{}, rawjson.List(spec["volumes"])...),
 			map[string]any{"name": "ca-tls", "secret": map[string]any{"secretName": "ca-tls"}},
 			map[string]any{"name": "ray-tls", "emptyDir": map[string]any{}},
 			map[string]any{"name": "gen-tls-script", "configMap": map[string]any{"name": "tls"}},
 		)
 	}
 	pod(spec["headGroupSpec"], headScript)
-	for _, group := range asList(spec["workerGroupSpecs"]) {
+	for _, group := range rawjson.List(spec["workerGroupSpecs"]) {
 		pod(group, workerScript)
 	}
-	if options := asMap(spec["autoscalerOptions"]); options != nil {
+	if options := rawjson.Map(spec["autoscalerOptions"]); options != nil {
 		give(options)
 	}
 }

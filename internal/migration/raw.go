@@ -5,30 +5,15 @@ import (
 	"maps"
 	"path"
 	"slices"
+
+	"github.com/raytls/raytls/internal/rawjson"
 )
-
-func asMap(v any) map[string]any {
-	m, _ := v.(map[string]any)
-	return m
-}
-
-func asList(v any) []any {
-	l, _ := v.([]any)
-	return l
-}
-
-func asString(v any) string {
-	s, _ := v.(string)
-	return s
-}
-
-func nameOf(v any) string { return asString(asMap(v)["name"]) }
 
 // stringList gives a list's strings, with an empty one for what is none, so that it is not overlooked.
 func stringList(v any) []string {
 	var list []string
-	for _, item := range asList(v) {
-		list = append(list, asString(item))
+	for _, item := range rawjson.List(v) {
+		list = append(list, rawjson.String(item))
 	}
 	return list
 }
@@ -43,33 +28,14 @@ func clean(p string) string {
 
 // filter drops elements of a list, and the list with its last element.
 func filter(parent map[string]any, key string, drop func(any) bool) {
-	list := asList(parent[key])
+	list := rawjson.List(parent[key])
 	if !slices.ContainsFunc(list, drop) {
 		return
 	}
 	parent[key] = slices.DeleteFunc(slices.Clone(list), drop)
-	if len(asList(parent[key])) == 0 {
+	if len(rawjson.List(parent[key])) == 0 {
 		delete(parent, key)
 	}
-}
-
-// copyValue copies maps and lists and shares leaves, which are immutable.
-func copyValue(v any) any {
-	switch typed := v.(type) {
-	case map[string]any:
-		copied := make(map[string]any, len(typed))
-		for key, value := range typed {
-			copied[key] = copyValue(value)
-		}
-		return copied
-	case []any:
-		copied := make([]any, len(typed))
-		for i, item := range typed {
-			copied[i] = copyValue(item)
-		}
-		return copied
-	}
-	return v
 }
 
 // walk calls visit for every object of a tree, with its path, in the order of keys.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/raytls/raytls/internal/controller/acceptance"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/rawjson"
 	"github.com/raytls/raytls/internal/record"
 )
 
@@ -142,8 +143,7 @@ func decode(raw []byte) (*unstructured.Unstructured, error) {
 }
 
 func specOf(object *unstructured.Unstructured) map[string]any {
-	spec, _ := object.Object["spec"].(map[string]any)
-	return spec
+	return rawjson.Map(object.Object["spec"])
 }
 
 // withoutRecord drops what only the operator writes: of an object that is created anew, it says nothing.

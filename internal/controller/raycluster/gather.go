@@ -18,6 +18,7 @@ import (
 	"github.com/raytls/raytls/internal/controller/coverage"
 	"github.com/raytls/raytls/internal/gencert"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/rawjson"
 	"github.com/raytls/raytls/internal/rollout"
 )
 
@@ -98,7 +99,7 @@ func (r *Reconciler) gather(ctx context.Context, key types.NamespacedName) (*sta
 			Labels: st.object.GetLabels(), Annotations: st.object.GetAnnotations(),
 		}}
 	}
-	st.spec, _ = st.object.Object["spec"].(map[string]any)
+	st.spec = rawjson.Map(st.object.Object["spec"])
 	if _, large := st.spec[tooLarge]; large && st.unreadable == nil {
 		st.unreadable = errTooLarge
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/raytls/raytls/internal/gencert"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/pki"
+	"github.com/raytls/raytls/internal/rawjson"
 	"github.com/raytls/raytls/internal/rollout"
 )
 
@@ -294,8 +295,7 @@ func (r *Reconciler) removeScripts(ctx context.Context, but types.NamespacedName
 		return fmt.Errorf("listing RayClusters: %w", err)
 	}
 	for i := range clusters.Items {
-		spec, _ := clusters.Items[i].Object["spec"].(map[string]any)
-		if clusters.Items[i].GetName() != but.Name && injection.AnyPiece(spec) {
+		if clusters.Items[i].GetName() != but.Name && injection.AnyPiece(rawjson.Map(clusters.Items[i].Object["spec"])) {
 			return nil
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/rawjson"
 	"github.com/raytls/raytls/internal/record"
 	"github.com/raytls/raytls/internal/rollout"
 )
@@ -91,7 +92,7 @@ func (st *state) awaitAdmission() error {
 // writeUnheard changes the templates itself, since the webhook was not asked: it may have been taken away a moment ago.
 func (r *Reconciler) writeUnheard(ctx context.Context, st *state, stored *unstructured.Unstructured) error {
 	log.FromContext(ctx).Info("Patching the templates, since admission did not")
-	spec, _ := stored.Object["spec"].(map[string]any)
+	spec := rawjson.Map(stored.Object["spec"])
 	edited, err := st.edit.Render(spec, st.key.Name)
 	if err != nil {
 		return applyProblem(err)
