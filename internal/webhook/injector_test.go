@@ -377,6 +377,14 @@ func TestWhatIsNotTheOperatorsIsNotDefended(t *testing.T) {
 	}
 }
 
+func TestWhatCannotBeStoredIsNotLookedAt(t *testing.T) {
+	r := request(t, someone, nil, cluster())
+	r.Object.Raw = append([]byte(strings.Repeat(" ", maxBytes)), r.Object.Raw...)
+	if response := injector(t, []client.Object{policy()}).Handle(t.Context(), r); !response.Allowed || response.Patch != nil {
+		t.Errorf("%+v", response)
+	}
+}
+
 func TestLargeObjects(t *testing.T) {
 	large := cluster(func(c object) {
 		groups := []any{}

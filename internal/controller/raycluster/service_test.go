@@ -200,3 +200,14 @@ func TestSlimOwner(t *testing.T) {
 		t.Errorf("a RayCluster is kept whole: got %v, %v", same, err)
 	}
 }
+
+func TestEarlier(t *testing.T) {
+	for reason, c := range map[string]struct{ at, want time.Time }{
+		"what was asked is as old as it says":       {epoch().Add(-time.Hour), epoch().Add(-time.Hour)},
+		"nothing was asked after now, whoever says": {epoch().AddDate(9, 0, 0), epoch()},
+	} {
+		if got := earlier(c.at, epoch()); !got.Equal(c.want) {
+			t.Errorf("%s: got %s", reason, got)
+		}
+	}
+}

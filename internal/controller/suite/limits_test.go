@@ -1,0 +1,63 @@
+package suite_test
+
+import (
+	"fmt"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/injection"
+)
+
+var _ = Describe("A cluster that is not the operator's to trust", func() {
+	It("is left alone and reported if it has more worker groups than are looked at", func() {
+		w := newWorld()
+		w.ray.frozen = true
+		many := []any{}
+		for n := range injection.MaxWorkerGroups + 1 {
+			many = append(many, workerGroup(fmt.Sprint("g", n), 0, image))
+		}
+		before := w.create("large", groups(many...))
+		w.policy("p", selecting())
+		w.says("p", "large", v1alpha1.ReasonError, "more than 256 worker groups")
+		w.create("small")
+		w.encrypted("p", "small")
+		w.settle()
+		same(Default, before, w.get("large"))
+		Expect(gone(w.caSecret("large"))).To(BeTrue())
+	})
+
+	It("is left alone and reported if it takes its environment from more objects than are read", func() {
+		w := newWorld()
+		w.ray.frozen = true
+		before := w.create("greedy", inHead(func(container map[string]any) {
+			from := []any{}
+			for n := range 17 {
+				from = append(from, map[string]any{"configMapRef": map[string]any{"name": fmt.Sprint("c", n), "optional": true}})
+			}
+			container["envFrom"] = from
+		}))
+		w.policy("p", selecting())
+		w.says("p", "greedy", v1alpha1.ReasonInjectionConflict, "name 17 ConfigMaps and Secrets in envFrom", "at most 16")
+		w.settle()
+		same(Default, before, w.get("greedy"))
+	})
+
+	It("is not called encrypted if its record names an init image that is not allowed", func() {
+		w := newWorld()
+		user := set(int64(1000), "spec", "headGroupSpec", "template", "spec", "securityContext", "runAsUser")
+		w.create("forged", groups(), user, annotation(v1alpha1.AnnotationInjection, "1"), func(c *unstructured.Unstructured) {
+			forged, err := injection.Apply(c.Object["spec"].(map[string]any), injection.Options{
+				ClusterName: "forged", Parameters: injection.Parameters{Image: "evil.example/init:1"},
+			}, injection.All())
+			Expect(err).NotTo(HaveOccurred())
+			c.Object["spec"] = forged
+		})
+		w.eventually(func(g Gomega) { g.Expect(w.pods("forged")).To(HaveLen(1)) })
+		w.policy("p", selecting())
+		w.says("p", "forged", v1alpha1.ReasonNotAccepted, "evil.example/init:1", "--allowed-init-image")
+		Expect(w.condition("p", v1alpha1.ConditionReady).Status).To(BeEquivalentTo("False"))
+	})
+})
