@@ -22,8 +22,8 @@ const (
 	// AnnotationRollout on a RayCluster holds how far its enabling or disabling has come, as JSON.
 	AnnotationRollout = "raytls.io/rollout"
 
-	// AnnotationRestored on a RayCluster holds which templates were injected and when stripped ones were
-	// restored, as JSON.
+	// AnnotationRestored on a RayCluster holds which templates were injected, since when a cluster that was created without the
+	// injection is, and when stripped ones were restored, as JSON.
 	AnnotationRestored = "raytls.io/restored"
 
 	// AnnotationEnableFailed on a RayCluster holds the hash of the templates and parameters with which

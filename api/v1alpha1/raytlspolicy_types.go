@@ -340,7 +340,8 @@ type RayTLSPolicyStatus struct {
 	// +kubebuilder:validation:Minimum=0
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions are Accepted (the spec makes sense) and Ready (every covered pod is encrypted as asked).
+	// conditions are Accepted (the spec makes sense), Ready (every covered pod is encrypted as asked) and AdmissionActive
+	// (RayClusters of the namespace go through the operator's webhook).
 	// +optional
 	// +listType=map
 	// +listMapKey=type
