@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/manifest"
 )
 
@@ -94,7 +95,7 @@ func TestInject_golden(t *testing.T) {
 			}
 		}
 		// Applied to a cluster that the operator injected, the output changes nothing.
-		if changes := injection.Diff(want, after[name]); len(changes) > 0 {
+		if changes := jsonpatch.Diff(want, after[name]); len(changes) > 0 {
 			t.Errorf("%s: applying the output changes what the operator wrote: %v", name, changes)
 		}
 	}

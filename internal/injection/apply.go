@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // Apply gives a copy of the spec in which the scope's templates (and autoscalerOptions, which go with the head, where
@@ -97,7 +97,7 @@ func (t template) inject(root map[string]any, o rendering) {
 	}
 	if t.kind == Head && autoscaling(root) {
 		r.note("autoscalerOptions", root, "autoscalerOptions")
-		options := rawjson.Map(root["autoscalerOptions"])
+		options := jsonpatch.Map(root["autoscalerOptions"])
 		if options == nil {
 			options = map[string]any{}
 			root["autoscalerOptions"] = options
@@ -108,8 +108,8 @@ func (t template) inject(root map[string]any, o rendering) {
 	}
 
 	add(t.pod, "volumes", volumes(o)...)
-	ray := rawjson.Map(rawjson.List(t.pod["containers"])[0])
-	t.pod["initContainers"] = slices.Concat([]any{initContainer(t.kind, ray, o, r)}, rawjson.List(t.pod["initContainers"]))
+	ray := jsonpatch.Map(jsonpatch.List(t.pod["containers"])[0])
+	t.pod["initContainers"] = slices.Concat([]any{initContainer(t.kind, ray, o, r)}, jsonpatch.List(t.pod["initContainers"]))
 }
 
 func addRayPieces(container map[string]any) {
@@ -118,7 +118,7 @@ func addRayPieces(container map[string]any) {
 }
 
 func add(parent map[string]any, key string, items ...any) {
-	parent[key] = slices.Concat(rawjson.List(parent[key]), items)
+	parent[key] = slices.Concat(jsonpatch.List(parent[key]), items)
 }
 
 func autoscaling(spec map[string]any) bool {
@@ -138,8 +138,8 @@ type target struct {
 func (t template) targets(additional []string) []target {
 	var found []target
 	for _, list := range containerLists() {
-		for i, item := range rawjson.List(t.pod[list]) {
-			container, name := rawjson.Map(item), rawjson.Name(item)
+		for i, item := range jsonpatch.List(t.pod[list]) {
+			container, name := jsonpatch.Map(item), jsonpatch.Name(item)
 			ray := list == "containers" && i == 0
 			if container != nil && (ray || slices.Contains(additional, name)) {
 				found = append(found, target{list: list, name: name, path: t.field("%s[%d]", list, i), container: container})

@@ -1,13 +1,17 @@
 package injection
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/raytls/raytls/internal/jsonpatch"
+)
 
 // BenchmarkApplyAndDiff is what enabling one cluster with a head, two groups and the autoscaler costs.
 func BenchmarkApplyAndDiff(b *testing.B) {
 	spec := plain(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if len(Diff(spec, mustApply(b, spec, Parameters{}, All()))) == 0 {
+		if len(jsonpatch.Diff(spec, mustApply(b, spec, Parameters{}, All()))) == 0 {
 			b.Fatal("nothing to patch")
 		}
 	}

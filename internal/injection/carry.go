@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // Carried is what Carry gives.
@@ -131,10 +131,10 @@ func counterpart(among []template, t template) *template {
 
 // unchanged compares what Apply reads of a template and writes to it.
 func unchanged(old, updated template, oldSpec, updatedSpec map[string]any) bool {
-	if !equal(old.pod, updated.pod) {
+	if !jsonpatch.Equal(old.pod, updated.pod) {
 		return false
 	}
-	return old.kind != Head || autoscaling(oldSpec) == autoscaling(updatedSpec) && equal(oldSpec["autoscalerOptions"], updatedSpec["autoscalerOptions"])
+	return old.kind != Head || autoscaling(oldSpec) == autoscaling(updatedSpec) && jsonpatch.Equal(oldSpec["autoscalerOptions"], updatedSpec["autoscalerOptions"])
 }
 
 // wantedRecord is what the template was rendered with. One that has pieces without a record is completed by the record of
@@ -157,7 +157,7 @@ func wantedRecord(from *template, all []template) *record {
 // keepOrder takes each template from where it means what was rendered: as the update has it, or else as it was stored, or
 // else as it is rendered. Whoever applies the same manifest again must not find the object changed by an order of entries.
 func keepOrder(old, updated, rendered map[string]any) map[string]any {
-	out := rawjson.CopyMap(rendered)
+	out := jsonpatch.CopyMap(rendered)
 	before, asked := templatesOf(old), templatesOf(updated)
 	for _, t := range templatesOf(out) {
 		for _, candidate := range []struct {
@@ -168,8 +168,8 @@ func keepOrder(old, updated, rendered map[string]any) map[string]any {
 				continue
 			}
 			replaceContent(t.pod, candidate.pod)
-			if options := rawjson.Map(candidate.spec["autoscalerOptions"]); t.kind == Head && options != nil {
-				out["autoscalerOptions"] = rawjson.CopyMap(options)
+			if options := jsonpatch.Map(candidate.spec["autoscalerOptions"]); t.kind == Head && options != nil {
+				out["autoscalerOptions"] = jsonpatch.CopyMap(options)
 			}
 			break
 		}
@@ -182,16 +182,16 @@ func meansTheSame(a, b template, aSpec, bSpec map[string]any) bool {
 	if r == nil || a.pod == nil {
 		return false
 	}
-	if !equal(a.orderless(r), b.orderless(r)) {
+	if !jsonpatch.Equal(a.orderless(r), b.orderless(r)) {
 		return false
 	}
-	return a.kind != Head || autoscaling(aSpec) == autoscaling(bSpec) && equal(orderlessContainer(a.options), orderlessContainer(b.options))
+	return a.kind != Head || autoscaling(aSpec) == autoscaling(bSpec) && jsonpatch.Equal(orderlessContainer(a.options), orderlessContainer(b.options))
 }
 
 func replaceContent(into, from map[string]any) {
 	clear(into)
 	for key, value := range from {
-		into[key] = rawjson.Copy(value)
+		into[key] = jsonpatch.Copy(value)
 	}
 }
 

@@ -8,12 +8,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // change gives a copy of the spec with something changed.
 func change(spec map[string]any, edit func(spec map[string]any)) map[string]any {
-	out := rawjson.CopyMap(spec)
+	out := jsonpatch.CopyMap(spec)
 	edit(out)
 	return out
 }
@@ -39,14 +39,14 @@ func TestCarry(t *testing.T) {
 	p := Parameters{ScriptsPath: "/opt/raytls"}
 	base := plain(t)
 	injected := mustApply(t, base, p, All())
-	canary := mustApply(t, base, p, Only(false, rawjson.String(group(base, 0)["groupName"])))
+	canary := mustApply(t, base, p, Only(false, jsonpatch.String(group(base, 0)["groupName"])))
 	all := func(spec map[string]any, s State) []State { return slices.Repeat([]State{s}, len(templatesOf(spec))) }
 	setImage := func(spec map[string]any) { ray(spec)["image"] = "other:1" }
 	scale := func(spec map[string]any) { group(spec, 0)["replicas"] = int64(7) }
 	addGroup := func(spec map[string]any) {
-		added := rawjson.CopyMap(group(base, 0))
+		added := jsonpatch.CopyMap(group(base, 0))
 		added["groupName"] = "added"
-		spec["workerGroupSpecs"] = append(rawjson.List(spec["workerGroupSpecs"]), added)
+		spec["workerGroupSpecs"] = append(jsonpatch.List(spec["workerGroupSpecs"]), added)
 	}
 	for _, c := range []struct {
 		name, reason string
@@ -99,7 +99,7 @@ func TestCarry(t *testing.T) {
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
-			if again := mustCarry(t, got, c.updated); !equal(again, got) {
+			if again := mustCarry(t, got, c.updated); !jsonpatch.Equal(again, got) {
 				t.Errorf("the same update again changes something:\n%s", cmp.Diff(got, again))
 			}
 		})
@@ -123,12 +123,12 @@ func TestCarrySaysWhatItLeavesOut(t *testing.T) {
 func TestCarryKeepsTheOrderOfWhatIsStored(t *testing.T) {
 	base := plain(t)
 	injected := mustApply(t, base, Parameters{}, All())
-	turn := func(spec map[string]any) { slices.Reverse(rawjson.List(ray(spec)["env"])) }
+	turn := func(spec map[string]any) { slices.Reverse(jsonpatch.List(ray(spec)["env"])) }
 	turned := change(injected, turn)
-	if got := mustCarry(t, turned, base); !equal(got, turned) {
+	if got := mustCarry(t, turned, base); !jsonpatch.Equal(got, turned) {
 		t.Errorf("what was stored in another order is written anew:\n%s", cmp.Diff(turned, got))
 	}
-	if got := mustCarry(t, injected, turned); !equal(got, turned) {
+	if got := mustCarry(t, injected, turned); !jsonpatch.Equal(got, turned) {
 		t.Errorf("what was asked for in another order is written anew:\n%s", cmp.Diff(turned, got))
 	}
 }
@@ -142,10 +142,10 @@ func TestCarryFollowsTheAutoscaler(t *testing.T) {
 	injected := mustApply(t, off, Parameters{}, All())
 	on := change(injected, func(spec map[string]any) { spec["enableInTreeAutoscaling"] = true })
 	got := mustCarry(t, injected, on)
-	if !slices.ContainsFunc(rawjson.List(rawjson.Map(got["autoscalerOptions"])["env"]), ourEnv) {
+	if !slices.ContainsFunc(jsonpatch.List(jsonpatch.Map(got["autoscalerOptions"])["env"]), ourEnv) {
 		t.Errorf("the autoscaler that is switched on has no TLS: %v", got["autoscalerOptions"])
 	}
-	if back := mustCarry(t, got, off); !equal(back, injected) {
+	if back := mustCarry(t, got, off); !jsonpatch.Equal(back, injected) {
 		t.Errorf("switched off again (-want +got):\n%s", cmp.Diff(injected, back))
 	}
 }
@@ -153,15 +153,15 @@ func TestCarryFollowsTheAutoscaler(t *testing.T) {
 func TestCarryLosesAContainerThatIsTakenOut(t *testing.T) {
 	base := change(plain(t), func(spec map[string]any) {
 		pod := templatesOf(spec)[0].pod
-		pod["containers"] = append(rawjson.List(pod["containers"]), map[string]any{"name": "sidecar", "image": rawjson.String(rawjson.Map(rawjson.List(pod["containers"])[0])["image"])})
+		pod["containers"] = append(jsonpatch.List(pod["containers"]), map[string]any{"name": "sidecar", "image": jsonpatch.String(jsonpatch.Map(jsonpatch.List(pod["containers"])[0])["image"])})
 	})
 	p := Parameters{AdditionalContainers: []string{"sidecar"}}
 	injected := mustApply(t, base, p, All())
 	without := change(injected, func(spec map[string]any) {
 		pod := templatesOf(spec)[0].pod
-		pod["containers"] = slices.DeleteFunc(rawjson.List(pod["containers"]), func(c any) bool { return rawjson.Name(c) == "sidecar" })
+		pod["containers"] = slices.DeleteFunc(jsonpatch.List(pod["containers"]), func(c any) bool { return jsonpatch.Name(c) == "sidecar" })
 	})
-	if got := mustCarry(t, injected, without); !equal(got, without) {
+	if got := mustCarry(t, injected, without); !jsonpatch.Equal(got, without) {
 		t.Errorf("a sidecar cannot be taken out (-want +got):\n%s", cmp.Diff(without, got))
 	}
 }
@@ -170,7 +170,7 @@ func TestCarryRefusesWhatCannotCarry(t *testing.T) {
 	injected := mustApply(t, plain(t), Parameters{}, All())
 	foreign := func(spec map[string]any) {
 		ray := ray(spec)
-		ray["env"] = append(rawjson.List(ray["env"]), map[string]any{"name": EnvCACert, "value": "/mine"})
+		ray["env"] = append(jsonpatch.List(ray["env"]), map[string]any{"name": EnvCACert, "value": "/mine"})
 	}
 	_, err := Carry(injected, change(plain(t), foreign), "sample", false)
 	var conflict *ConflictError
@@ -188,15 +188,15 @@ func TestCarryAndNewerRevisions(t *testing.T) {
 	injected := mustApply(t, plain(t), Parameters{}, All())
 	newer := change(injected, func(spec map[string]any) {
 		for _, t := range templatesOf(spec) {
-			for _, c := range rawjson.List(t.pod["initContainers"]) {
-				if rawjson.Name(c) == InitContainerName {
-					rawjson.Map(rawjson.List(rawjson.Map(c)["env"])[0])["value"] = `{"revision":99,"parameters":{}}`
+			for _, c := range jsonpatch.List(t.pod["initContainers"]) {
+				if jsonpatch.Name(c) == InitContainerName {
+					jsonpatch.Map(jsonpatch.List(jsonpatch.Map(c)["env"])[0])["value"] = `{"revision":99,"parameters":{}}`
 				}
 			}
 		}
 	})
 	kept := change(newer, func(spec map[string]any) { ray(spec)["image"] = "other:2" })
-	if got := mustCarry(t, newer, kept); !equal(got, kept) {
+	if got := mustCarry(t, newer, kept); !jsonpatch.Equal(got, kept) {
 		t.Error("what a newer operator injected is changed by this one")
 	}
 	if _, err := Carry(newer, plain(t), "sample", false); err == nil {
@@ -210,14 +210,14 @@ func TestCarryKeepsEveryTemplateOnItsSide(t *testing.T) {
 		spec := genSpec().Draw(t, "spec")
 		old, _ := applied(t, spec, genScope().Draw(t, "before"))
 		updated, _ := applied(t, spec, genScope().Draw(t, "update"))
-		before, asked := rawjson.CopyMap(old), rawjson.CopyMap(updated)
+		before, asked := jsonpatch.CopyMap(old), jsonpatch.CopyMap(updated)
 		got, err := Carry(old, updated, "sample", false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		same(t, "Carry changed its input", before, old)
 		same(t, "Carry changed its input", asked, updated)
-		if !equal(got.Spec, old) {
+		if !jsonpatch.Equal(got.Spec, old) {
 			t.Fatalf("(-want +got):\n%s", cmp.Diff(old, got.Spec))
 		}
 	})

@@ -3,12 +3,12 @@ package injection
 import (
 	"fmt"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // checkShape refuses what is not the shape of a RayCluster's spec as far as Apply touches it.
 func checkShape(spec map[string]any) error {
-	if rawjson.Map(spec["headGroupSpec"]) == nil {
+	if jsonpatch.Map(spec["headGroupSpec"]) == nil {
 		return conflict("spec.headGroupSpec", "is missing: a RayCluster needs a head")
 	}
 	if !isListOrNothing(spec["workerGroupSpecs"]) {
@@ -17,8 +17,8 @@ func checkShape(spec map[string]any) error {
 	if err := CheckSize(spec); err != nil {
 		return err
 	}
-	for i, group := range rawjson.List(spec["workerGroupSpecs"]) {
-		if rawjson.Map(group) == nil {
+	for i, group := range jsonpatch.List(spec["workerGroupSpecs"]) {
+		if jsonpatch.Map(group) == nil {
 			return conflict(fmt.Sprintf("spec.workerGroupSpecs[%d]", i), "is not a worker group")
 		}
 	}
@@ -37,21 +37,21 @@ const MaxWorkerGroups = 256
 // CheckSize refuses a spec with too many worker groups, by a *ConflictError, before anything is made of it.
 func CheckSize(spec map[string]any) error {
 	if TooLarge(spec) {
-		return conflict("spec.workerGroupSpecs", "has %d worker groups, of which at most %d can be injected: use fewer", len(rawjson.List(spec["workerGroupSpecs"])), MaxWorkerGroups)
+		return conflict("spec.workerGroupSpecs", "has %d worker groups, of which at most %d can be injected: use fewer", len(jsonpatch.List(spec["workerGroupSpecs"])), MaxWorkerGroups)
 	}
 	return nil
 }
 
 // TooLarge says whether CheckSize refuses the spec.
 func TooLarge(spec map[string]any) bool {
-	return len(rawjson.List(spec["workerGroupSpecs"])) > MaxWorkerGroups
+	return len(jsonpatch.List(spec["workerGroupSpecs"])) > MaxWorkerGroups
 }
 
 func checkOptionsShape(spec map[string]any) error {
 	if !autoscaling(spec) || spec["autoscalerOptions"] == nil {
 		return nil
 	}
-	options := rawjson.Map(spec["autoscalerOptions"])
+	options := jsonpatch.Map(spec["autoscalerOptions"])
 	if options == nil {
 		return conflict("spec.autoscalerOptions", "is not an object")
 	}
@@ -59,7 +59,7 @@ func checkOptionsShape(spec map[string]any) error {
 }
 
 func (t template) checkShape() error {
-	containers := rawjson.List(t.pod["containers"])
+	containers := jsonpatch.List(t.pod["containers"])
 	if len(containers) == 0 {
 		return conflict(t.field("containers"), "has no container: the first one must run Ray")
 	}
@@ -68,10 +68,10 @@ func (t template) checkShape() error {
 			return conflict(t.field("%s", list), "is not a list")
 		}
 	}
-	if rawjson.Map(containers[0]) == nil {
+	if jsonpatch.Map(containers[0]) == nil {
 		return conflict(t.field("containers[0]"), "is not a container")
 	}
-	if rawjson.Name(containers[0]) == "" {
+	if jsonpatch.Name(containers[0]) == "" {
 		return conflict(t.field("containers[0].name"), "is missing: give the Ray container a name")
 	}
 	return nil
@@ -110,8 +110,8 @@ func (t template) checkTargets(p Parameters) error {
 func (t template) containersNamed(name string) int {
 	count := 0
 	for _, list := range containerLists() {
-		for _, container := range rawjson.List(t.pod[list]) {
-			if rawjson.Name(container) == name {
+		for _, container := range jsonpatch.List(t.pod[list]) {
+			if jsonpatch.Name(container) == name {
 				count++
 			}
 		}
@@ -126,7 +126,7 @@ func (t template) checkUsers(spec map[string]any, p Parameters) error {
 	targets := t.targets(p.AdditionalContainers)
 	ray := targets[0]
 	rayUser := t.userOf(ray.container)
-	rayImage := rawjson.String(ray.container["image"])
+	rayImage := jsonpatch.String(ray.container["image"])
 	if p.Image != "" && p.Image != rayImage && rayUser == nil {
 		return conflict(ray.path+".securityContext.runAsUser",
 			"must be set, here or for the pod, because the init container uses another image (%s) and must run as the same user to own the key", p.Image)
@@ -136,7 +136,7 @@ func (t template) checkUsers(spec map[string]any, p Parameters) error {
 			return err
 		}
 	}
-	if options := rawjson.Map(spec["autoscalerOptions"]); t.kind == Head && autoscaling(spec) && options != nil {
+	if options := jsonpatch.Map(spec["autoscalerOptions"]); t.kind == Head && autoscaling(spec) && options != nil {
 		return t.checkSameUser("spec.autoscalerOptions", options, rayImage, rayUser)
 	}
 	return nil
@@ -144,11 +144,11 @@ func (t template) checkUsers(spec map[string]any, p Parameters) error {
 
 func (t template) checkSameUser(path string, container map[string]any, rayImage string, rayUser any) error {
 	user := t.userOf(container)
-	if !equal(user, rayUser) {
+	if !jsonpatch.Equal(user, rayUser) {
 		return conflict(path+".securityContext.runAsUser",
 			"is %s but the Ray container's is %s: make them equal, because only the owner can read the key", userText(user), userText(rayUser))
 	}
-	if image := rawjson.String(container["image"]); user == nil && image != "" && image != rayImage {
+	if image := jsonpatch.String(container["image"]); user == nil && image != "" && image != rayImage {
 		return conflict(path+".securityContext.runAsUser",
 			"must be set for the pod, because this container's image is not the Ray container's and both must run as the same user to read the key")
 	}
@@ -157,10 +157,10 @@ func (t template) checkSameUser(path string, container map[string]any, rayImage 
 
 // userOf gives the runAsUser in force, nil where the image decides.
 func (t template) userOf(container map[string]any) any {
-	if user := rawjson.Map(container["securityContext"])["runAsUser"]; user != nil {
+	if user := jsonpatch.Map(container["securityContext"])["runAsUser"]; user != nil {
 		return user
 	}
-	return rawjson.Map(t.pod["securityContext"])["runAsUser"]
+	return jsonpatch.Map(t.pod["securityContext"])["runAsUser"]
 }
 
 func userText(user any) string {

@@ -7,24 +7,24 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 const head = "spec.headGroupSpec.template.spec."
 
 // ray gives the head's Ray container of a spec, and pod its pod spec, so that cases can edit them.
 func ray(spec map[string]any) map[string]any {
-	return rawjson.Map(rawjson.List(pod(spec)["containers"])[0])
+	return jsonpatch.Map(jsonpatch.List(pod(spec)["containers"])[0])
 }
 
 func pod(spec map[string]any) map[string]any { return templatesOf(spec)[0].pod }
 
 func sidecar(spec map[string]any) map[string]any {
-	return rawjson.Map(rawjson.List(pod(spec)["containers"])[1])
+	return jsonpatch.Map(jsonpatch.List(pod(spec)["containers"])[1])
 }
 
 func group(spec map[string]any, i int) map[string]any {
-	return rawjson.Map(rawjson.List(spec["workerGroupSpecs"])[i])
+	return jsonpatch.Map(jsonpatch.List(spec["workerGroupSpecs"])[i])
 }
 
 func TestConflicts(t *testing.T) {
@@ -49,7 +49,7 @@ func TestConflicts(t *testing.T) {
 			reason: "the path says which group and container",
 			edit: func(s map[string]any) {
 				worker := templatesOf(s)[2].pod
-				add(rawjson.Map(rawjson.List(worker["containers"])[0]), "env", map[string]any{"name": EnvCACert})
+				add(jsonpatch.Map(jsonpatch.List(worker["containers"])[0]), "env", map[string]any{"name": EnvCACert})
 			},
 			want: ConflictError{"spec.workerGroupSpecs[1].template.spec.containers[0].env[RAY_TLS_CA_CERT]", "is set by somebody else: remove it, or leave this cluster to the TLS it has"},
 		},
@@ -62,7 +62,7 @@ func TestConflicts(t *testing.T) {
 		"TLS in the autoscaler": {
 			reason: "the autoscaler's container gets the same variables",
 			edit: func(s map[string]any) {
-				add(rawjson.Map(s["autoscalerOptions"]), "env", map[string]any{"name": EnvServerCert})
+				add(jsonpatch.Map(s["autoscalerOptions"]), "env", map[string]any{"name": EnvServerCert})
 			},
 			want: ConflictError{"spec.autoscalerOptions.env[RAY_TLS_SERVER_CERT]", "is set by somebody else: remove it, or leave this cluster to the TLS it has"},
 		},
@@ -88,7 +88,7 @@ func TestConflicts(t *testing.T) {
 		"mount above ours": {
 			reason: "our mount point would be made in the user's volume, or could not be made",
 			edit: func(s map[string]any) {
-				add(rawjson.Map(s["autoscalerOptions"]), "volumeMounts", map[string]any{"name": "mine", "mountPath": "/etc"})
+				add(jsonpatch.Map(s["autoscalerOptions"]), "volumeMounts", map[string]any{"name": "mine", "mountPath": "/etc"})
 			},
 			want: ConflictError{"spec.autoscalerOptions.volumeMounts[/etc]", "covers /etc/ray/tls, where the certificates go: mount this volume elsewhere"},
 		},
@@ -147,13 +147,13 @@ func TestConflicts(t *testing.T) {
 			reason: "the autoscaler reads the same key",
 			edit: func(s map[string]any) {
 				ray(s)["securityContext"] = map[string]any{"runAsUser": int64(1000)}
-				rawjson.Map(s["autoscalerOptions"])["securityContext"] = map[string]any{"runAsUser": int64(1001)}
+				jsonpatch.Map(s["autoscalerOptions"])["securityContext"] = map[string]any{"runAsUser": int64(1001)}
 			},
 			want: ConflictError{"spec.autoscalerOptions.securityContext.runAsUser", "is 1001 but the Ray container's is 1000: make them equal, because only the owner can read the key"},
 		},
 		"autoscaler of another image": {
 			reason: "its image may have another user",
-			edit:   func(s map[string]any) { rawjson.Map(s["autoscalerOptions"])["image"] = "mine:1" },
+			edit:   func(s map[string]any) { jsonpatch.Map(s["autoscalerOptions"])["image"] = "mine:1" },
 			want:   ConflictError{"spec.autoscalerOptions.securityContext.runAsUser", "must be set for the pod, because this container's image is not the Ray container's and both must run as the same user to read the key"},
 		},
 		"no head": {
@@ -173,7 +173,7 @@ func TestConflicts(t *testing.T) {
 		},
 		"null group": {
 			reason: "a null among the groups is not a group",
-			edit:   func(s map[string]any) { rawjson.List(s["workerGroupSpecs"])[1] = nil },
+			edit:   func(s map[string]any) { jsonpatch.List(s["workerGroupSpecs"])[1] = nil },
 			want:   ConflictError{"spec.workerGroupSpecs[1]", "is not a worker group"},
 		},
 		"groups of a wrong shape": {
@@ -183,7 +183,7 @@ func TestConflicts(t *testing.T) {
 		},
 		"null Ray container": {
 			reason: "the first container must be there",
-			edit:   func(s map[string]any) { rawjson.List(pod(s)["containers"])[0] = nil },
+			edit:   func(s map[string]any) { jsonpatch.List(pod(s)["containers"])[0] = nil },
 			want:   ConflictError{head + "containers[0]", "is not a container"},
 		},
 		"nameless Ray container": {
@@ -251,7 +251,7 @@ func TestNoConflict(t *testing.T) {
 		"the Ray image by name": {
 			reason: "an init image equal to the Ray image has the same user",
 			edit: func(s map[string]any) {
-				rawjson.Map(rawjson.List(templatesOf(s)[2].pod["containers"])[0])["image"] = "rayproject/ray:2.52.0"
+				jsonpatch.Map(jsonpatch.List(templatesOf(s)[2].pod["containers"])[0])["image"] = "rayproject/ray:2.52.0"
 			},
 			parameters: Parameters{Image: "rayproject/ray:2.52.0"},
 		},
@@ -264,16 +264,16 @@ func TestNoConflict(t *testing.T) {
 			reason: "the Ray container's user is copied",
 			edit: func(s map[string]any) {
 				for _, template := range templatesOf(s) {
-					rawjson.Map(rawjson.List(template.pod["containers"])[0])["securityContext"] = map[string]any{"runAsUser": int64(7)}
+					jsonpatch.Map(jsonpatch.List(template.pod["containers"])[0])["securityContext"] = map[string]any{"runAsUser": int64(7)}
 				}
-				rawjson.Map(s["autoscalerOptions"])["securityContext"] = map[string]any{"runAsUser": float64(7)}
+				jsonpatch.Map(s["autoscalerOptions"])["securityContext"] = map[string]any{"runAsUser": float64(7)}
 			},
 			parameters: Parameters{Image: "openssl:3"},
 		},
 		"additional init container": {
 			reason: "a name found in one template is enough, in either list",
 			edit: func(s map[string]any) {
-				rawjson.Map(rawjson.List(templatesOf(s)[2].pod["initContainers"])[0])["image"] = "rayproject/ray:2.52.0-gpu"
+				jsonpatch.Map(jsonpatch.List(templatesOf(s)[2].pod["initContainers"])[0])["image"] = "rayproject/ray:2.52.0-gpu"
 			},
 			parameters: Parameters{AdditionalContainers: []string{"fetch"}},
 		},
@@ -301,7 +301,7 @@ func TestNoConflict(t *testing.T) {
 			reason: "without the autoscaler nothing of ours goes there",
 			edit: func(s map[string]any) {
 				s["enableInTreeAutoscaling"] = false
-				add(rawjson.Map(s["autoscalerOptions"]), "volumeMounts", map[string]any{"name": "x", "mountPath": MountPath})
+				add(jsonpatch.Map(s["autoscalerOptions"]), "volumeMounts", map[string]any{"name": "x", "mountPath": MountPath})
 			},
 		},
 	}

@@ -17,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // rayClusterSchema is that of KubeRay's own CRD.
@@ -66,7 +66,7 @@ func TestTheStoredObjectIsWhatWasWritten(t *testing.T) {
 	for name, spec := range specs {
 		store := func(spec map[string]any) map[string]any {
 			object := map[string]any{
-				"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": map[string]any{"name": "sample"}, "spec": rawjson.CopyMap(spec),
+				"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": map[string]any{"name": "sample"}, "spec": jsonpatch.CopyMap(spec),
 			}
 			pruning.Prune(object, structural, true)
 			defaulting.Default(object, structural)
@@ -77,7 +77,7 @@ func TestTheStoredObjectIsWhatWasWritten(t *testing.T) {
 			for _, invalid := range listtype.ValidateListSetsAndMaps(nil, structural, object) {
 				t.Errorf("%s: a duplicate: %v", name, invalid)
 			}
-			return rawjson.Map(object["spec"])
+			return jsonpatch.Map(object["spec"])
 		}
 		parameters := Parameters{}
 		if name == "with every parameter" {

@@ -8,11 +8,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 func insertFirst(parent map[string]any, key string, items ...any) {
-	parent[key] = slices.Concat(items, rawjson.List(parent[key]))
+	parent[key] = slices.Concat(items, jsonpatch.List(parent[key]))
 }
 
 // What a user changes on an injected cluster has to survive, as if it had been changed on the plain one.
@@ -51,9 +51,9 @@ func TestUserEditsSurvive(t *testing.T) {
 		}, Injected},
 		"renamed Ray container": {"the record no longer names it, its mount still does", func(s map[string]any) { ray(s)["name"] = "renamed" }, Injected},
 		"unknown field":         {"nothing of ours depends on it", func(s map[string]any) { pod(s)["new"] = []any{nil} }, Injected},
-		"autoscaler option":     {"nothing of ours depends on it", func(s map[string]any) { rawjson.Map(s["autoscalerOptions"])["new"] = "x" }, Injected},
+		"autoscaler option":     {"nothing of ours depends on it", func(s map[string]any) { jsonpatch.Map(s["autoscalerOptions"])["new"] = "x" }, Injected},
 		"autoscaler off":        {"our pieces are left in options nobody reads", func(s map[string]any) { s["enableInTreeAutoscaling"] = false }, Partial},
-		"group removed":         {"other templates are not concerned", func(s map[string]any) { s["workerGroupSpecs"] = rawjson.List(s["workerGroupSpecs"])[:1] }, Injected},
+		"group removed":         {"other templates are not concerned", func(s map[string]any) { s["workerGroupSpecs"] = jsonpatch.List(s["workerGroupSpecs"])[:1] }, Injected},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -83,7 +83,7 @@ func TestUserEditsSurvive(t *testing.T) {
 }
 
 func dropNamed(parent map[string]any, key string, names ...string) {
-	parent[key] = slices.DeleteFunc(rawjson.List(parent[key]), func(item any) bool { return slices.Contains(names, rawjson.Name(item)) })
+	parent[key] = slices.DeleteFunc(jsonpatch.List(parent[key]), func(item any) bool { return slices.Contains(names, jsonpatch.Name(item)) })
 }
 
 func stripEnv(container map[string]any) { dropNamed(container, "env", rayEnvNames()...) }
@@ -99,7 +99,7 @@ func TestPartlyStrippedTemplates(t *testing.T) {
 			dropNamed(pod(s), "initContainers", InitContainerName)
 		}},
 		"record gone": {"an init container of ours without its record is known by our volumes", func(s map[string]any) {
-			delete(rawjson.Map(rawjson.List(pod(s)["initContainers"])[0]), "env")
+			delete(jsonpatch.Map(jsonpatch.List(pod(s)["initContainers"])[0]), "env")
 		}},
 		"volumes gone": {"the init container alone names itself", func(s map[string]any) { delete(pod(s), "volumes") }},
 		"only the init container left": {"its record says it is ours", func(s map[string]any) {
@@ -117,18 +117,18 @@ func TestPartlyStrippedTemplates(t *testing.T) {
 		}},
 		"variables gone": {"the pod would speak plaintext", func(s map[string]any) { stripEnv(ray(s)) }},
 		"only the autoscaler's left": {"its mount is ours", func(s map[string]any) {
-			group := rawjson.Map(s["headGroupSpec"])
+			group := jsonpatch.Map(s["headGroupSpec"])
 			group["template"] = map[string]any{"spec": mustRemovedPod(s)}
 		}},
 		"autoscaler options gone": {"the autoscaler could not connect", func(s map[string]any) { delete(s, "autoscalerOptions") }},
 		"the autoscaler's mount gone": {"the autoscaler could not read its files", func(s map[string]any) {
-			delete(rawjson.Map(s["autoscalerOptions"]), "volumeMounts")
+			delete(jsonpatch.Map(s["autoscalerOptions"]), "volumeMounts")
 		}},
 		"record and volumes gone": {"an init container of our name that mounts our volumes is ours", func(s map[string]any) {
-			delete(rawjson.Map(rawjson.List(pod(s)["initContainers"])[0]), "env")
+			delete(jsonpatch.Map(jsonpatch.List(pod(s)["initContainers"])[0]), "env")
 			delete(pod(s), "volumes")
 			delete(ray(s), "volumeMounts")
-			delete(rawjson.Map(s["autoscalerOptions"]), "volumeMounts")
+			delete(jsonpatch.Map(s["autoscalerOptions"]), "volumeMounts")
 		}},
 		"a mount too many": {"nobody else may mount our volume", func(s map[string]any) {
 			add(sidecar(s), "volumeMounts", map[string]any{"name": CertsVolume, "mountPath": "/stolen"})
@@ -186,7 +186,7 @@ func TestInspect(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 
-	rawjson.Map(rawjson.List(rawjson.Map(rawjson.List(templatesOf(spec)[1].pod["initContainers"])[0])["env"])[0])["value"] = `{"revision":7,"parameters":3}`
+	jsonpatch.Map(jsonpatch.List(jsonpatch.Map(jsonpatch.List(templatesOf(spec)[1].pod["initContainers"])[0])["env"])[0])["value"] = `{"revision":7,"parameters":3}`
 	newer := Inspect(spec, "sample")[1]
 	if newer.State != Partial || newer.Revision != 7 || newer.Parameters != nil {
 		t.Errorf("a newer operator's template: got %+v, want partial, revision 7 and no parameters", newer)
@@ -196,9 +196,9 @@ func TestInspect(t *testing.T) {
 func TestAdditionalInitContainerMustComeAfterOurs(t *testing.T) {
 	spec := withUsers(plain(t))
 	injected := mustApply(t, spec, Parameters{AdditionalContainers: []string{"fetch"}}, All())
-	inits := rawjson.List(templatesOf(injected)[2].pod["initContainers"])
-	if rawjson.Name(inits[0]) != InitContainerName || rawjson.Name(inits[1]) != "fetch" {
-		t.Fatalf("ours is not first: %s, %s", rawjson.Name(inits[0]), rawjson.Name(inits[1]))
+	inits := jsonpatch.List(templatesOf(injected)[2].pod["initContainers"])
+	if jsonpatch.Name(inits[0]) != InitContainerName || jsonpatch.Name(inits[1]) != "fetch" {
+		t.Fatalf("ours is not first: %s, %s", jsonpatch.Name(inits[0]), jsonpatch.Name(inits[1]))
 	}
 	inits[0], inits[1] = inits[1], inits[0]
 	if got := Inspect(injected, "sample")[2].State; got != Partial {
@@ -266,7 +266,7 @@ func TestTLSAddedToAnInjectedTemplate(t *testing.T) {
 			insertFirst(pod(s), "containers", map[string]any{"name": "new", "image": "new:1", "env": rayEnv()})
 		}, head + "containers[0].env[RAY_USE_TLS]"},
 		"another user for the autoscaler": {"it could not read the key", func(s map[string]any) {
-			rawjson.Map(s["autoscalerOptions"])["securityContext"] = map[string]any{"runAsUser": int64(1)}
+			jsonpatch.Map(s["autoscalerOptions"])["securityContext"] = map[string]any{"runAsUser": int64(1)}
 		}, "spec.autoscalerOptions.securityContext.runAsUser"},
 	}
 	for name, tc := range cases {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // Finding is a part of the spec that sets up TLS by other means, or takes a name or path of ours.
@@ -40,7 +40,7 @@ func ForeignTLS(spec map[string]any, lookup func(kind, name string) (keys []stri
 	report := func(field, format string, args ...any) {
 		found = append(found, Finding{Field: field, Message: fmt.Sprintf(format, args...)})
 	}
-	if on, _ := rawjson.Map(plain["tlsOptions"])["enabled"].(bool); on {
+	if on, _ := jsonpatch.Map(plain["tlsOptions"])["enabled"].(bool); on {
 		report("spec.tlsOptions.enabled", "is true: KubeRay's own TLS is in use; set it to false to hand the cluster over")
 	}
 	for _, t := range templatesOf(plain) {
@@ -60,7 +60,7 @@ func (t template) foreign(additional []string, lookup func(kind, name string) ([
 
 // foreignOptions looks for variables even where no autoscaler runs: switched on later, it must not find somebody else's.
 func foreignOptions(plain map[string]any, lookup func(kind, name string) ([]string, bool), report func(string, string, ...any)) {
-	options := rawjson.Map(plain["autoscalerOptions"])
+	options := jsonpatch.Map(plain["autoscalerOptions"])
 	foreignEnv("spec.autoscalerOptions", options, lookup, report)
 	if autoscaling(plain) {
 		foreignMounts("spec.autoscalerOptions", options, report)
@@ -80,19 +80,19 @@ func EnvFromRefs(spec map[string]any, additional ...string) []Ref {
 }
 
 func foreignEnv(at string, container map[string]any, lookup func(kind, name string) ([]string, bool), report func(string, string, ...any)) {
-	for _, item := range rawjson.List(container["env"]) {
-		if name := rawjson.Name(item); slices.Contains(rayEnvNames(), name) {
+	for _, item := range jsonpatch.List(container["env"]) {
+		if name := jsonpatch.Name(item); slices.Contains(rayEnvNames(), name) {
 			report(fmt.Sprintf("%s.env[%s]", at, name), "is set by somebody else: %s", removeFirst)
 		}
 	}
 	if lookup == nil {
 		return
 	}
-	for i, item := range rawjson.List(container["envFrom"]) {
-		source := rawjson.Map(item)
-		prefix := rawjson.String(source["prefix"])
+	for i, item := range jsonpatch.List(container["envFrom"]) {
+		source := jsonpatch.Map(item)
+		prefix := jsonpatch.String(source["prefix"])
 		for _, from := range []struct{ key, kind string }{{"configMapRef", KindConfigMap}, {"secretRef", KindSecret}} {
-			name := rawjson.Name(source[from.key])
+			name := jsonpatch.Name(source[from.key])
 			if name == "" {
 				continue
 			}
@@ -108,8 +108,8 @@ func foreignEnv(at string, container map[string]any, lookup func(kind, name stri
 // foreignMounts also refuses a mount below ours, for which the runtime would have to make a folder in a read-only
 // volume, and one above, in which it would have to make ours.
 func foreignMounts(at string, container map[string]any, report func(string, string, ...any)) {
-	for _, item := range rawjson.List(container["volumeMounts"]) {
-		mountPath, ok := rawjson.Map(item)["mountPath"].(string)
+	for _, item := range jsonpatch.List(container["volumeMounts"]) {
+		mountPath, ok := jsonpatch.Map(item)["mountPath"].(string)
 		if !ok {
 			continue
 		}
@@ -129,14 +129,14 @@ func foreignMounts(at string, container map[string]any, report func(string, stri
 // foreignNames looks for somebody else's containers and volumes under names of ours.
 func (t template) foreignNames(report func(string, string, ...any)) {
 	for _, list := range containerLists() {
-		for i, container := range rawjson.List(t.pod[list]) {
-			if rawjson.Name(container) == InitContainerName {
+		for i, container := range jsonpatch.List(t.pod[list]) {
+			if jsonpatch.Name(container) == InitContainerName {
 				report(t.field("%s[%d].name", list, i), "%s is a name this operator uses: rename the container", InitContainerName)
 			}
 		}
 	}
-	for _, volume := range rawjson.List(t.pod["volumes"]) {
-		if name := rawjson.Name(volume); strings.HasPrefix(name, reservedPrefix) {
+	for _, volume := range jsonpatch.List(t.pod["volumes"]) {
+		if name := jsonpatch.Name(volume); strings.HasPrefix(name, reservedPrefix) {
 			report(t.field("volumes[%s]", name), "names that start with %s belong to this operator: rename the volume", reservedPrefix)
 		}
 	}

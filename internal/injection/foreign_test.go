@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 func TestForeignTLSInEnvFrom(t *testing.T) {
@@ -73,7 +73,7 @@ func TestForeignTLSInEnvFrom(t *testing.T) {
 		"the autoscaler's": {
 			reason: "its options have envFrom too",
 			edit: func(s map[string]any) {
-				add(rawjson.Map(s["autoscalerOptions"]), "envFrom", from("configMapRef", "tls-settings", ""))
+				add(jsonpatch.Map(s["autoscalerOptions"]), "envFrom", from("configMapRef", "tls-settings", ""))
 			},
 			want: []Finding{{"spec.autoscalerOptions.envFrom[0].configMapRef", "the ConfigMap tls-settings sets RAY_USE_TLS: remove it, or leave this cluster to the TLS it has"}},
 			refs: []Ref{{KindConfigMap, "tls-settings"}},
@@ -107,7 +107,7 @@ func TestForeignTLSListsEverything(t *testing.T) {
 	}
 	spec["tlsOptions"] = map[string]any{"enabled": true}
 	add(ray(spec), "env", map[string]any{"name": EnvUseTLS, "value": "0"})
-	add(rawjson.Map(spec["autoscalerOptions"]), "env", map[string]any{"name": EnvCACert, "value": "/mine"})
+	add(jsonpatch.Map(spec["autoscalerOptions"]), "env", map[string]any{"name": EnvCACert, "value": "/mine"})
 	var fields []string
 	for _, finding := range ForeignTLS(spec, nil) {
 		fields = append(fields, finding.Field)

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 	"sigs.k8s.io/yaml"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // FuzzArbitraryJSON feeds whatever parses as an object: nothing panics, inputs stay as they are, and where Apply accepts
@@ -54,7 +54,7 @@ func FuzzArbitraryJSON(f *testing.F) {
 // checkPromises calls everything with a spec of any shape.
 func checkPromises(t rapid.TB, spec map[string]any) {
 	t.Helper()
-	before := rawjson.CopyMap(spec)
+	before := jsonpatch.CopyMap(spec)
 	lookup := func(string, string) ([]string, bool) { return []string{EnvUseTLS}, true }
 	Inspect(spec, "sample")
 	ForeignTLS(spec, lookup, "sidecar-0")
@@ -98,7 +98,7 @@ func TestPromisesHoldForDamagedSpecs(t *testing.T) {
 		spec := genSpec().Draw(t, "spec")
 		if rapid.Bool().Draw(t, "injected") {
 			spec, _ = applied(t, spec, genScope().Draw(t, "scope"))
-			spec = rawjson.CopyMap(spec)
+			spec = jsonpatch.CopyMap(spec)
 		}
 		for range rapid.IntRange(1, 4).Draw(t, "injuries") {
 			damage(t, spec)
@@ -122,7 +122,7 @@ func damage(t *rapid.T, spec map[string]any) {
 				next = rapid.SampledFrom(typed).Draw(t, "item")
 			}
 		}
-		if len(rawjson.Map(next)) == 0 && len(rawjson.List(next)) == 0 {
+		if len(jsonpatch.Map(next)) == 0 && len(jsonpatch.List(next)) == 0 {
 			break
 		}
 		at = next
@@ -143,7 +143,7 @@ func damage(t *rapid.T, spec map[string]any) {
 			delete(typed, key)
 			return
 		}
-		typed[key] = rawjson.Copy(value)
+		typed[key] = jsonpatch.Copy(value)
 	case []any:
 		if len(typed) == 0 {
 			return
@@ -151,9 +151,9 @@ func damage(t *rapid.T, spec map[string]any) {
 		i, j := rapid.IntRange(0, len(typed)-1).Draw(t, "i"), rapid.IntRange(0, len(typed)-1).Draw(t, "j")
 		switch rapid.IntRange(0, 2).Draw(t, "how") {
 		case 0:
-			typed[i] = rawjson.Copy(value)
+			typed[i] = jsonpatch.Copy(value)
 		case 1:
-			typed[i] = rawjson.Copy(typed[j])
+			typed[i] = jsonpatch.Copy(typed[j])
 		default:
 			typed[i], typed[j] = typed[j], typed[i]
 		}

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files; for an unreleased revision only")
@@ -74,8 +74,8 @@ func withUsers(spec map[string]any) map[string]any {
 	for _, t := range templatesOf(spec) {
 		t.pod["securityContext"] = map[string]any{"runAsUser": int64(1000)}
 		for _, list := range containerLists() {
-			for _, c := range rawjson.List(t.pod[list]) {
-				delete(rawjson.Map(c), "securityContext")
+			for _, c := range jsonpatch.List(t.pod[list]) {
+				delete(jsonpatch.Map(c), "securityContext")
 			}
 		}
 	}
@@ -123,17 +123,17 @@ func TestGoldenRevision1(t *testing.T) {
 // to the shell.
 func TestCommandSurvivesTheKubelet(t *testing.T) {
 	for _, template := range templatesOf(mustApply(t, plain(t), Parameters{}, All())) {
-		ours := rawjson.Map(rawjson.List(template.pod["initContainers"])[0])
+		ours := jsonpatch.Map(jsonpatch.List(template.pod["initContainers"])[0])
 		names := []string{"FQ_RAY_IP", "RAY_IP"}
-		for _, entry := range rawjson.List(ours["env"]) {
-			names = append(names, rawjson.Name(entry))
+		for _, entry := range jsonpatch.List(ours["env"]) {
+			names = append(names, jsonpatch.Name(entry))
 		}
-		for _, word := range rawjson.List(ours["command"]) {
-			if strings.Contains(rawjson.String(word), "$$") {
+		for _, word := range jsonpatch.List(ours["command"]) {
+			if strings.Contains(jsonpatch.String(word), "$$") {
 				t.Errorf("%s: the command holds $$, of which the kubelet leaves one", template.path)
 			}
 			for _, name := range names {
-				if strings.Contains(rawjson.String(word), "$("+name+")") {
+				if strings.Contains(jsonpatch.String(word), "$("+name+")") {
 					t.Errorf("%s: the command holds $(%s), which the kubelet replaces", template.path, name)
 				}
 			}

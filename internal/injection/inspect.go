@@ -6,7 +6,7 @@ import (
 	"encoding/hex"
 	"slices"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // State says how much of an injection a template carries.
@@ -87,10 +87,10 @@ func (t template) rendersAs(now template, plain map[string]any, clusterName stri
 		return false
 	}
 	t.inject(plain, o)
-	if !equal(now.orderless(r), t.orderless(r)) {
+	if !jsonpatch.Equal(now.orderless(r), t.orderless(r)) {
 		return false
 	}
-	return t.kind != Head || equal(orderlessContainer(now.options), orderlessContainer(rawjson.Map(plain["autoscalerOptions"])))
+	return t.kind != Head || jsonpatch.Equal(orderlessContainer(now.options), orderlessContainer(jsonpatch.Map(plain["autoscalerOptions"])))
 }
 
 // blocked tells whether somebody else's TLS is in this very template, or in autoscalerOptions if it is the head's.
@@ -106,25 +106,25 @@ func (t template) blocked(plain map[string]any, p Parameters) bool {
 
 // orderless copies the pod spec with those lists sorted in which the place of our entries means nothing.
 func (t template) orderless(r *record) map[string]any {
-	pod := rawjson.CopyMap(t.pod)
+	pod := jsonpatch.CopyMap(t.pod)
 	sortByName(pod, "volumes")
 	for _, list := range containerLists() {
-		for i, container := range rawjson.List(pod[list]) {
-			if rawjson.Map(container) != nil {
-				rawjson.List(pod[list])[i] = orderlessContainer(rawjson.Map(container))
+		for i, container := range jsonpatch.List(pod[list]) {
+			if jsonpatch.Map(container) != nil {
+				jsonpatch.List(pod[list])[i] = orderlessContainer(jsonpatch.Map(container))
 			}
 		}
 	}
-	inits := rawjson.List(pod["initContainers"])
-	ours := slices.IndexFunc(inits, func(c any) bool { return rawjson.Name(c) == InitContainerName })
-	if ours > 0 && !slices.ContainsFunc(inits[:ours], func(c any) bool { return r.additional(rawjson.Name(c)) }) {
+	inits := jsonpatch.List(pod["initContainers"])
+	ours := slices.IndexFunc(inits, func(c any) bool { return jsonpatch.Name(c) == InitContainerName })
+	if ours > 0 && !slices.ContainsFunc(inits[:ours], func(c any) bool { return r.additional(jsonpatch.Name(c)) }) {
 		pod["initContainers"] = slices.Concat(inits[ours:ours+1], inits[:ours], inits[ours+1:])
 	}
 	return pod
 }
 
 func orderlessContainer(container map[string]any) map[string]any {
-	copied := rawjson.CopyMap(container)
+	copied := jsonpatch.CopyMap(container)
 	sortByName(copied, "env")
 	sortByName(copied, "volumeMounts")
 	return copied
@@ -132,7 +132,7 @@ func orderlessContainer(container map[string]any) map[string]any {
 
 // sortByName is stable, so that namesakes keep their order: the last of them counts.
 func sortByName(parent map[string]any, key string) {
-	slices.SortStableFunc(rawjson.List(parent[key]), func(a, b any) int { return cmp.Compare(rawjson.Name(a), rawjson.Name(b)) })
+	slices.SortStableFunc(jsonpatch.List(parent[key]), func(a, b any) int { return cmp.Compare(jsonpatch.Name(a), jsonpatch.Name(b)) })
 }
 
 func (t template) stripped(r *record) bool {
@@ -140,11 +140,11 @@ func (t template) stripped(r *record) bool {
 		return true
 	}
 	has := func(parent map[string]any, key, name string) bool {
-		return slices.ContainsFunc(rawjson.List(parent[key]), func(item any) bool { return rawjson.Name(item) == name })
+		return slices.ContainsFunc(jsonpatch.List(parent[key]), func(item any) bool { return jsonpatch.Name(item) == name })
 	}
 	ray := map[string]any{}
-	if containers := rawjson.List(t.pod["containers"]); len(containers) > 0 && rawjson.Map(containers[0]) != nil {
-		ray = rawjson.Map(containers[0])
+	if containers := jsonpatch.List(t.pod["containers"]); len(containers) > 0 && jsonpatch.Map(containers[0]) != nil {
+		ray = jsonpatch.Map(containers[0])
 	}
 	return !has(t.pod, "volumes", CertsVolume) || !has(t.pod, "volumes", IssuerVolume) || !has(ray, "volumeMounts", CertsVolume) ||
 		slices.ContainsFunc(rayEnvNames(), func(name string) bool { return !has(ray, "env", name) })
@@ -152,8 +152,8 @@ func (t template) stripped(r *record) bool {
 
 func (t template) canaryKey(p Parameters) string {
 	ray := map[string]any{}
-	if containers := rawjson.List(t.pod["containers"]); len(containers) > 0 && rawjson.Map(containers[0]) != nil {
-		ray = rawjson.Map(containers[0])
+	if containers := jsonpatch.List(t.pod["containers"]); len(containers) > 0 && jsonpatch.Map(containers[0]) != nil {
+		ray = jsonpatch.Map(containers[0])
 	}
 	image, _ := initImage(ray, p)
 	return shortHash([]any{image, t.pod["securityContext"], securityContext(ray)})
@@ -164,15 +164,15 @@ func (t template) canaryKey(p Parameters) string {
 func Hash(spec map[string]any, p Parameters) string {
 	plain := withoutPieces(spec)
 	groups := []any{}
-	for _, item := range rawjson.List(plain["workerGroupSpecs"]) {
-		groups = append(groups, []any{rawjson.Map(item)["groupName"], rawjson.Map(item)["template"]})
+	for _, item := range jsonpatch.List(plain["workerGroupSpecs"]) {
+		groups = append(groups, []any{jsonpatch.Map(item)["groupName"], jsonpatch.Map(item)["template"]})
 	}
 	return shortHash([]any{
-		rawjson.Map(plain["headGroupSpec"])["template"], groups, autoscaling(plain), plain["autoscalerOptions"], string(p.canonical()),
+		jsonpatch.Map(plain["headGroupSpec"])["template"], groups, autoscaling(plain), plain["autoscalerOptions"], string(p.canonical()),
 	})
 }
 
 func shortHash(v any) string {
-	sum := sha256.Sum256(canonicalJSON(canonicalValue(v)))
+	sum := sha256.Sum256(canonicalJSON(jsonpatch.Canonical(v)))
 	return hex.EncodeToString(sum[:8])
 }

@@ -7,11 +7,11 @@ import (
 	"slices"
 	"testing"
 
-	jsonpatch "github.com/evanphx/json-patch/v5"
+	rfc6902 "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // same compares exactly: types of numbers, nil and empty, everything.
@@ -25,13 +25,13 @@ func same(t rapid.TB, what string, want, got any) {
 func TestApplyThenRemoveGivesTheSpecBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		spec := genSpec().Draw(t, "spec")
-		before := rawjson.CopyMap(spec)
+		before := jsonpatch.CopyMap(spec)
 		scope := genScope().Draw(t, "scope")
 
 		out, _ := applied(t, spec, scope)
 		same(t, "Apply changed its input", before, spec)
 
-		injected := rawjson.CopyMap(out)
+		injected := jsonpatch.CopyMap(out)
 		for _, again := range []Scope{scope, All()} {
 			back, err := Remove(out, again)
 			if err != nil {
@@ -102,7 +102,7 @@ func TestInspectAfterAJourneyThroughJSON(t *testing.T) {
 				t.Fatalf("%s of a cluster with another name is %s: it mounts the wrong Secret", found.Path, found.State)
 			}
 		}
-		if len(Diff(out, stored)) != 0 {
+		if len(jsonpatch.Diff(out, stored)) != 0 {
 			t.Fatal("Diff takes a number for another because of its Go type")
 		}
 	})
@@ -114,14 +114,14 @@ func TestHashIgnoresOurPiecesAndScale(t *testing.T) {
 		out, p := applied(t, spec, genScope().Draw(t, "scope"))
 		want := Hash(spec, p)
 		out["suspend"] = true
-		for i, item := range rawjson.List(out["workerGroupSpecs"]) {
-			group := rawjson.Map(item)
+		for i, item := range jsonpatch.List(out["workerGroupSpecs"]) {
+			group := jsonpatch.Map(item)
 			group["replicas"], group["minReplicas"], group["maxReplicas"], group["suspend"] = int64(i+7), int64(1), int64(99), true
 		}
 		if got := Hash(out, p); got != want {
 			t.Fatalf("the hash changed from %s to %s", want, got)
 		}
-		ray := rawjson.Map(rawjson.List(templatesOf(out)[0].pod["containers"])[0])
+		ray := jsonpatch.Map(jsonpatch.List(templatesOf(out)[0].pod["containers"])[0])
 		ray["image"] = "rayproject/ray:3"
 		if Hash(out, p) == want {
 			t.Fatal("another image has the same hash")
@@ -134,7 +134,7 @@ func TestHashIgnoresOurPiecesAndScale(t *testing.T) {
 }
 
 // patched applies the operations to {"spec": old} as an API server would.
-func patched(t rapid.TB, old map[string]any, operations []Operation) any {
+func patched(t rapid.TB, old map[string]any, operations []jsonpatch.Operation) any {
 	t.Helper()
 	document, err := json.Marshal(map[string]any{"spec": old})
 	if err != nil {
@@ -144,7 +144,7 @@ func patched(t rapid.TB, old map[string]any, operations []Operation) any {
 	if err != nil {
 		t.Fatal(err)
 	}
-	patch, err := jsonpatch.DecodePatch(text)
+	patch, err := rfc6902.DecodePatch(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,9 +170,9 @@ func checkDiff(t rapid.TB, old, new map[string]any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	operations := Diff(old, new)
+	operations := jsonpatch.Diff(old, new)
 	if len(operations) == 0 {
-		if !equal(any(old), any(new)) {
+		if !jsonpatch.Equal(any(old), any(new)) {
 			t.Fatal("no operation between specs that differ")
 		}
 		return
@@ -195,10 +195,10 @@ func TestDiffReplacesOnlyTheParentsThatDiffer(t *testing.T) {
 		spec := genSpec().Draw(t, "spec")
 		out, _ := applied(t, spec, All())
 		allowed := map[string]bool{"/spec/headGroupSpec/template": true, "/spec/autoscalerOptions": true}
-		for i := range rawjson.List(spec["workerGroupSpecs"]) {
+		for i := range jsonpatch.List(spec["workerGroupSpecs"]) {
 			allowed[fmt.Sprintf("/spec/workerGroupSpecs/%d/template", i)] = true
 		}
-		for _, operation := range Diff(spec, out) {
+		for _, operation := range jsonpatch.Diff(spec, out) {
 			if !allowed[operation.Path] {
 				t.Fatalf("%s %s reaches beyond templates and autoscaler options", operation.Op, operation.Path)
 			}

@@ -3,7 +3,7 @@ package injection
 import (
 	"encoding/json"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // The states of a parent before Apply that deleting it would not bring back. A parent without a state was absent or had
@@ -67,14 +67,14 @@ func (r *record) was(key string) string {
 // readRecord decodes the record of an init container of ours; nil for any other container. Of a revision this package
 // does not know, only the number is read.
 func readRecord(container any) *record {
-	if rawjson.Name(container) != InitContainerName {
+	if jsonpatch.Name(container) != InitContainerName {
 		return nil
 	}
-	for _, item := range rawjson.List(rawjson.Map(container)["env"]) {
-		if rawjson.Name(item) != EnvInjection {
+	for _, item := range jsonpatch.List(jsonpatch.Map(container)["env"]) {
+		if jsonpatch.Name(item) != EnvInjection {
 			continue
 		}
-		value := []byte(rawjson.String(rawjson.Map(item)["value"]))
+		value := []byte(jsonpatch.String(jsonpatch.Map(item)["value"]))
 		var version struct {
 			Revision int `json:"revision"`
 		}
@@ -94,7 +94,7 @@ func readRecord(container any) *record {
 }
 
 func recordOf(pod map[string]any) *record {
-	for _, container := range rawjson.List(pod["initContainers"]) {
+	for _, container := range jsonpatch.List(pod["initContainers"]) {
 		if found := readRecord(container); found != nil {
 			return found
 		}

@@ -4,14 +4,14 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // Remove gives a copy of the spec without any piece of ours in the scope's templates (and in autoscalerOptions, which go
 // with the head). What Apply changed comes back exactly, and what others changed since stays. Malformed parts are left as
 // they are. It fails with a *ConflictError where a newer operator's revision is found.
 func Remove(spec map[string]any, scope Scope) (map[string]any, error) {
-	out := rawjson.CopyMap(spec)
+	out := jsonpatch.CopyMap(spec)
 	for _, t := range templatesOf(out) {
 		if !scope.has(t) {
 			continue
@@ -31,7 +31,7 @@ func newerRevision(t template, found *record) error {
 
 // withoutPieces is for looking only: it also strips what it can of a newer revision, which Remove must not write.
 func withoutPieces(spec map[string]any) map[string]any {
-	out := rawjson.CopyMap(spec)
+	out := jsonpatch.CopyMap(spec)
 	for _, t := range templatesOf(out) {
 		t.strip(out)
 	}
@@ -45,14 +45,14 @@ func AnyPiece(spec map[string]any) bool {
 
 // ourVolume tells a volume of ours from a namesake.
 func ourVolume(item any) bool {
-	volume := rawjson.Map(item)
-	switch rawjson.Name(item) {
+	volume := jsonpatch.Map(item)
+	switch jsonpatch.Name(item) {
 	case CertsVolume:
-		return rawjson.String(rawjson.Map(volume["emptyDir"])["medium"]) == "Memory"
+		return jsonpatch.String(jsonpatch.Map(volume["emptyDir"])["medium"]) == "Memory"
 	case IssuerVolume:
-		return strings.HasPrefix(rawjson.String(rawjson.Map(volume["secret"])["secretName"]), reservedPrefix)
+		return strings.HasPrefix(jsonpatch.String(jsonpatch.Map(volume["secret"])["secretName"]), reservedPrefix)
 	case ScriptsVolume:
-		return strings.HasPrefix(rawjson.Name(volume["configMap"]), reservedPrefix)
+		return strings.HasPrefix(jsonpatch.Name(volume["configMap"]), reservedPrefix)
 	}
 	return false
 }
@@ -67,8 +67,8 @@ func (t template) foreignVolumes() map[string]bool {
 	if recordOf(t.pod) != nil {
 		return foreign
 	}
-	for _, item := range rawjson.List(t.pod["volumes"]) {
-		if name := rawjson.Name(item); ourVolumeName(name) && !ourVolume(item) {
+	for _, item := range jsonpatch.List(t.pod["volumes"]) {
+		if name := jsonpatch.Name(item); ourVolumeName(name) && !ourVolume(item) {
 			foreign[name] = true
 		}
 	}
@@ -77,12 +77,12 @@ func (t template) foreignVolumes() map[string]bool {
 
 // ourMount tells a mount of a volume of ours; one whose volume is gone counts, since nobody else's can be meant.
 func ourMount(item any, foreign map[string]bool) bool {
-	name := rawjson.Name(item)
+	name := jsonpatch.Name(item)
 	return ourVolumeName(name) && !foreign[name]
 }
 
 func mountsOurs(container any, foreign map[string]bool) bool {
-	return slices.ContainsFunc(rawjson.List(rawjson.Map(container)["volumeMounts"]), func(item any) bool { return ourMount(item, foreign) })
+	return slices.ContainsFunc(jsonpatch.List(jsonpatch.Map(container)["volumeMounts"]), func(item any) bool { return ourMount(item, foreign) })
 }
 
 // touched tells whether the template holds a piece that can only be ours. The four variables alone do not count: a
@@ -92,11 +92,11 @@ func (t template) touched() bool {
 		return true
 	}
 	foreign := t.foreignVolumes()
-	if slices.ContainsFunc(rawjson.List(t.pod["volumes"]), ourVolume) {
+	if slices.ContainsFunc(jsonpatch.List(t.pod["volumes"]), ourVolume) {
 		return true
 	}
 	for _, list := range containerLists() {
-		if slices.ContainsFunc(rawjson.List(t.pod[list]), func(c any) bool { return mountsOurs(c, foreign) }) {
+		if slices.ContainsFunc(jsonpatch.List(t.pod[list]), func(c any) bool { return mountsOurs(c, foreign) }) {
 			return true
 		}
 	}
@@ -105,7 +105,7 @@ func (t template) touched() bool {
 
 // ourEnv tells an entry of a Ray container that is exactly what Apply writes.
 func ourEnv(item any) bool {
-	return slices.ContainsFunc(rayEnv(), func(ours any) bool { return equal(item, ours) })
+	return slices.ContainsFunc(rayEnv(), func(ours any) bool { return jsonpatch.Equal(item, ours) })
 }
 
 // strip removes every piece of ours from the template, and for the head from root's autoscalerOptions.
@@ -115,15 +115,15 @@ func (t template) strip(root map[string]any) {
 	}
 	found := recordOf(t.pod)
 	foreign := t.foreignVolumes()
-	anyMount := slices.ContainsFunc(rawjson.List(t.pod["containers"]), func(c any) bool { return mountsOurs(c, foreign) })
+	anyMount := slices.ContainsFunc(jsonpatch.List(t.pod["containers"]), func(c any) bool { return mountsOurs(c, foreign) })
 
-	filter(t.pod, "initContainers", found.was("initContainers"), func(c any) bool { return rawjson.Name(c) == InitContainerName })
-	filter(t.pod, "volumes", found.was("volumes"), func(v any) bool { return ourVolumeName(rawjson.Name(v)) && !foreign[rawjson.Name(v)] })
+	filter(t.pod, "initContainers", found.was("initContainers"), func(c any) bool { return jsonpatch.Name(c) == InitContainerName })
+	filter(t.pod, "volumes", found.was("volumes"), func(v any) bool { return ourVolumeName(jsonpatch.Name(v)) && !foreign[jsonpatch.Name(v)] })
 
 	for _, list := range containerLists() {
-		for i, item := range rawjson.List(t.pod[list]) {
-			container := rawjson.Map(item)
-			name := rawjson.Name(item)
+		for i, item := range jsonpatch.List(t.pod[list]) {
+			container := jsonpatch.Map(item)
+			name := jsonpatch.Name(item)
 			// Without a mount of ours anywhere, the variables can still be ours in the Ray container, and where the
 			// record says so.
 			injected := mountsOurs(container, foreign) || found.additional(name) || (list == "containers" && i == 0 && !anyMount)
@@ -162,7 +162,7 @@ func stripContainer(container map[string]any, foreign map[string]bool, wasEnv, w
 
 // filter drops elements of a list and, when the last one goes, puts the parent back to what it was.
 func filter(parent map[string]any, key, was string, drop func(any) bool) {
-	list := rawjson.List(parent[key])
+	list := jsonpatch.List(parent[key])
 	if !slices.ContainsFunc(list, drop) {
 		return
 	}

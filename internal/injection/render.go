@@ -6,7 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // readableByAny lets an init container of any user read a projected file.
@@ -83,7 +83,7 @@ func initImage(ray map[string]any, p Parameters) (image, pullPolicy string) {
 	if p.Image != "" {
 		return p.Image, p.ImagePullPolicy
 	}
-	return rawjson.String(ray["image"]), rawjson.String(ray["imagePullPolicy"])
+	return jsonpatch.String(ray["image"]), jsonpatch.String(ray["imagePullPolicy"])
 }
 
 // securityContext satisfies Pod Security's restricted level wherever the Ray container does, and runs as the Ray
@@ -95,10 +95,10 @@ func securityContext(ray map[string]any) map[string]any {
 		"readOnlyRootFilesystem":   true,
 		"seccompProfile":           map[string]any{"type": "RuntimeDefault"},
 	}
-	from := rawjson.Map(ray["securityContext"])
+	from := jsonpatch.Map(ray["securityContext"])
 	for _, key := range []string{"runAsUser", "runAsGroup", "runAsNonRoot", "seLinuxOptions"} {
 		if value := from[key]; value != nil {
-			context[key] = rawjson.Copy(value)
+			context[key] = jsonpatch.Copy(value)
 		}
 	}
 	return context

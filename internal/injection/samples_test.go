@@ -15,21 +15,21 @@ import (
 	kyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // specOf finds the RayCluster spec in each kind that holds one.
 func specOf(object map[string]any) map[string]any {
-	spec := rawjson.Map(object["spec"])
+	spec := jsonpatch.Map(object["spec"])
 	switch object["kind"] {
 	case "RayCluster":
 		return spec
 	case "RayJob":
-		return rawjson.Map(spec["rayClusterSpec"])
+		return jsonpatch.Map(spec["rayClusterSpec"])
 	case "RayService":
-		return rawjson.Map(spec["rayClusterConfig"])
+		return jsonpatch.Map(spec["rayClusterConfig"])
 	case "RayCronJob":
-		return rawjson.Map(rawjson.Map(spec["jobTemplate"])["rayClusterSpec"])
+		return jsonpatch.Map(jsonpatch.Map(spec["jobTemplate"])["rayClusterSpec"])
 	}
 	return nil
 }
@@ -75,9 +75,9 @@ func kuberaySamples(t testing.TB, useNumber bool) map[string]map[string]any {
 			if err := decoder.Decode(&object); err != nil {
 				return err
 			}
-			if spec := specOf(rawjson.Map(object)); spec != nil {
+			if spec := specOf(jsonpatch.Map(object)); spec != nil {
 				name, _ := filepath.Rel(root, file)
-				samples[name+" "+rawjson.String(rawjson.Map(object)["kind"])] = spec
+				samples[name+" "+jsonpatch.String(jsonpatch.Map(object)["kind"])] = spec
 			}
 		}
 	})
@@ -98,7 +98,7 @@ func TestKubeRaySamples(t *testing.T) {
 		}
 		for name, spec := range samples {
 			t.Run(name, func(t *testing.T) {
-				before := rawjson.CopyMap(spec)
+				before := jsonpatch.CopyMap(spec)
 				out, err := Apply(spec, options(Parameters{}), All())
 				if field := refused[name]; field != "" {
 					var got *ConflictError

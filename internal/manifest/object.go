@@ -7,7 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // Object is one Kubernetes object.
@@ -48,21 +48,21 @@ func (o *Object) CheckNames() error {
 }
 
 // Kind is the object's kind.
-func (o *Object) Kind() string { return rawjson.String(o.Value["kind"]) }
+func (o *Object) Kind() string { return jsonpatch.String(o.Value["kind"]) }
 
 // Name is metadata.name; empty where it is missing.
-func (o *Object) Name() string { return rawjson.String(o.metadata()["name"]) }
+func (o *Object) Name() string { return jsonpatch.String(o.metadata()["name"]) }
 
 // GenerateName is metadata.generateName.
-func (o *Object) GenerateName() string { return rawjson.String(o.metadata()["generateName"]) }
+func (o *Object) GenerateName() string { return jsonpatch.String(o.metadata()["generateName"]) }
 
 // Namespace is metadata.namespace; empty where whoever applies the object chooses it.
-func (o *Object) Namespace() string { return rawjson.String(o.metadata()["namespace"]) }
+func (o *Object) Namespace() string { return jsonpatch.String(o.metadata()["namespace"]) }
 
 // Labels are metadata.labels.
-func (o *Object) Labels() map[string]any { return rawjson.Map(o.metadata()["labels"]) }
+func (o *Object) Labels() map[string]any { return jsonpatch.Map(o.metadata()["labels"]) }
 
-func (o *Object) metadata() map[string]any { return rawjson.Map(o.Value["metadata"]) }
+func (o *Object) metadata() map[string]any { return jsonpatch.Map(o.Value["metadata"]) }
 
 // String is such as "RayCluster ml/train (document 2 of cluster.yaml)".
 func (o *Object) String() string { return fmt.Sprintf("%s (%s)", o.Title(), o.Where) }
@@ -81,7 +81,7 @@ func (o *Object) Title() string {
 
 // Is tells whether the object is of this kind, in any version of the group; the group "" is Kubernetes' own core.
 func (o *Object) Is(group, kind string) bool {
-	have, _, found := strings.Cut(rawjson.String(o.Value["apiVersion"]), "/")
+	have, _, found := strings.Cut(jsonpatch.String(o.Value["apiVersion"]), "/")
 	if !found {
 		have = ""
 	}
@@ -133,7 +133,7 @@ func (o *Object) ClusterSpec() (spec map[string]any, path string) {
 	keys := clusterPath(o.Kind())
 	spec = o.Value
 	for _, key := range keys {
-		spec = rawjson.Map(spec[key])
+		spec = jsonpatch.Map(spec[key])
 	}
 	return spec, strings.Join(keys, ".")
 }
@@ -143,7 +143,7 @@ func (o *Object) SetClusterSpec(spec map[string]any) {
 	keys := clusterPath(o.Kind())
 	parent := o.Value
 	for _, key := range keys[:len(keys)-1] {
-		parent = rawjson.Map(parent[key])
+		parent = jsonpatch.Map(parent[key])
 	}
 	parent[keys[len(keys)-1]] = spec
 }

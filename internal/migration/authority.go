@@ -8,9 +8,9 @@ import (
 	"slices"
 
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/manifest"
 	"github.com/raytls/raytls/internal/pki"
-	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // publishedCA is the SHA-256 of the CA certificate in KubeRay's sample, the same in all its revisions. Its private key
@@ -37,11 +37,11 @@ func (m *migration) checkSecrets() {
 func (m *migration) checkSecret(o *manifest.Object) {
 	data := map[string][]byte{}
 	for _, key := range []string{"ca.crt", "ca.key", "tls.crt", "tls.key"} {
-		if text, ok := rawjson.Map(o.Value["stringData"])[key].(string); ok {
+		if text, ok := jsonpatch.Map(o.Value["stringData"])[key].(string); ok {
 			data[key] = []byte(text)
 			continue
 		}
-		encoded, ok := rawjson.Map(o.Value["data"])[key].(string)
+		encoded, ok := jsonpatch.Map(o.Value["data"])[key].(string)
 		if !ok {
 			continue
 		}

@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/manifest"
-	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // FuzzTake feeds whatever parses as a spec: nothing panics, where nothing is found nothing is changed, and what is left
@@ -60,7 +60,7 @@ func FuzzTake(f *testing.F) {
 
 func checkTake(t *testing.T, before map[string]any) {
 	t.Helper()
-	spec := rawjson.Map(rawjson.Copy(before))
+	spec := jsonpatch.Map(jsonpatch.Copy(before))
 	s := take(spec)
 	if !within(spec, before) {
 		t.Fatalf("something was added:\n%s", cmp.Diff(before, spec))
@@ -71,7 +71,7 @@ func checkTake(t *testing.T, before map[string]any) {
 	if diff := cmp.Diff(before, spec); s.secret == "" && diff != "" {
 		t.Fatalf("nothing was found, but this was changed:\n%s", diff)
 	}
-	if again := take(rawjson.Map(rawjson.Copy(spec))); again.secret != "" || len(again.findings) > 0 {
+	if again := take(jsonpatch.Map(jsonpatch.Copy(spec))); again.secret != "" || len(again.findings) > 0 {
 		t.Fatalf("a second look finds %+v", again)
 	}
 }
@@ -118,15 +118,15 @@ func TestTake_mutations(t *testing.T) {
 	taken := 0
 	for seed := range uint64(500) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		spec := rawjson.Copy(specs[random.IntN(len(specs))])
+		spec := jsonpatch.Copy(specs[random.IntN(len(specs))])
 		for range 1 + random.IntN(3) {
 			spec = mutate(random, spec)
 		}
-		if rawjson.Map(spec) == nil {
+		if jsonpatch.Map(spec) == nil {
 			continue
 		}
-		checkTake(t, rawjson.Map(spec))
-		if s := take(rawjson.Map(rawjson.Copy(spec))); s.secret != "" && len(s.findings) == 0 {
+		checkTake(t, jsonpatch.Map(spec))
+		if s := take(jsonpatch.Map(jsonpatch.Copy(spec))); s.secret != "" && len(s.findings) == 0 {
 			taken++
 		}
 	}
@@ -162,7 +162,7 @@ func mutate(random *rand.Rand, v any) any {
 		case 0:
 			return slices.Delete(typed, at, at+1)
 		case 1:
-			return append(typed, rawjson.Copy(typed[at]))
+			return append(typed, jsonpatch.Copy(typed[at]))
 		}
 		typed[at] = mutate(random, typed[at])
 		return typed
@@ -242,15 +242,15 @@ workerGroupSpecs:
 				t.Fatal(err)
 			}
 			// Empty lists cannot be told from absent ones once they were filled.
-			want := rawjson.Map(rawjson.Copy(plain))
-			spec := rawjson.Map(rawjson.Copy(plain))
+			want := jsonpatch.Map(jsonpatch.Copy(plain))
+			spec := jsonpatch.Map(jsonpatch.Copy(plain))
 			addStanza(spec)
 			s := take(spec)
 			if len(s.findings) > 0 || s.secret != "ca-tls" {
 				t.Fatalf("got %+v", s)
 			}
-			for _, group := range rawjson.List(want["workerGroupSpecs"]) {
-				filterEmpty(rawjson.Map(rawjson.List(rawjson.Map(rawjson.Map(rawjson.Map(group)["template"])["spec"])["containers"])[0]))
+			for _, group := range jsonpatch.List(want["workerGroupSpecs"]) {
+				filterEmpty(jsonpatch.Map(jsonpatch.List(jsonpatch.Map(jsonpatch.Map(jsonpatch.Map(group)["template"])["spec"])["containers"])[0]))
 			}
 			if diff := cmp.Diff(want, spec); diff != "" {
 				t.Errorf("(-plain +migrated):\n%s", diff)
@@ -277,8 +277,8 @@ func addStanza(spec map[string]any) {
 		}
 	}
 	give := func(container map[string]any) {
-		container["volumeMounts"] = append(append([]any{}, rawjson.List(container["volumeMounts"])...), mounts()...)
-		env := append([]any{}, rawjson.List(container["env"])...)
+		container["volumeMounts"] = append(append([]any{}, jsonpatch.List(container["volumeMounts"])...), mounts()...)
+		env := append([]any{}, jsonpatch.List(container["env"])...)
 		for name, value := range map[string]string{
 			injection.EnvUseTLS: "1", injection.EnvServerCert: "/etc/ray/tls/tls.crt",
 			injection.EnvServerKey: "/etc/ray/tls/tls.key", injection.EnvCACert: "/etc/ca/tls/ca.crt",
@@ -288,23 +288,23 @@ func addStanza(spec map[string]any) {
 		container["env"] = env
 	}
 	pod := func(group any, script string) {
-		spec := rawjson.Map(rawjson.Map(rawjson.Map(group)["template"])["spec"])
-		give(rawjson.Map(rawjson.List(spec["containers"])[0]))
-		spec["initContainers"] = append(append([]any{}, rawjson.List(spec["initContainers"])...), map[string]any{
+		spec := jsonpatch.Map(jsonpatch.Map(jsonpatch.Map(group)["template"])["spec"])
+		give(jsonpatch.Map(jsonpatch.List(spec["containers"])[0]))
+		spec["initContainers"] = append(append([]any{}, jsonpatch.List(spec["initContainers"])...), map[string]any{
 			"name": "tls", "command": []any{"/bin/sh", "-c", "cp -R /etc/ca/tls /etc/ray && /etc/gen/tls/" + script},
 			"volumeMounts": append(mounts(), map[string]any{"mountPath": "/etc/gen/tls", "name": "gen-tls-script"}),
 		})
-		spec["volumes"] = append(append([]any{}, rawjson.List(spec["volumes"])...),
+		spec["volumes"] = append(append([]any{}, jsonpatch.List(spec["volumes"])...),
 			map[string]any{"name": "ca-tls", "secret": map[string]any{"secretName": "ca-tls"}},
 			map[string]any{"name": "ray-tls", "emptyDir": map[string]any{}},
 			map[string]any{"name": "gen-tls-script", "configMap": map[string]any{"name": "tls"}},
 		)
 	}
 	pod(spec["headGroupSpec"], headScript)
-	for _, group := range rawjson.List(spec["workerGroupSpecs"]) {
+	for _, group := range jsonpatch.List(spec["workerGroupSpecs"]) {
 		pod(group, workerScript)
 	}
-	if options := rawjson.Map(spec["autoscalerOptions"]); options != nil {
+	if options := jsonpatch.Map(spec["autoscalerOptions"]); options != nil {
 		give(options)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/manifest"
-	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // Finding is something in the input that the user has to change first.
@@ -92,7 +92,7 @@ func (m *migration) takeFrom(o *manifest.Object) {
 	if found == nil {
 		return
 	}
-	spec := rawjson.Map(rawjson.Copy(found))
+	spec := jsonpatch.Map(jsonpatch.Copy(found))
 	inObject := func(field string) string {
 		if rest, ok := strings.CutPrefix(field, "spec."); ok {
 			return at + "." + rest
@@ -146,7 +146,7 @@ func (m *migration) envKeys(near *manifest.Object) func(kind, name string) ([]st
 	return func(kind, name string) ([]string, bool) {
 		for _, o := range m.objects {
 			if o.Is("", kind) && o.Name() == name && o.Near(near) {
-				return slices.Concat(sortedKeys(rawjson.Map(o.Value["data"])), sortedKeys(rawjson.Map(o.Value["stringData"]))), true
+				return slices.Concat(sortedKeys(jsonpatch.Map(o.Value["data"])), sortedKeys(jsonpatch.Map(o.Value["stringData"]))), true
 			}
 		}
 		return nil, false

@@ -6,8 +6,8 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/manifest"
-	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // queueLabel is Kueue's, on whatever it queues.
@@ -43,7 +43,7 @@ func (done migrated) rollout() string {
 	switch {
 	case suspended:
 		return "It is suspended, and encrypted from its next start; there is nothing to approve."
-	case rawjson.String(rawjson.Map(spec["upgradeStrategy"])["type"]) == "Recreate":
+	case jsonpatch.String(jsonpatch.Map(spec["upgradeStrategy"])["type"]) == "Recreate":
 		return "With upgradeStrategy Recreate, KubeRay restarts all its pods as soon as the changed manifest is applied, and they would be plaintext: suspend the cluster (spec.suspend: true), apply, and resume it."
 	case o.Labels()[queueLabel] != nil:
 		return "Kueue evicts it as soon as the changed manifest is applied: suspend it before that, so that it starts again encrypted."
@@ -68,7 +68,7 @@ func (m *migration) clients() string {
 	for _, o := range m.objects {
 		_, cluster := o.ClusterSpec()
 		walk("", o.Value, func(at string, object map[string]any) {
-			if rawjson.Name(object) == injection.EnvUseTLS && (cluster == "" || !strings.HasPrefix(at, cluster+".")) {
+			if jsonpatch.Name(object) == injection.EnvUseTLS && (cluster == "" || !strings.HasPrefix(at, cluster+".")) {
 				found = append(found, fmt.Sprintf("%s (%s)", o.Title(), at))
 			}
 		})

@@ -6,14 +6,14 @@ import (
 	"path"
 	"slices"
 
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // stringList gives a list's strings, with an empty one for what is none, so that it is not overlooked.
 func stringList(v any) []string {
 	var list []string
-	for _, item := range rawjson.List(v) {
-		list = append(list, rawjson.String(item))
+	for _, item := range jsonpatch.List(v) {
+		list = append(list, jsonpatch.String(item))
 	}
 	return list
 }
@@ -28,12 +28,12 @@ func clean(p string) string {
 
 // filter drops elements of a list, and the list with its last element.
 func filter(parent map[string]any, key string, drop func(any) bool) {
-	list := rawjson.List(parent[key])
+	list := jsonpatch.List(parent[key])
 	if !slices.ContainsFunc(list, drop) {
 		return
 	}
 	parent[key] = slices.DeleteFunc(slices.Clone(list), drop)
-	if len(rawjson.List(parent[key])) == 0 {
+	if len(jsonpatch.List(parent[key])) == 0 {
 		delete(parent, key)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"slices"
 
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/manifest"
-	"github.com/raytls/raytls/internal/rawjson"
 )
 
 const headScript, workerScript = "gencert_head.sh", "gencert_worker.sh"
@@ -30,7 +30,7 @@ func (m *migration) headNames(near *manifest.Object, s *stanza) headNames {
 			continue
 		}
 		found++
-		text := rawjson.String(rawjson.Map(o.Value["data"])[headScript])
+		text := jsonpatch.String(jsonpatch.Map(o.Value["data"])[headScript])
 		for _, name := range alternatives(text) {
 			if !names.take(name) {
 				m.notef("%s: %s puts %q into the head's certificate, which has no counterpart in a policy. If clients use it, see podCertificate.headDNSNames.", o, headScript, name)
@@ -83,7 +83,7 @@ func (m *migration) dropConfigMaps(documents []*manifest.Document) []*manifest.D
 			m.notef("%s: it is kept, because %s uses it.", o, others[0])
 			continue
 		}
-		if keys := slices.DeleteFunc(sortedKeys(rawjson.Map(o.Value["data"])), func(key string) bool { return key == headScript || key == workerScript }); len(keys) > 0 || o.Value["binaryData"] != nil {
+		if keys := slices.DeleteFunc(sortedKeys(jsonpatch.Map(o.Value["data"])), func(key string) bool { return key == headScript || key == workerScript }); len(keys) > 0 || o.Value["binaryData"] != nil {
 			m.notef("%s: it is kept, because it holds more than the scripts.", o)
 			continue
 		}
@@ -115,7 +115,7 @@ func (m *migration) usersOf(configMap *manifest.Object) []string {
 		}
 		walk("", o.Value, func(at string, object map[string]any) {
 			for _, key := range []string{"configMap", "configMapRef", "configMapKeyRef"} {
-				if rawjson.Name(object[key]) == configMap.Name() {
+				if jsonpatch.Name(object[key]) == configMap.Name() {
 					users = append(users, fmt.Sprintf("%s of %s", join(at, key), o))
 				}
 			}

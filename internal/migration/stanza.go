@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/raytls/raytls/internal/injection"
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // stanza is the hand-made TLS that was found in a RayCluster's spec.
@@ -36,11 +36,11 @@ func (s *stanza) report(field, format string, args ...any) {
 // do; names of volumes and containers, and paths, may be any.
 func take(spec map[string]any) *stanza {
 	s := &stanza{}
-	t := newTemplate("spec.headGroupSpec.template", rawjson.Map(spec["headGroupSpec"]))
-	t.options = rawjson.Map(spec["autoscalerOptions"])
+	t := newTemplate("spec.headGroupSpec.template", jsonpatch.Map(spec["headGroupSpec"]))
+	t.options = jsonpatch.Map(spec["autoscalerOptions"])
 	s.takeTemplate(t)
-	for i, group := range rawjson.List(spec["workerGroupSpecs"]) {
-		s.takeTemplate(newTemplate(fmt.Sprintf("spec.workerGroupSpecs[%d].template", i), rawjson.Map(group)))
+	for i, group := range jsonpatch.List(spec["workerGroupSpecs"]) {
+		s.takeTemplate(newTemplate(fmt.Sprintf("spec.workerGroupSpecs[%d].template", i), jsonpatch.Map(group)))
 	}
 	slices.Sort(s.configMaps)
 	s.configMaps = slices.Compact(s.configMaps)
@@ -58,7 +58,7 @@ type template struct {
 }
 
 func newTemplate(at string, group map[string]any) template {
-	return template{path: at + ".spec", pod: rawjson.Map(rawjson.Map(group["template"])["spec"])}
+	return template{path: at + ".spec", pod: jsonpatch.Map(jsonpatch.Map(group["template"])["spec"])}
 }
 
 // speaker is a container, or autoscalerOptions, which have env and volumeMounts alike.
@@ -71,10 +71,10 @@ type speaker struct {
 func (t template) speakers(generator int) []speaker {
 	var found []speaker
 	for _, list := range []string{"containers", "initContainers"} {
-		for i, item := range rawjson.List(t.pod[list]) {
-			if container := rawjson.Map(item); container != nil && (list == "containers" || i != generator) {
+		for i, item := range jsonpatch.List(t.pod[list]) {
+			if container := jsonpatch.Map(item); container != nil && (list == "containers" || i != generator) {
 				at := fmt.Sprintf("%s.%s[%d]", t.path, list, i)
-				found = append(found, speaker{path: at, name: rawjson.Name(item), container: container, ray: list == "containers" && i == 0})
+				found = append(found, speaker{path: at, name: jsonpatch.Name(item), container: container, ray: list == "containers" && i == 0})
 			}
 		}
 	}
@@ -105,20 +105,20 @@ func (s *stanza) takeTemplate(t template) {
 		return
 	}
 	for _, c := range given {
-		filter(c.container, "env", func(item any) bool { return p.env[rawjson.Name(item)] != nil })
+		filter(c.container, "env", func(item any) bool { return p.env[jsonpatch.Name(item)] != nil })
 		if c.name != "" && !c.ray {
 			s.additional = append(s.additional, c.name)
 		}
 	}
 	for _, c := range speakers {
-		filter(c.container, "volumeMounts", func(item any) bool { return p.volumes[rawjson.Name(item)] })
+		filter(c.container, "volumeMounts", func(item any) bool { return p.volumes[jsonpatch.Name(item)] })
 	}
-	inits := rawjson.List(t.pod["initContainers"])
+	inits := jsonpatch.List(t.pod["initContainers"])
 	t.pod["initContainers"] = slices.Concat(inits[:generator], inits[generator+1:])
 	if len(inits) == 1 {
 		delete(t.pod, "initContainers")
 	}
-	filter(t.pod, "volumes", func(item any) bool { return p.volumes[rawjson.Name(item)] })
+	filter(t.pod, "volumes", func(item any) bool { return p.volumes[jsonpatch.Name(item)] })
 	s.secret = p.secret
 	if p.configMap != "" {
 		s.configMaps = append(s.configMaps, p.configMap)
@@ -138,14 +138,14 @@ func generatorCommand() *regexp.Regexp {
 func (s *stanza) findGenerator(t template) (index int, found run) {
 	index = -1
 	pattern := generatorCommand()
-	for i, item := range rawjson.List(t.pod["initContainers"]) {
-		container := rawjson.Map(item)
+	for i, item := range jsonpatch.List(t.pod["initContainers"]) {
+		container := jsonpatch.Map(item)
 		words := slices.Concat(stringList(container["command"]), stringList(container["args"]))
 		if !slices.ContainsFunc(words, func(word string) bool { return strings.Contains(word, "gencert_") }) {
 			continue
 		}
 		at := fmt.Sprintf("%s.initContainers[%d]", t.path, i)
-		if rawjson.Name(item) == injection.InitContainerName {
+		if jsonpatch.Name(item) == injection.InitContainerName {
 			continue // the operator's own
 		}
 		match := pattern.FindStringSubmatch(script(words))
@@ -189,11 +189,11 @@ type mount struct{ volume, path string }
 func (s *stanza) pieces(t template, generator int, r run) pieces {
 	p := pieces{volumes: map[string]bool{}}
 	at := fmt.Sprintf("%s.initContainers[%d]", t.path, generator)
-	container := rawjson.Map(rawjson.List(t.pod["initContainers"])[generator])
-	for _, item := range rawjson.List(container["volumeMounts"]) {
-		m, volume := mount{volume: rawjson.Name(item), path: clean(rawjson.String(rawjson.Map(item)["mountPath"]))}, t.volume(rawjson.Name(item))
-		field := fmt.Sprintf("%s.volumeMounts[%s]", at, rawjson.String(rawjson.Map(item)["mountPath"]))
-		if volume == nil || rawjson.Map(item)["subPath"] != nil || rawjson.Map(item)["subPathExpr"] != nil {
+	container := jsonpatch.Map(jsonpatch.List(t.pod["initContainers"])[generator])
+	for _, item := range jsonpatch.List(container["volumeMounts"]) {
+		m, volume := mount{volume: jsonpatch.Name(item), path: clean(jsonpatch.String(jsonpatch.Map(item)["mountPath"]))}, t.volume(jsonpatch.Name(item))
+		field := fmt.Sprintf("%s.volumeMounts[%s]", at, jsonpatch.String(jsonpatch.Map(item)["mountPath"]))
+		if volume == nil || jsonpatch.Map(item)["subPath"] != nil || jsonpatch.Map(item)["subPathExpr"] != nil {
 			s.report(field, "is not one of the guide's mounts, which are a Secret, a ConfigMap and an emptyDir of this pod, each as a whole")
 			continue
 		}
@@ -202,10 +202,10 @@ func (s *stanza) pieces(t template, generator int, r run) pieces {
 		_, isEmptyDir := volume["emptyDir"]
 		switch {
 		case isSecret && p.ca.volume == "" && (r.from == "" || m.path == r.from):
-			p.ca, p.secret = m, rawjson.String(secret["secretName"])
+			p.ca, p.secret = m, jsonpatch.String(secret["secretName"])
 			s.checkKeys(fmt.Sprintf("%s.volumes[%s].secret", t.path, m.volume), secret)
 		case isConfigMap && p.configMap == "" && m.path == r.script:
-			p.configMap = rawjson.Name(configMap)
+			p.configMap = jsonpatch.Name(configMap)
 		case isEmptyDir && p.certs.volume == "" && (r.to == "" || m.path == path.Join(r.to, path.Base(r.from))):
 			p.certs = m
 		default:
@@ -234,12 +234,12 @@ func (s *stanza) pieces(t template, generator int, r run) pieces {
 
 // checkKeys refuses a volume that renames the Secret's keys to what the operator does not read.
 func (s *stanza) checkKeys(at string, secret map[string]any) {
-	items := rawjson.List(secret["items"])
+	items := jsonpatch.List(secret["items"])
 	if len(items) == 0 {
 		return
 	}
 	has := func(key string) bool {
-		return slices.ContainsFunc(items, func(item any) bool { return rawjson.String(rawjson.Map(item)["key"]) == key })
+		return slices.ContainsFunc(items, func(item any) bool { return jsonpatch.String(jsonpatch.Map(item)["key"]) == key })
 	}
 	if (has("ca.crt") && has("ca.key")) || (has("tls.crt") && has("tls.key")) {
 		return
@@ -250,14 +250,14 @@ func (s *stanza) checkKeys(at string, secret map[string]any) {
 // volume is the pod's only volume of this name, or nil.
 func (t template) volume(name string) map[string]any {
 	var found map[string]any
-	for _, item := range rawjson.List(t.pod["volumes"]) {
-		if name == "" || rawjson.Name(item) != name {
+	for _, item := range jsonpatch.List(t.pod["volumes"]) {
+		if name == "" || jsonpatch.Name(item) != name {
 			continue
 		}
 		if found != nil {
 			return nil
 		}
-		found = rawjson.Map(item)
+		found = jsonpatch.Map(item)
 	}
 	return found
 }
@@ -266,28 +266,28 @@ func (t template) volume(name string) map[string]any {
 func (s *stanza) given(c speaker, p pieces) bool {
 	before := len(s.findings)
 	count := 0
-	for _, item := range rawjson.List(c.container["env"]) {
-		wanted := p.env[rawjson.Name(item)]
+	for _, item := range jsonpatch.List(c.container["env"]) {
+		wanted := p.env[jsonpatch.Name(item)]
 		if wanted == nil {
 			continue
 		}
 		count++
-		if value, ok := rawjson.Map(item)["value"].(string); !ok || len(rawjson.Map(item)) != 2 || !slices.Contains(wanted, clean(value)) {
-			s.report(fmt.Sprintf("%s.env[%s]", c.path, rawjson.Name(item)), "is not %s, as in the guide: take the TLS of this container out by hand", strings.Join(wanted, " or "))
+		if value, ok := jsonpatch.Map(item)["value"].(string); !ok || len(jsonpatch.Map(item)) != 2 || !slices.Contains(wanted, clean(value)) {
+			s.report(fmt.Sprintf("%s.env[%s]", c.path, jsonpatch.Name(item)), "is not %s, as in the guide: take the TLS of this container out by hand", strings.Join(wanted, " or "))
 		}
 	}
 	mounted := map[mount]bool{}
-	for _, item := range rawjson.List(c.container["volumeMounts"]) {
-		if !p.volumes[rawjson.Name(item)] {
+	for _, item := range jsonpatch.List(c.container["volumeMounts"]) {
+		if !p.volumes[jsonpatch.Name(item)] {
 			continue
 		}
-		m := mount{volume: rawjson.Name(item), path: clean(rawjson.String(rawjson.Map(item)["mountPath"]))}
+		m := mount{volume: jsonpatch.Name(item), path: clean(jsonpatch.String(jsonpatch.Map(item)["mountPath"]))}
 		mounted[m] = true
-		field := fmt.Sprintf("%s.volumeMounts[%s]", c.path, rawjson.String(rawjson.Map(item)["mountPath"]))
+		field := fmt.Sprintf("%s.volumeMounts[%s]", c.path, jsonpatch.String(jsonpatch.Map(item)["mountPath"]))
 		switch {
 		case count == 0:
 			s.report(field, "mounts a volume of the TLS stanza in a container that does not set %s: remove the mount, or what needs it", injection.EnvUseTLS)
-		case m != p.ca && m != p.certs && rawjson.Name(item) != p.scriptsVolume(), rawjson.Map(item)["subPath"] != nil, rawjson.Map(item)["subPathExpr"] != nil:
+		case m != p.ca && m != p.certs && jsonpatch.Name(item) != p.scriptsVolume(), jsonpatch.Map(item)["subPath"] != nil, jsonpatch.Map(item)["subPathExpr"] != nil:
 			s.report(field, "mounts a volume of the TLS stanza elsewhere than the guide does: take the TLS of this container out by hand")
 		}
 	}

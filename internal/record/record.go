@@ -11,6 +11,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // Keys are the annotations that the operator alone writes.
@@ -57,23 +58,23 @@ func (r Restored) String() string {
 }
 
 // Operations turn an object's annotations into ones with these values; empty ones are removed.
-func Operations(have, want map[string]string) []injection.Operation {
-	var operations []injection.Operation
+func Operations(have, want map[string]string) []jsonpatch.Operation {
+	var operations []jsonpatch.Operation
 	for _, key := range slices.Sorted(maps.Keys(want)) {
 		value, path := want[key], "/metadata/annotations/"+strings.ReplaceAll(key, "/", "~1")
 		current, exists := have[key]
 		switch {
 		case value == "" && exists:
-			operations = append(operations, injection.Operation{Op: "remove", Path: path})
+			operations = append(operations, jsonpatch.Operation{Op: "remove", Path: path})
 		case value != "" && value != current:
-			operations = append(operations, injection.Operation{Op: "add", Path: path, Value: value})
+			operations = append(operations, jsonpatch.Operation{Op: "add", Path: path, Value: value})
 		}
 	}
 	if len(operations) == 0 {
 		return nil
 	}
 	if have == nil {
-		return slices.Insert(operations, 0, injection.Operation{Op: "add", Path: "/metadata/annotations", Value: map[string]string{}})
+		return slices.Insert(operations, 0, jsonpatch.Operation{Op: "add", Path: "/metadata/annotations", Value: map[string]string{}})
 	}
 	return operations
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 func TestRestoredRecord(t *testing.T) {
@@ -23,12 +23,12 @@ func TestOperations(t *testing.T) {
 	for name, c := range map[string]struct {
 		reason     string
 		have, want map[string]string
-		ops        []injection.Operation
+		ops        []jsonpatch.Operation
 	}{
 		"same":     {"what is as it is to be takes no write", map[string]string{"a/b": "1"}, map[string]string{"a/b": "1", "c": ""}, nil},
-		"add":      {"a slash in a name is escaped", map[string]string{"x": "y"}, map[string]string{"a/b": "1"}, []injection.Operation{{Op: "add", Path: "/metadata/annotations/a~1b", Value: "1"}}},
-		"first":    {"where there are none, the parent comes first", nil, map[string]string{"a": "1"}, []injection.Operation{{Op: "add", Path: "/metadata/annotations", Value: map[string]string{}}, {Op: "add", Path: "/metadata/annotations/a", Value: "1"}}},
-		"remove":   {"an empty value removes", map[string]string{"a": "1", "x": "y"}, map[string]string{"a": ""}, []injection.Operation{{Op: "remove", Path: "/metadata/annotations/a"}}},
+		"add":      {"a slash in a name is escaped", map[string]string{"x": "y"}, map[string]string{"a/b": "1"}, []jsonpatch.Operation{{Op: "add", Path: "/metadata/annotations/a~1b", Value: "1"}}},
+		"first":    {"where there are none, the parent comes first", nil, map[string]string{"a": "1"}, []jsonpatch.Operation{{Op: "add", Path: "/metadata/annotations", Value: map[string]string{}}, {Op: "add", Path: "/metadata/annotations/a", Value: "1"}}},
+		"remove":   {"an empty value removes", map[string]string{"a": "1", "x": "y"}, map[string]string{"a": ""}, []jsonpatch.Operation{{Op: "remove", Path: "/metadata/annotations/a"}}},
 		"none yet": {"removing what is not there takes no write", nil, map[string]string{"a": ""}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

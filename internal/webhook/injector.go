@@ -19,7 +19,7 @@ import (
 
 	"github.com/raytls/raytls/internal/controller/acceptance"
 	"github.com/raytls/raytls/internal/injection"
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/record"
 )
 
@@ -110,12 +110,12 @@ type outcome struct {
 }
 
 func (o *outcome) response(object *unstructured.Unstructured) admission.Response {
-	var operations []injection.Operation
+	var operations []jsonpatch.Operation
 	if o.name != "" {
-		operations = append(operations, injection.Operation{Op: "add", Path: "/metadata/name", Value: o.name})
+		operations = append(operations, jsonpatch.Operation{Op: "add", Path: "/metadata/name", Value: o.name})
 	}
 	if o.spec != nil {
-		operations = append(operations, injection.Diff(specOf(object), o.spec)...)
+		operations = append(operations, jsonpatch.Diff(specOf(object), o.spec)...)
 	}
 	operations = append(operations, record.Operations(object.GetAnnotations(), o.annotations)...)
 	response := admission.Allowed("").WithWarnings(o.warnings...)
@@ -143,7 +143,7 @@ func decode(raw []byte) (*unstructured.Unstructured, error) {
 }
 
 func specOf(object *unstructured.Unstructured) map[string]any {
-	return rawjson.Map(object.Object["spec"])
+	return jsonpatch.Map(object.Object["spec"])
 }
 
 // withoutRecord drops what only the operator writes: of an object that is created anew, it says nothing.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	jsonpatch "github.com/evanphx/json-patch/v5"
+	rfc6902 "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/semaphore"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -126,7 +126,7 @@ func admitted(t testing.TB, i *Injector, user string, old, updated object) (obje
 	response := i.Handle(t.Context(), r)
 	text := r.Object.Raw
 	if response.Patch != nil {
-		patch, err := jsonpatch.DecodePatch(response.Patch)
+		patch, err := rfc6902.DecodePatch(response.Patch)
 		if err != nil {
 			t.Fatal(err)
 		}

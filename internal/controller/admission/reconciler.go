@@ -25,7 +25,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/controller/raycluster"
-	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/webhook/serving"
 )
 
@@ -309,7 +309,7 @@ func (r *Reconciler) keepConfiguration(ctx context.Context, st *state) error {
 	if len(operations) == 0 {
 		return nil
 	}
-	body, err := injection.Patch(operations, st.configuration.ResourceVersion)
+	body, err := jsonpatch.Patch(operations, st.configuration.ResourceVersion)
 	if err != nil {
 		return fmt.Errorf("encoding the patch of the webhook configuration: %w", err)
 	}
@@ -322,16 +322,16 @@ func (r *Reconciler) keepConfiguration(ctx context.Context, st *state) error {
 }
 
 // patch gives the operations that make the configuration reach these namespaces and trust this bundle (nil: as it is).
-func patch(configuration *admissionregistrationv1.MutatingWebhookConfiguration, namespaces []string, bundle []byte) []injection.Operation {
-	var operations []injection.Operation
+func patch(configuration *admissionregistrationv1.MutatingWebhookConfiguration, namespaces []string, bundle []byte) []jsonpatch.Operation {
+	var operations []jsonpatch.Operation
 	for i := range configuration.Webhooks {
 		webhook := &configuration.Webhooks[i]
 		if bundle != nil && !slices.Equal(webhook.ClientConfig.CABundle, bundle) {
-			operations = append(operations, injection.Operation{Op: "add", Path: fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", i), Value: bundle})
+			operations = append(operations, jsonpatch.Operation{Op: "add", Path: fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", i), Value: bundle})
 		}
 		want := selector(webhook.NamespaceSelector, namespaces)
 		if narrowed(webhook) && !apiequality.Semantic.DeepEqual(webhook.NamespaceSelector, want) {
-			operations = append(operations, injection.Operation{Op: "add", Path: fmt.Sprintf("/webhooks/%d/namespaceSelector", i), Value: want})
+			operations = append(operations, jsonpatch.Operation{Op: "add", Path: fmt.Sprintf("/webhooks/%d/namespaceSelector", i), Value: want})
 		}
 	}
 	return operations

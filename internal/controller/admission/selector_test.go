@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/record"
 	"github.com/raytls/raytls/internal/webhook"
 )
@@ -73,27 +73,27 @@ func TestPatch(t *testing.T) {
 		}
 	}
 	policies := admissionregistrationv1.MutatingWebhook{NamespaceSelector: &metav1.LabelSelector{}, ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: []byte("ca")}}
-	selects := func(i string, s *metav1.LabelSelector) injection.Operation {
-		return injection.Operation{Op: "add", Path: "/webhooks/" + i + "/namespaceSelector", Value: s}
+	selects := func(i string, s *metav1.LabelSelector) jsonpatch.Operation {
+		return jsonpatch.Operation{Op: "add", Path: "/webhooks/" + i + "/namespaceSelector", Value: s}
 	}
 	for name, c := range map[string]struct {
 		reason     string
 		webhooks   []admissionregistrationv1.MutatingWebhook
 		namespaces []string
 		bundle     string
-		want       []injection.Operation
+		want       []jsonpatch.Operation
 	}{
 		"at rest":            {reason: "nothing is written", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a", "b")), "ca")}, namespaces: []string{"a", "b"}, bundle: "ca"},
 		"at rest, nowhere":   {reason: "nothing is written", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(nowhere()), "ca")}, bundle: "ca"},
-		"a namespace more":   {reason: "it is added", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(nowhere()), "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []injection.Operation{selects("0", selecting(in("a")))}},
-		"the last one gone":  {reason: "an In of nothing is invalid", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a")), "ca")}, bundle: "ca", want: []injection.Operation{selects("0", selecting(nowhere()))}},
-		"selector removed":   {reason: "that would be everywhere", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(nil, "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []injection.Operation{selects("0", selecting(in("a")))}},
-		"narrowed":           {reason: "what an administrator added stays", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(opted(), in("z")), "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []injection.Operation{selects("0", selecting(in("a"), opted()))}},
+		"a namespace more":   {reason: "it is added", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(nowhere()), "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []jsonpatch.Operation{selects("0", selecting(in("a")))}},
+		"the last one gone":  {reason: "an In of nothing is invalid", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a")), "ca")}, bundle: "ca", want: []jsonpatch.Operation{selects("0", selecting(nowhere()))}},
+		"selector removed":   {reason: "that would be everywhere", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(nil, "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []jsonpatch.Operation{selects("0", selecting(in("a")))}},
+		"narrowed":           {reason: "what an administrator added stays", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(opted(), in("z")), "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []jsonpatch.Operation{selects("0", selecting(in("a"), opted()))}},
 		"narrowed, at rest":  {reason: "nothing is written", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a"), opted()), "ca")}, namespaces: []string{"a"}, bundle: "ca"},
-		"excluded by name":   {reason: "the key is the operator's", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a"), metav1.LabelSelectorRequirement{Key: label, Operator: metav1.LabelSelectorOpNotIn, Values: []string{"a"}}), "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []injection.Operation{selects("0", selecting(in("a")))}},
-		"another authority":  {reason: "it is put right", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a")), "x")}, namespaces: []string{"a"}, bundle: "ca", want: []injection.Operation{{Op: "add", Path: "/webhooks/0/clientConfig/caBundle", Value: []byte("ca")}}},
+		"excluded by name":   {reason: "the key is the operator's", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a"), metav1.LabelSelectorRequirement{Key: label, Operator: metav1.LabelSelectorOpNotIn, Values: []string{"a"}}), "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []jsonpatch.Operation{selects("0", selecting(in("a")))}},
+		"another authority":  {reason: "it is put right", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a")), "x")}, namespaces: []string{"a"}, bundle: "ca", want: []jsonpatch.Operation{{Op: "add", Path: "/webhooks/0/clientConfig/caBundle", Value: []byte("ca")}}},
 		"somebody else's CA": {reason: "without a bundle of ours it stays", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a")), "x")}, namespaces: []string{"a"}},
-		"not for Ray":        {reason: "only webhooks for Ray's objects are narrowed", webhooks: []admissionregistrationv1.MutatingWebhook{policies, webhook(selecting(nowhere()), "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []injection.Operation{selects("1", selecting(in("a")))}},
+		"not for Ray":        {reason: "only webhooks for Ray's objects are narrowed", webhooks: []admissionregistrationv1.MutatingWebhook{policies, webhook(selecting(nowhere()), "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []jsonpatch.Operation{selects("1", selecting(in("a")))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var bundle []byte

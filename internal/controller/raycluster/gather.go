@@ -18,7 +18,7 @@ import (
 	"github.com/raytls/raytls/internal/controller/coverage"
 	"github.com/raytls/raytls/internal/gencert"
 	"github.com/raytls/raytls/internal/injection"
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/rollout"
 )
 
@@ -99,7 +99,7 @@ func (r *Reconciler) gather(ctx context.Context, key types.NamespacedName) (*sta
 			Labels: st.object.GetLabels(), Annotations: st.object.GetAnnotations(),
 		}}
 	}
-	st.spec = rawjson.Map(st.object.Object["spec"])
+	st.spec = jsonpatch.Map(st.object.Object["spec"])
 	if _, large := st.spec[tooLarge]; large && st.unreadable == nil {
 		st.unreadable = errTooLarge
 	}

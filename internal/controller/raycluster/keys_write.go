@@ -19,8 +19,8 @@ import (
 	"github.com/raytls/raytls/internal/controller/acceptance"
 	"github.com/raytls/raytls/internal/gencert"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/pki"
-	"github.com/raytls/raytls/internal/rawjson"
 	"github.com/raytls/raytls/internal/rollout"
 )
 
@@ -295,7 +295,7 @@ func (r *Reconciler) removeScripts(ctx context.Context, but types.NamespacedName
 		return fmt.Errorf("listing RayClusters: %w", err)
 	}
 	for i := range clusters.Items {
-		if clusters.Items[i].GetName() != but.Name && injection.AnyPiece(rawjson.Map(clusters.Items[i].Object["spec"])) {
+		if clusters.Items[i].GetName() != but.Name && injection.AnyPiece(jsonpatch.Map(clusters.Items[i].Object["spec"])) {
 			return nil
 		}
 	}

@@ -19,7 +19,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/controller/coverage"
-	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/rollout"
 )
 
@@ -201,7 +201,7 @@ func (r *Reconciler) upgradeService(ctx context.Context, st *state) error {
 	if st.planned.Approval != "" {
 		next.Approved = digest(st.planned.Approval)
 	}
-	patch, err := injection.Patch(annotateHead(object, next.String()), object.GetResourceVersion())
+	patch, err := jsonpatch.Patch(annotateHead(object, next.String()), object.GetResourceVersion())
 	if err != nil {
 		return fmt.Errorf("encoding the patch of the RayService: %w", err)
 	}
@@ -220,7 +220,7 @@ func (r *Reconciler) upgradeService(ctx context.Context, st *state) error {
 
 // annotateHead changes nothing in the RayService but the annotation, in the raw object, so that fields unknown to this
 // program survive. What is missing on the way to it is added.
-func annotateHead(object *unstructured.Unstructured, value string) []injection.Operation {
+func annotateHead(object *unstructured.Unstructured, value string) []jsonpatch.Operation {
 	path := pathRestartedFor()
 	at, parent := "", any(object.Object)
 	for i, key := range path {
@@ -228,11 +228,11 @@ func annotateHead(object *unstructured.Unstructured, value string) []injection.O
 		fields, _ := parent.(map[string]any)
 		child, exists := fields[key]
 		if !exists || child == nil {
-			return []injection.Operation{{Op: "add", Path: at, Value: nest(path[i+1:], value)}}
+			return []jsonpatch.Operation{{Op: "add", Path: at, Value: nest(path[i+1:], value)}}
 		}
 		parent = child
 	}
-	return []injection.Operation{{Op: "replace", Path: at, Value: value}}
+	return []jsonpatch.Operation{{Op: "replace", Path: at, Value: value}}
 }
 
 // nest is the value under these keys.

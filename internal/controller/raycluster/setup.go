@@ -26,7 +26,7 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/controller/coverage"
 	"github.com/raytls/raytls/internal/injection"
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // workers is how many clusters are reconciled at a time. Making keys keeps a core busy, waiting for the API server does not.
@@ -65,7 +65,7 @@ func slimCluster(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
-	if injection.TooLarge(rawjson.Map(cluster.Object["spec"])) {
+	if injection.TooLarge(jsonpatch.Map(cluster.Object["spec"])) {
 		cluster.Object["spec"] = map[string]any{tooLarge: true}
 	}
 	return cluster, nil
@@ -267,7 +267,7 @@ func (r *Reconciler) allOf(ctx context.Context, namespace string) []reconcile.Re
 // injectedIn maps to the clusters of the object's namespace that carry the injection.
 func (r *Reconciler) injectedIn(ctx context.Context, o client.Object) []reconcile.Request {
 	return r.clustersIn(ctx, o.GetNamespace(), func(c *unstructured.Unstructured) bool {
-		return injection.AnyPiece(rawjson.Map(c.Object["spec"]))
+		return injection.AnyPiece(jsonpatch.Map(c.Object["spec"]))
 	})
 }
 

@@ -17,8 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/injection"
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/record"
 	"github.com/raytls/raytls/internal/rollout"
 )
@@ -31,9 +30,9 @@ func (r *Reconciler) write(ctx context.Context, st *state) error {
 	}
 	want := st.record()
 	want[v1alpha1.AnnotationEdit] = ""
-	var operations []injection.Operation
+	var operations []jsonpatch.Operation
 	if st.edited != nil {
-		operations = injection.Diff(st.spec, st.edited)
+		operations = jsonpatch.Diff(st.spec, st.edited)
 	}
 	changes := len(operations) > 0
 	admission, why := r.Admission.Active(st.key.Namespace)
@@ -92,12 +91,12 @@ func (st *state) awaitAdmission() error {
 // writeUnheard changes the templates itself, since the webhook was not asked: it may have been taken away a moment ago.
 func (r *Reconciler) writeUnheard(ctx context.Context, st *state, stored *unstructured.Unstructured) error {
 	log.FromContext(ctx).Info("Patching the templates, since admission did not")
-	spec := rawjson.Map(stored.Object["spec"])
+	spec := jsonpatch.Map(stored.Object["spec"])
 	edited, err := st.edit.Render(spec, st.key.Name)
 	if err != nil {
 		return applyProblem(err)
 	}
-	operations := append(injection.Diff(spec, edited),
+	operations := append(jsonpatch.Diff(spec, edited),
 		record.Operations(stored.GetAnnotations(), map[string]string{v1alpha1.AnnotationEdit: ""})...)
 	_, err = r.patch(ctx, stored, operations)
 	return err
@@ -105,8 +104,8 @@ func (r *Reconciler) writeUnheard(ctx context.Context, st *state, stored *unstru
 
 // patch makes the operations on exactly that version of the RayCluster. It returns what was stored, nil if the cluster is
 // gone.
-func (r *Reconciler) patch(ctx context.Context, object *unstructured.Unstructured, operations []injection.Operation) (*unstructured.Unstructured, error) {
-	patch, err := injection.Patch(operations, object.GetResourceVersion())
+func (r *Reconciler) patch(ctx context.Context, object *unstructured.Unstructured, operations []jsonpatch.Operation) (*unstructured.Unstructured, error) {
+	patch, err := jsonpatch.Patch(operations, object.GetResourceVersion())
 	if err != nil {
 		return nil, fmt.Errorf("encoding the patch of the RayCluster: %w", err)
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/controller/coverage"
 	"github.com/raytls/raytls/internal/injection"
-	"github.com/raytls/raytls/internal/rawjson"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/rollout"
 )
 
@@ -75,7 +75,7 @@ func toWrite(t *testing.T, admission admissionIs, age time.Duration, annotations
 			if err != nil {
 				return err
 			}
-			if stored.Object["spec"], err = edit.Render(rawjson.Map(stored.Object["spec"]), stored.GetName()); err != nil {
+			if stored.Object["spec"], err = edit.Render(jsonpatch.Map(stored.Object["spec"]), stored.GetName()); err != nil {
 				return err
 			}
 			kept := stored.GetAnnotations()
@@ -93,7 +93,7 @@ func toWrite(t *testing.T, admission admissionIs, age time.Duration, annotations
 	policy := &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p", CreationTimestamp: metav1.NewTime(epoch().Add(-age))}}
 	st := &state{
 		key: key, now: epoch(), object: stored, cluster: &rayv1.RayCluster{ObjectMeta: metav1.ObjectMeta{Name: "train", Annotations: annotations}},
-		spec: rawjson.Map(stored.Object["spec"]), decision: coverage.Decision{Policy: policy, Goal: rollout.Encrypted}, policy: &policy.Spec,
+		spec: jsonpatch.Map(stored.Object["spec"]), decision: coverage.Decision{Policy: policy, Goal: rollout.Encrypted}, policy: &policy.Spec,
 		planned: rollout.Plan{Reason: v1alpha1.ReasonEnabling, Edit: rollout.InjectAll, Enabled: true},
 	}
 	if err := st.render(nil); err != nil {
@@ -154,7 +154,7 @@ func TestWriteOfTemplates(t *testing.T) {
 			if order, is := stored.GetAnnotations()[v1alpha1.AnnotationEdit]; is {
 				t.Errorf("%s: the order %s is stored", c.reason, order)
 			}
-			for _, template := range injection.Inspect(rawjson.Map(stored.Object["spec"]), "train") {
+			for _, template := range injection.Inspect(jsonpatch.Map(stored.Object["spec"]), "train") {
 				if template.State != injection.Injected {
 					t.Errorf("%s: %s is %s", c.reason, template.Path, template.State)
 				}

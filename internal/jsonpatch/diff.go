@@ -1,4 +1,4 @@
-package injection
+package jsonpatch
 
 import (
 	"encoding/json"
@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/raytls/raytls/internal/rawjson"
 )
 
 // Operation is one operation of a JSON patch (RFC 6902).
@@ -50,7 +48,7 @@ func Diff(old, new map[string]any) []Operation {
 }
 
 func diffGroups(at string, left, right any) []Operation {
-	old, new := rawjson.List(left), rawjson.List(right)
+	old, new := List(left), List(right)
 	if old == nil || new == nil || len(old) != len(new) {
 		return replace(at, left, right)
 	}
@@ -62,7 +60,7 @@ func diffGroups(at string, left, right any) []Operation {
 }
 
 func diffGroup(at string, left, right any) []Operation {
-	old, new := rawjson.Map(left), rawjson.Map(right)
+	old, new := Map(left), Map(right)
 	if old == nil || new == nil {
 		return replace(at, left, right)
 	}
@@ -91,7 +89,7 @@ func diffKeys(at string, old, new map[string]any, both func(key, at string, left
 }
 
 func replace(at string, left, right any) []Operation {
-	if equal(left, right) {
+	if Equal(left, right) {
 		return nil
 	}
 	return []Operation{{Op: "replace", Path: at, Value: right}}

@@ -1,5 +1,6 @@
-// Package rawjson reads decoded JSON of any shape: what is not as expected reads as nothing.
-package rawjson
+// Package jsonpatch compares and changes raw JSON: RFC 6902 operations, a diff by blocks, and accessors that read what is
+// not as expected as nothing.
+package jsonpatch
 
 // Map is an object's fields; nil for anything else.
 func Map(v any) map[string]any {
