@@ -2,96 +2,171 @@ package v1alpha1
 
 // Condition types of a RayTLSPolicy.
 const (
-	// ConditionAccepted says whether the spec makes sense and what it refers to is there and usable.
-	// It does not wait for clusters: this is what a GitOps tool's health check should look at.
+	// ConditionAccepted reports whether the spec is valid and everything that it refers to exists and is usable. It waits
+	// for no cluster, so a GitOps tool's health check can rely on it.
 	ConditionAccepted = "Accepted"
 
-	// ConditionReady says whether every covered pod is encrypted as asked. It is never True while a covered
+	// ConditionReady reports whether every covered cluster is encrypted as asked. It is never True while a covered
 	// pod speaks plaintext.
 	ConditionReady = "Ready"
 
-	// ConditionAdmissionActive says whether RayClusters of the namespace go through the operator's admission webhook, so
-	// that their first pod has TLS and nobody's apply takes it out again. Without it all that is done too, but later.
+	// ConditionAdmissionActive reports whether RayClusters of the namespace pass through the operator's admission webhook.
+	// With the webhook, a cluster's first pod has TLS already, and no apply removes the injection. Without it, the
+	// operator patches the templates afterwards.
 	ConditionAdmissionActive = "AdmissionActive"
+)
+
+// Condition types of a RayClusterTLS.
+const (
+	// ConditionEncrypted reports whether every running pod of the RayCluster speaks TLS. It is never True while
+	// a pod speaks plaintext, or while there is no pod.
+	ConditionEncrypted = "Encrypted"
+
+	// ConditionCertified reports whether every running pod has a valid certificate of the current authority.
+	ConditionCertified = "Certified"
+)
+
+// Condition types of both kinds.
+const (
+	// ConditionUpToDate reports whether clusters run with the present values of the policy's spec. A cluster can be
+	// encrypted with older values.
+	ConditionUpToDate = "UpToDate"
+
+	// ConditionStalled reports whether the operator can go no further until a user acts. Tools that follow kstatus
+	// then report a failure at once. Its reason is the one that another condition has for it.
+	ConditionStalled = "Stalled"
 )
 
 // Reasons of the condition Accepted.
 const (
-	// ReasonAccepted: the spec makes sense.
+	// ReasonAccepted: the operator can use the spec.
 	ReasonAccepted = "Accepted"
-	// ReasonValidityCut: accepted; issuers and certificates end earlier than asked, with the brought CA.
+	// ReasonValidityCut: the operator can use the spec, but the brought CA ends earlier than asked, and issuers and
+	// certificates end with it.
 	ReasonValidityCut = "ValidityCut"
-	// ReasonInvalidSelector: spec.selector cannot be parsed.
+	// ReasonInvalidSelector: spec.selector is not a valid label selector.
 	ReasonInvalidSelector = "InvalidSelector"
-	// ReasonImageNotAllowed: spec.issuance.initContainer.image is not on the operator's allowlist.
+	// ReasonImageNotAllowed: the administrator has not allowed the image in spec.issuance.initContainer.image.
 	ReasonImageNotAllowed = "ImageNotAllowed"
-	// ReasonCASecretNotFound: the Secret in spec.certificateAuthority.secretRef does not exist.
-	ReasonCASecretNotFound = "CASecretNotFound"
 	// ReasonTargetKindNotServed: the API server does not serve the kind in spec.targetRef.
 	ReasonTargetKindNotServed = "TargetKindNotServed"
+	// ReasonCASecretNotFound: the Secret in spec.certificateAuthority.secretRef does not exist.
+	ReasonCASecretNotFound = "CASecretNotFound"
+	// ReasonCASecretNotLabelled: the Secret in spec.certificateAuthority.secretRef lacks the label raytls.io/ca: "true".
+	ReasonCASecretNotLabelled = "CASecretNotLabelled"
 	// ReasonCASecretInvalid: the Secret in spec.certificateAuthority.secretRef holds no usable CA.
 	ReasonCASecretInvalid = "CASecretInvalid"
 )
 
-// Reasons of the condition Ready, and of each cluster in status.clusters. From ReasonEncrypted on, the
-// first that applies to any covered cluster is the condition's.
+// Reasons of a policy's condition Ready that do not come from a cluster.
 const (
-	// ReasonNotAccepted: the policy is not Accepted; clusters that are encrypted already stay so.
+	// ReasonNotAccepted: the policy is not Accepted. Clusters that are encrypted already stay encrypted.
 	ReasonNotAccepted = "NotAccepted"
-	// ReasonReconciling: clusters that the policy may cover have yet to be looked at.
+	// ReasonReconciling: the operator has not computed the state yet.
 	ReasonReconciling = "Reconciling"
-	// ReasonTargetNotFound: the object in spec.targetRef does not exist.
+	// ReasonTargetNotFound: the object in spec.targetRef does not exist, so the policy covers no RayCluster.
 	ReasonTargetNotFound = "TargetNotFound"
-	// ReasonNoClusters: no RayCluster is covered, so none is in plaintext.
+	// ReasonNoClusters: the policy covers no RayCluster.
 	ReasonNoClusters = "NoClusters"
+)
 
-	// ReasonEncrypted: all pods that run are encrypted, and new ones will be.
+// Reasons of a cluster's condition Encrypted. A policy's condition Ready has the first of them, in the order of the
+// operator's severity, that applies to a covered cluster.
+const (
+	// ReasonEncrypted: every running pod speaks TLS, and every new pod will.
 	ReasonEncrypted = "Encrypted"
-	// ReasonPaused: something is to be done, and spec.paused keeps it from being done.
+	// ReasonNoPods: the cluster has no running pod, so nothing is encrypted. New pods will get TLS.
+	ReasonNoPods = "NoPods"
+	// ReasonSuspended: the cluster is suspended, so it has no pods. New pods will get TLS.
+	ReasonSuspended = "Suspended"
+	// ReasonNotCovered: no policy covers the cluster, and its pods run without TLS.
+	ReasonNotCovered = "NotCovered"
+	// ReasonPaused: the cluster needs a change, and spec.paused of its policy stops the operator.
 	ReasonPaused = "Paused"
-	// ReasonEnabling: the cluster is being restarted, or replaced by its RayService, to be encrypted.
+	// ReasonEnabling: the operator restarts the cluster, or its RayService replaces it, to encrypt it.
 	ReasonEnabling = "Enabling"
-	// ReasonDisabling: the cluster is being restarted, or replaced by its RayService, in plaintext.
+	// ReasonDisabling: the operator restarts the cluster, or its RayService replaces it, to return it to plaintext.
 	ReasonDisabling = "Disabling"
-	// ReasonPodsStarting: the templates are injected and pods have yet to make their certificates.
+	// ReasonPodsStarting: the templates carry the injection, and pods do not have their certificates yet.
 	ReasonPodsStarting = "PodsStarting"
-	// ReasonWaitingForSlot: the cluster waits for others, by spec.rollout.maxConcurrentClusters or since one failed.
+	// ReasonWaitingForSlot: the cluster waits for other clusters, because of spec.rollout.maxConcurrentClusters or because
+	// enabling another cluster failed.
 	ReasonWaitingForSlot = "WaitingForSlot"
-	// ReasonAwaitingApproval: the cluster runs and is restarted only when it stops or is approved.
+	// ReasonAwaitingApproval: the cluster runs, and the operator restarts it once it stops or the restart is approved.
 	ReasonAwaitingApproval = "AwaitingApproval"
-	// ReasonBlocked: something named in blockedBy keeps the cluster from being restarted.
+	// ReasonBlocked: the object or setting in status.pendingRestart.blockedBy forbids the cluster's restart.
 	ReasonBlocked = "Blocked"
 	// ReasonPolicyConflict: another policy covers the cluster.
 	ReasonPolicyConflict = "PolicyConflict"
-	// ReasonForeignTLS: the cluster sets up TLS by itself and is left alone.
+	// ReasonInvalidExclude: the cluster's label raytls.io/exclude has another value than "true", so it excludes nothing.
+	ReasonInvalidExclude = "InvalidExclude"
+	// ReasonForeignTLS: the cluster configures Ray's TLS itself, and the operator leaves it alone.
 	ReasonForeignTLS = "ForeignTLS"
-	// ReasonInjectionConflict: something in the cluster's spec is in the injection's way.
+	// ReasonInjectionConflict: a field of the cluster's spec conflicts with the injection.
 	ReasonInjectionConflict = "InjectionConflict"
-	// ReasonNameConflict: an object of a name that the operator needs exists and is not the operator's.
+	// ReasonNameConflict: an object has a name that the operator needs, and the operator did not create it.
 	ReasonNameConflict = "NameConflict"
-	// ReasonAuthorityLost: the Secret with the cluster's authority is gone while pods that trust it run.
-	ReasonAuthorityLost = "AuthorityLost"
-	// ReasonEnableFailed: enabling failed and was put back; it is tried again when the templates or the approval change.
-	ReasonEnableFailed = "EnableFailed"
-	// ReasonCertificateFailed: a pod's init container cannot make a certificate.
-	ReasonCertificateFailed = "CertificateFailed"
-	// ReasonFieldConflict: somebody takes the injection out of the cluster's spec again and again.
+	// ReasonFieldConflict: another writer repeatedly removes the injection from the cluster's spec.
 	ReasonFieldConflict = "FieldConflict"
-	// ReasonError: the operator failed at something and tries again.
+	// ReasonEnableFailed: enabling failed and the operator reverted it. It tries again when the templates or the
+	// parameters change, or when you approve the restart.
+	ReasonEnableFailed = "EnableFailed"
+	// ReasonCertificateFailed: the init container of a pod cannot create a certificate.
+	ReasonCertificateFailed = "CertificateFailed"
+	// ReasonCertificateExpired: a running pod has a certificate that has ended.
+	ReasonCertificateExpired = "CertificateExpired"
+	// ReasonAuthorityLost: the Secret of the cluster's authority is gone, and running pods trust that authority.
+	ReasonAuthorityLost = "AuthorityLost"
+	// ReasonAuthorityRestored: the Secret of the cluster's authority holds an older authority than the cluster has
+	// used, as after a restore from a backup. The operator writes nothing.
+	ReasonAuthorityRestored = "AuthorityRestored"
+	// ReasonFormatUnknown: a newer version of the operator wrote one of the cluster's Secrets, and this version
+	// leaves it alone.
+	ReasonFormatUnknown = "FormatUnknown"
+	// ReasonError: the operator failed and tries again.
 	ReasonError = "Error"
+)
+
+// Reasons of the condition Certified, besides NoPods, CertificateFailed and CertificateExpired.
+const (
+	// ReasonCertified: every running pod has a valid certificate of the current authority.
+	ReasonCertified = "Certified"
+	// ReasonCertificatesPending: a running pod has no certificate of the current authority yet.
+	ReasonCertificatesPending = "CertificatesPending"
+)
+
+// Reasons of the condition UpToDate.
+const (
+	// ReasonUpToDate: clusters run with the present values of the policy's spec.
+	ReasonUpToDate = "UpToDate"
+	// ReasonAuthorityChangePending: secretRef, keyAlgorithm or validityDays of spec.certificateAuthority changed after
+	// the cluster's authority was created.
+	ReasonAuthorityChangePending = "AuthorityChangePending"
+	// ReasonTemplateChangePending: spec.issuance.initContainer or spec.additionalContainers changed after the cluster was
+	// injected.
+	ReasonTemplateChangePending = "TemplateChangePending"
+	// ReasonPodsOutdated: pods run with an authority or an injection revision that is no longer their cluster's.
+	ReasonPodsOutdated = "PodsOutdated"
+)
+
+// Reasons of the condition Stalled, besides the reasons of other conditions.
+const (
+	// ReasonNothingToDo: no user needs to act.
+	ReasonNothingToDo = "NothingToDo"
 )
 
 // Reasons of the condition AdmissionActive.
 const (
 	// ReasonAdmissionActive: the API server sends the namespace's RayClusters to the webhook and trusts its certificate.
 	ReasonAdmissionActive = "AdmissionActive"
-	// ReasonAdmissionNotInstalled: there is no webhook configuration of the operator's.
+	// ReasonAdmissionNotInstalled: the operator's webhook configuration does not exist.
 	ReasonAdmissionNotInstalled = "AdmissionNotInstalled"
-	// ReasonAdmissionPending: the webhook configuration does not name the namespace yet, or not yet the certificate's authority.
+	// ReasonAdmissionPending: the webhook configuration does not list the namespace yet, or lacks the authority of the
+	// webhook's certificate.
 	ReasonAdmissionPending = "AdmissionPending"
-	// ReasonAdmissionNarrowed: the webhook configuration was narrowed by more than the names of namespaces, so whether a
-	// cluster of this one is meant is not known.
+	// ReasonAdmissionNarrowed: somebody narrowed the webhook configuration by more than names of namespaces. The operator
+	// cannot tell whether it matches the namespace's RayClusters.
 	ReasonAdmissionNarrowed = "AdmissionNarrowed"
-	// ReasonAdmissionOff: the operator answers no admission requests for this namespace, which is its own, or for none.
+	// ReasonAdmissionOff: the webhook serves no namespace, or this one is the operator's own, which it does not serve.
 	ReasonAdmissionOff = "AdmissionOff"
 )

@@ -1,6 +1,8 @@
 package v1alpha1
 
-// Default values of a policy's spec, as documented at each field.
+import "time"
+
+// Default values of a policy's spec. The schema of the CRD holds the same values, and a test compares the two.
 const (
 	DefaultAuthorityValidityDays   = 3650
 	DefaultPodValidityDays         = 365
@@ -8,8 +10,8 @@ const (
 	DefaultProgressDeadlineSeconds = 600
 )
 
-// WithDefaults returns a copy of the spec with every unset field that has a default at that default.
-// The API server stores no defaults, so that what was applied is what is read back.
+// WithDefaults returns a copy of the spec in which every unset field has its default. The API server fills in the
+// same values. Objects from elsewhere need this function: manifests on a command line, and objects in tests.
 func (s *RayTLSPolicySpec) WithDefaults() RayTLSPolicySpec {
 	out := *s.DeepCopy()
 	setDefault(&out.Issuance.Mode, ModeScript)
@@ -17,14 +19,10 @@ func (s *RayTLSPolicySpec) WithDefaults() RayTLSPolicySpec {
 	setDefault(&out.CertificateAuthority.ValidityDays, DefaultAuthorityValidityDays)
 	setDefault(&out.PodCertificate.KeyAlgorithm, KeyECDSAP256)
 	setDefault(&out.PodCertificate.ValidityDays, DefaultPodValidityDays)
-	enable := EnableWhenStopped
-	if out.TargetRef != nil {
-		enable = EnableImmediate
-	}
-	setDefault(&out.Rollout.Enable, enable)
+	setDefault(&out.Rollout.EnablePolicy, EnableOnStopOrApproval)
 	setDefault(&out.Rollout.MaxConcurrentClusters, DefaultMaxConcurrentClusters)
 	setDefault(&out.Rollout.ProgressDeadlineSeconds, DefaultProgressDeadlineSeconds)
-	setDefault(&out.DeletionPolicy, DeletionKeep)
+	setDefault(&out.DeletionPolicy, DeletionRetain)
 	return out
 }
 
@@ -34,3 +32,6 @@ func setDefault[T comparable](field *T, value T) {
 		*field = value
 	}
 }
+
+// Days is so many days of 24 hours.
+func Days(n int32) time.Duration { return time.Duration(n) * 24 * time.Hour }

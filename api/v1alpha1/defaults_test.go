@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -13,8 +14,8 @@ func TestWithDefaults(t *testing.T) {
 			Issuance:             Issuance{Mode: ModeScript},
 			CertificateAuthority: CertificateAuthority{KeyAlgorithm: KeyECDSAP256, ValidityDays: 3650},
 			PodCertificate:       PodCertificate{KeyAlgorithm: KeyECDSAP256, ValidityDays: 365},
-			Rollout:              Rollout{Enable: EnableWhenStopped, MaxConcurrentClusters: 1, ProgressDeadlineSeconds: 600},
-			DeletionPolicy:       DeletionKeep,
+			Rollout:              Rollout{EnablePolicy: EnableOnStopOrApproval, MaxConcurrentClusters: 1, ProgressDeadlineSeconds: 600},
+			DeletionPolicy:       DeletionRetain,
 		}
 		change(&spec)
 		return spec
@@ -22,30 +23,34 @@ func TestWithDefaults(t *testing.T) {
 	selector := &metav1.LabelSelector{}
 	target := &TargetReference{Kind: TargetRayCluster, Name: "x"}
 	all := RayTLSPolicySpec{
-		TargetRef:            target,
-		Issuance:             Issuance{Mode: ModeScript, InitContainer: InitContainer{Image: "i", ImagePullPolicy: "Always"}},
+		TargetRef: target,
+		Issuance: Issuance{Mode: ModeScript, InitContainer: InitContainer{
+			Image: "i", ImagePullPolicy: "Always", Resources: &corev1.ResourceRequirements{}, ScriptsPath: "/s",
+		}},
 		CertificateAuthority: CertificateAuthority{KeyAlgorithm: KeyRSA4096, ValidityDays: 100, SecretRef: &SecretReference{Name: "ca"}},
 		PodCertificate:       PodCertificate{KeyAlgorithm: KeyECDSAP384, ValidityDays: 7, HeadDNSNames: []string{"a"}, HeadServiceShortName: true},
 		AdditionalContainers: []string{"c"},
-		Rollout:              Rollout{Enable: EnableWhenStopped, MaxConcurrentClusters: 5, ProgressDeadlineSeconds: 10},
-		DeletionPolicy:       DeletionRemove,
-		Paused:               true,
+		Rollout: Rollout{
+			EnablePolicy: EnableImmediate, MaxConcurrentClusters: 5, ProgressDeadlineSeconds: 10, Approvals: []Approval{{Cluster: "c", Restart: "3f2a9c"}},
+		},
+		DeletionPolicy: DeletionDisable,
+		Paused:         true,
 	}
 	for name, c := range map[string]struct {
 		reason   string
 		in, want RayTLSPolicySpec
 	}{
 		"selector": {
-			"a policy that covers many does not restart what runs unless it is told to",
+			"an empty selector restarts nothing that runs",
 			RayTLSPolicySpec{Selector: selector},
 			defaults(func(s *RayTLSPolicySpec) { s.Selector = selector }),
 		},
 		"targetRef": {
-			"whoever names one cluster means it",
+			"no default depends on another field",
 			RayTLSPolicySpec{TargetRef: target},
-			defaults(func(s *RayTLSPolicySpec) { s.TargetRef, s.Rollout.Enable = target, EnableImmediate }),
+			defaults(func(s *RayTLSPolicySpec) { s.TargetRef = target }),
 		},
-		"all set": {"what is set stays", all, all},
+		"all set": {"a value that is set stays", all, all},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := c.in.DeepCopy()
@@ -53,7 +58,7 @@ func TestWithDefaults(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
 			if diff := cmp.Diff(*before, c.in); diff != "" {
-				t.Errorf("the spec itself is left alone (-before +after):\n%s", diff)
+				t.Errorf("the receiver does not change (-before +after):\n%s", diff)
 			}
 		})
 	}

@@ -2,60 +2,40 @@ package v1alpha1
 
 // Labels, annotations and the finalizer that the operator reads or writes.
 const (
-	// Finalizer holds a deleted policy until its deletionPolicy is carried out.
+	// Finalizer keeps a deleted policy until the operator has carried out its deletionPolicy.
 	Finalizer = "raytls.io/policy"
 
-	// LabelExclude on a RayCluster, with any value, keeps it from being enabled. A cluster that is injected
-	// already is treated as if its policy were deleted.
+	// LabelExclude on a RayCluster, with the value ExcludeTrue, takes it out of every policy. The operator treats a
+	// cluster that is injected already as if its policy had been deleted. Another value excludes nothing and is reported.
 	LabelExclude = "raytls.io/exclude"
+	// ExcludeTrue is the one value of LabelExclude that excludes a RayCluster.
+	ExcludeTrue = "true"
 
-	// AnnotationApproveRestart on a policy approves restarts of running clusters: a comma separated list
-	// of <cluster>=<token>, or <rayservice>=<token> for the cluster that serves it, each pair good once.
-	AnnotationApproveRestart = "raytls.io/approve-restart"
+	// LabelCA on a Secret, with the value CATrue, allows policies of its namespace to use it as a brought CA.
+	LabelCA = "raytls.io/ca"
+	// CATrue is the one value of LabelCA that allows the use of a Secret.
+	CATrue = "true"
 
-	// AnnotationPolicy on a RayCluster names the policy it is bound to.
-	AnnotationPolicy = "raytls.io/policy"
-
-	// AnnotationInjection on a RayCluster holds the injection revision its templates are meant to carry.
-	AnnotationInjection = "raytls.io/injection"
-
-	// AnnotationRollout on a RayCluster holds how far its enabling or disabling has come, as JSON.
-	AnnotationRollout = "raytls.io/rollout"
-
-	// AnnotationRestored on a RayCluster holds which templates were injected, since when a cluster that was created without the
-	// injection is, and when stripped ones were restored, as JSON.
-	AnnotationRestored = "raytls.io/restored"
-
-	// AnnotationEnableFailed on a RayCluster holds the hash of the templates and parameters with which
-	// enabling failed.
-	AnnotationEnableFailed = "raytls.io/enable-failed"
-
-	// AnnotationEnableFailedBecause on a RayCluster says why enabling failed.
-	AnnotationEnableFailedBecause = "raytls.io/enable-failed-because"
-
-	// AnnotationApproved on a RayCluster holds the approval token that was used last.
-	AnnotationApproved = "raytls.io/approved-restart"
-
-	// AnnotationEdit on a RayCluster asks the operator's admission webhook to change the templates in the very request that
-	// sets it. The webhook heeds the operator alone, and does not let it be stored.
+	// AnnotationEdit on a RayCluster orders the admission webhook to edit the templates in the same request. The webhook
+	// accepts the order from the operator alone, and removes the annotation before the object is stored.
 	AnnotationEdit = "raytls.io/edit"
 
-	// AnnotationRestartedFor on the head's pod template in a RayService says for what its cluster was last replaced, as
-	// JSON. A change of it has KubeRay make a new cluster and move the traffic.
+	// AnnotationRestartedFor on the head's pod template in a RayService records, as JSON, the change for which the operator
+	// last replaced its RayCluster. KubeRay answers a change of it with a new RayCluster, and then moves the traffic.
 	AnnotationRestartedFor = "raytls.io/restarted-for"
 
 	// AnnotationCluster on an authority's Secret holds the <namespace>/<name> of its RayCluster.
 	AnnotationCluster = "raytls.io/cluster"
 
-	// AnnotationSync on a pod makes its kubelet look at the pod's volumes now.
+	// AnnotationSync on a pod makes the kubelet refresh the pod's volumes at once.
 	AnnotationSync = "raytls.io/sync"
 
-	// LabelManagedBy with the value ManagedBy marks what the operator made.
+	// LabelManagedBy with the value ManagedBy marks every object that the operator created.
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 	// ManagedBy is the value of LabelManagedBy, and the operator's field manager.
 	ManagedBy = "raytls"
 
-	// LabelComponent says what an object the operator made is for.
+	// LabelComponent tells the operator's own objects apart by purpose.
 	LabelComponent = "app.kubernetes.io/component"
 	// ComponentAuthority marks the Secret that holds a cluster's authority.
 	ComponentAuthority = "authority"

@@ -1,22 +1,23 @@
 package v1alpha1
 
 import (
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// RayTLSPolicy gives the RayClusters it covers mutual TLS on all of Ray core's gRPC: an authority per
-// cluster, a certificate per pod, and the injection that brings both into head, worker and autoscaler.
+// RayTLSPolicy gives the RayClusters that it covers mutual TLS on all of Ray core's gRPC. The operator creates an
+// authority per cluster, gives each pod a certificate, and injects both into head, worker and autoscaler.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Namespaced,path=raytlspolicies,shortName=rtls,categories=ray
-// +kubebuilder:printcolumn:name="Mode",type=string,JSONPath=`.status.mode`
-// +kubebuilder:printcolumn:name="Clusters",type=string,JSONPath=`.status.encrypted`,description="RayClusters encrypted as asked, of those covered"
-// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
-// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
-// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.expires`,description="When the first certificate in use ends"
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether every covered cluster is encrypted as asked"
+// +kubebuilder:printcolumn:name="Encrypted",type=integer,JSONPath=`.status.encryptedClusters`,description="How many of the covered RayClusters are encrypted as asked"
+// +kubebuilder:printcolumn:name="Clusters",type=integer,JSONPath=`.status.clusters`,description="How many RayClusters the policy covers"
+// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.earliestExpiryTime`,description="When the first certificate in use ends"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Accepted",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`,description="Whether the operator can use the spec"
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="The reason of the Ready condition"
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,description="The message of the Ready condition"
 type RayTLSPolicy struct {
 	metav1.TypeMeta `json:",inline"`
 
@@ -24,11 +25,12 @@ type RayTLSPolicy struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
-	// spec is what is asked for.
+	// spec selects RayClusters and says how their pods get certificates. Users write it; the operator never does.
 	// +required
 	Spec RayTLSPolicySpec `json:"spec,omitzero"`
 
-	// status is what the operator found.
+	// status sums up the covered clusters. The operator alone writes it. Each cluster's own state is in
+	// the RayClusterTLS of the same name.
 	// +optional
 	Status RayTLSPolicyStatus `json:"status,omitempty,omitzero"`
 }
@@ -43,57 +45,71 @@ type RayTLSPolicyList struct {
 	Items []RayTLSPolicy `json:"items"`
 }
 
-// RayTLSPolicySpec is what a policy asks for. Exactly one of selector and targetRef says for which RayClusters.
+// RayTLSPolicySpec selects RayClusters and says how their pods get certificates. Exactly one of selector and
+// targetRef is set.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.selector) != has(self.targetRef)",message="exactly one of selector and targetRef must be set: selector: {} covers every RayCluster of the namespace, targetRef: {kind: RayCluster, name: x} covers one, and with kind RayJob, RayService or RayCronJob those made for it"
-// +kubebuilder:validation:XValidation:rule="2 * (has(self.podCertificate) && has(self.podCertificate.validityDays) ? self.podCertificate.validityDays : 365) <= (has(self.certificateAuthority) && has(self.certificateAuthority.validityDays) ? self.certificateAuthority.validityDays : 3650)",fieldPath=".podCertificate",message="podCertificate.validityDays (default 365) must be at most half of certificateAuthority.validityDays (default 3650), since an issuer lives twice as long as the certificates it signs"
+// +kubebuilder:validation:XValidation:rule="has(self.selector) != has(self.targetRef)",message="exactly one of selector and targetRef must be set: selector: {} covers every RayCluster of the namespace; targetRef: {kind: RayCluster, name: x} covers one, and with kind RayJob, RayService or RayCronJob those that KubeRay creates for it"
+// +kubebuilder:validation:XValidation:rule="self.certificateAuthority.validityDays >= 4 * self.podCertificate.validityDays",fieldPath=".certificateAuthority.validityDays",message="certificateAuthority.validityDays (default 3650) must be at least four times podCertificate.validityDays (default 365): an issuer lives twice as long as the certificates it signs, and an authority twice as long as an issuer"
 type RayTLSPolicySpec struct {
-	// selector picks RayClusters of the policy's namespace by label. An empty selector picks all of them.
+	// selector covers the RayClusters of the policy's namespace whose labels match. An empty selector covers all of them.
+	// A cluster whose labels stop matching stays covered.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchLabels) || self.matchLabels.size() <= 32",fieldPath=".matchLabels",message="must have at most 32 labels"
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchLabels) || self.matchLabels.all(k, k.size() <= 317 && self.matchLabels[k].size() <= 63)",fieldPath=".matchLabels",message="a label's key has at most 317 characters and its value at most 63"
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.size() <= 32",fieldPath=".matchExpressions",message="must have at most 32 requirements"
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.key.size() <= 317 && (!has(e.values) || e.values.size() <= 32))",fieldPath=".matchExpressions",message="a requirement's key has at most 317 characters, and it has at most 32 values"
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist'])",fieldPath=".matchExpressions",message="a requirement's operator must be In, NotIn, Exists or DoesNotExist"
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 
-	// targetRef names the one RayCluster of the policy's namespace that is covered, or the RayJob, RayService or
-	// RayCronJob whose RayClusters are. It may take a cluster over from a policy that covers it by selector; one
-	// that names the RayCluster itself may also take it over from one that names what it was made for.
+	// targetRef covers one RayCluster of the policy's namespace, or the RayClusters that KubeRay creates for one RayJob,
+	// RayService or RayCronJob. It takes a cluster over from a policy with a selector. A policy that names the RayCluster
+	// itself also takes it over from a policy that names its owner.
 	// +optional
 	TargetRef *TargetReference `json:"targetRef,omitempty"`
 
-	// issuance says how pods come by their certificates.
+	// issuance selects how pods get their certificates.
 	// +optional
+	// +kubebuilder:default={}
 	Issuance Issuance `json:"issuance,omitempty,omitzero"`
 
-	// certificateAuthority describes the authority that each covered cluster gets for itself.
+	// certificateAuthority describes the authority that the operator creates for each covered cluster. A change applies to
+	// authorities that are created after it; clusters with an older one report UpToDate=False.
 	// +optional
+	// +kubebuilder:default={}
 	CertificateAuthority CertificateAuthority `json:"certificateAuthority,omitempty,omitzero"`
 
-	// podCertificate describes the certificate that each pod gets for its own addresses.
-	// A change applies to pods that start after it.
+	// podCertificate describes the certificate that each pod gets for its own addresses. A change applies to pods that
+	// start after it.
 	// +optional
+	// +kubebuilder:default={}
 	PodCertificate PodCertificate `json:"podCertificate,omitempty,omitzero"`
 
-	// additionalContainers are the names of further containers, init containers included, that speak Ray's
-	// gRPC and so need the certificates too. The first container of each pod and the autoscaler have them anyway.
+	// additionalContainers names further containers, init containers included, that speak Ray's gRPC. The operator gives
+	// them the certificates as well. The Ray container of each pod and the autoscaler need no entry.
+	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
 	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
-	// +optional
 	AdditionalContainers []string `json:"additionalContainers,omitempty"`
 
-	// rollout says when and how running clusters are restarted.
+	// rollout limits when and how the operator restarts running clusters.
 	// +optional
+	// +kubebuilder:default={}
 	Rollout Rollout `json:"rollout,omitempty,omitzero"`
 
-	// deletionPolicy says what becomes of the covered clusters when the policy is deleted. Keep leaves them
-	// as they are, encrypted and with working certificates for new pods. Remove gives them their specs back
-	// and restarts them in plaintext, under the rules of enabling. Defaults to Keep.
+	// deletionPolicy selects what happens to the covered clusters when the policy is deleted. Retain leaves them
+	// encrypted and keeps issuing certificates to their new pods. Disable restores their specs and restarts
+	// them in plaintext, under the rules of rollout.
 	// +optional
+	// +kubebuilder:default=Retain
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
-	// paused stops every write to RayClusters, RayServices and pods on behalf of this policy. A RayCluster that is
-	// created meanwhile starts in plaintext. Issuers are still renewed, so that pods can start.
+	// paused stops every write of the operator to RayClusters, RayServices and pods on behalf of this policy. A RayCluster
+	// that is created meanwhile starts in plaintext. The operator still renews issuers, so pods of encrypted clusters can start.
 	// +optional
+	// +kubebuilder:default=false
 	Paused bool `json:"paused,omitempty"` //nolint:kubeapilinter // the field's common name and type in this ecosystem
 }
 
@@ -102,360 +118,152 @@ type RayTLSPolicySpec struct {
 // +kubebuilder:validation:Enum=RayCluster;RayJob;RayService;RayCronJob
 type TargetKind string
 
-// The kinds. All but the first stand for every RayCluster that KubeRay makes for the object.
+// The kinds that targetRef can name.
 const (
+	// TargetRayCluster covers the RayCluster itself.
 	TargetRayCluster TargetKind = "RayCluster"
-	TargetRayJob     TargetKind = "RayJob"
+	// TargetRayJob covers every RayCluster that KubeRay creates for the RayJob.
+	TargetRayJob TargetKind = "RayJob"
+	// TargetRayService covers every RayCluster that KubeRay creates for the RayService.
 	TargetRayService TargetKind = "RayService"
+	// TargetRayCronJob covers every RayCluster that KubeRay creates for a RayJob of the RayCronJob.
 	TargetRayCronJob TargetKind = "RayCronJob"
 )
 
 // TargetReference names one object in the policy's namespace.
 type TargetReference struct {
-	// kind is the kind of the object. RayJob, RayService and RayCronJob cover the RayClusters that are made for the
-	// object, those of retries, upgrades and later runs included. KubeRay has RayCronJob from v1.6.
+	// kind is the kind of the object. RayJob, RayService and RayCronJob cover every RayCluster that KubeRay creates for
+	// the object, including those of retries, upgrades and later runs. KubeRay has RayCronJob from v1.6.
 	// +required
 	Kind TargetKind `json:"kind,omitempty"`
 
-	// name is the name of the object. It need not exist yet.
+	// name is the name of the object in the policy's namespace. The object may be created later.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 }
 
-// IssuanceMode is a way in which pods come by their certificates.
+// EnablePolicy selects when the operator may restart a running cluster.
 //
-// +kubebuilder:validation:Enum=Script
-type IssuanceMode string
+// +kubebuilder:validation:Enum=OnStopOrApproval;Immediate
+type EnablePolicy string
 
-// ModeScript has each pod make its certificate in an init container, with openssl and the cluster's issuer key.
-const ModeScript IssuanceMode = "Script"
-
-// Issuance says how pods come by their certificates.
-type Issuance struct {
-	// mode is the way in which pods come by their certificates. Script runs a script with openssl in an init
-	// container, beside the key of the cluster's issuer. Defaults to Script.
-	// +optional
-	Mode IssuanceMode `json:"mode,omitempty"`
-
-	// initContainer changes the init container that makes the certificate.
-	// +optional
-	InitContainer InitContainer `json:"initContainer,omitempty,omitzero"`
-}
-
-// PullPolicy says when the kubelet pulls an image.
-//
-// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
-type PullPolicy string
-
-// InitContainer changes the init container that makes a pod's certificate.
-//
-// +kubebuilder:validation:XValidation:rule="!has(self.imagePullPolicy) || has(self.image)",fieldPath=".imagePullPolicy",message="imagePullPolicy goes with image: without image, the init container uses the Ray container's image and pull policy"
-type InitContainer struct {
-	// image is the init container's image. It must be one that the operator's administrator has allowed.
-	// Defaults to the image of the pod's Ray container.
-	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=512
-	Image string `json:"image,omitempty"`
-
-	// imagePullPolicy says when image is pulled. Defaults to what Kubernetes chooses for the image's tag.
-	// +optional
-	ImagePullPolicy PullPolicy `json:"imagePullPolicy,omitempty"`
-
-	// resources are the init container's requests and limits. Defaults to 250m CPU and 64Mi memory for both,
-	// which keeps a pod of the Guaranteed class in it.
-	// +optional
-	Resources *InitContainerResources `json:"resources,omitempty"`
-
-	// scriptsPath is the folder in the image that holds gencert_head.sh and gencert_worker.sh, as
-	// `raytls gencert` writes them. Their content is checked all the same. Defaults to a mounted ConfigMap.
-	// +optional
-	// +kubebuilder:validation:MinLength=2
-	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:Pattern=`^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$`
-	ScriptsPath string `json:"scriptsPath,omitempty"`
-}
-
-// InitContainerResources are requests and limits. What is left out is neither requested nor limited.
-type InitContainerResources struct {
-	// requests are what is reserved.
-	// +optional
-	Requests ResourceAmounts `json:"requests,omitempty,omitzero"`
-
-	// limits are what may be used at most.
-	// +optional
-	Limits ResourceAmounts `json:"limits,omitempty,omitzero"`
-}
-
-// ResourceAmounts are amounts of the resources that an init container uses. The schema of a quantity lets more pass than
-// can be read, and one object that cannot be read would keep the operator from reading any.
-//
-// +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="!has(self.cpu) || type(self.cpu) == int || isQuantity(self.cpu)",fieldPath=".cpu",message="must be a quantity such as 250m"
-// +kubebuilder:validation:XValidation:rule="!has(self.memory) || type(self.memory) == int || isQuantity(self.memory)",fieldPath=".memory",message="must be a quantity such as 64Mi"
-// +kubebuilder:validation:XValidation:rule="!has(self.ephemeralStorage) || type(self.ephemeralStorage) == int || isQuantity(self.ephemeralStorage)",fieldPath=".ephemeralStorage",message="must be a quantity such as 64Mi"
-type ResourceAmounts struct {
-	// cpu is an amount of CPU time.
-	// +optional
-	CPU *resource.Quantity `json:"cpu,omitempty"`
-
-	// memory is an amount of memory.
-	// +optional
-	Memory *resource.Quantity `json:"memory,omitempty"`
-
-	// ephemeralStorage is an amount of the node's disk. The init container writes none; a quota may want it stated.
-	// +optional
-	EphemeralStorage *resource.Quantity `json:"ephemeralStorage,omitempty"`
-}
-
-// KeyAlgorithm is a kind and size of private key that all of Ray's TLS stacks accept.
-//
-// +kubebuilder:validation:Enum=ECDSAP256;ECDSAP384;RSA2048;RSA3072;RSA4096
-type KeyAlgorithm string
-
-// The key algorithms. BoringSSL, which Ray's gRPC is built on, refuses Ed25519 and P-521 certificates.
+// The enable policies.
 const (
-	KeyECDSAP256 KeyAlgorithm = "ECDSAP256"
-	KeyECDSAP384 KeyAlgorithm = "ECDSAP384"
-	KeyRSA2048   KeyAlgorithm = "RSA2048"
-	KeyRSA3072   KeyAlgorithm = "RSA3072"
-	KeyRSA4096   KeyAlgorithm = "RSA4096"
-)
-
-// CertificateAuthority describes the authority of each covered cluster.
-type CertificateAuthority struct {
-	// keyAlgorithm is the key of authorities and issuers made from now on. Defaults to ECDSAP256.
-	// +optional
-	KeyAlgorithm KeyAlgorithm `json:"keyAlgorithm,omitempty"`
-
-	// validityDays is how many days an authority made from now on lives. Defaults to 3650.
-	// +optional
-	// +kubebuilder:validation:Minimum=2
-	// +kubebuilder:validation:Maximum=7300
-	ValidityDays int32 `json:"validityDays,omitempty"`
-
-	// secretRef names a Secret in the policy's namespace with a CA certificate and key that sign the
-	// authorities made from now on: keys ca.crt and ca.key, or tls.crt and tls.key. Pods trust their
-	// cluster's authority alone, never this CA. Defaults to self-signed authorities.
-	// +optional
-	SecretRef *SecretReference `json:"secretRef,omitempty"`
-}
-
-// SecretReference names a Secret in the policy's namespace.
-type SecretReference struct {
-	// name is the Secret's name.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Name string `json:"name,omitempty"`
-}
-
-// PodCertificate describes the certificate that each pod gets.
-type PodCertificate struct {
-	// keyAlgorithm is the key of pod certificates. Defaults to ECDSAP256.
-	// +optional
-	KeyAlgorithm KeyAlgorithm `json:"keyAlgorithm,omitempty"`
-
-	// validityDays is how many days a pod certificate lives. The issuer is replaced as often and lives twice
-	// as long. Defaults to 365.
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=3650
-	ValidityDays int32 `json:"validityDays,omitempty"`
-
-	// headDNSNames are further names under which clients reach the head, such as that of an ingress. The last
-	// label starts with a letter, as that of every name on the network does.
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=253
-	// +kubebuilder:validation:items:Pattern=`^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`
-	HeadDNSNames []string `json:"headDNSNames,omitempty"`
-
-	// headServiceShortName adds the head service's bare name to the head's certificate, for clients that
-	// connect to $RAY_IP. Defaults to false.
-	// +optional
-	HeadServiceShortName bool `json:"headServiceShortName,omitempty"` //nolint:kubeapilinter // two states by nature
-}
-
-// EnableStrategy says when a running cluster may be restarted to be encrypted.
-//
-// +kubebuilder:validation:Enum=WhenStopped;Immediate
-type EnableStrategy string
-
-// The enable strategies.
-const (
-	// EnableWhenStopped waits until the cluster has no pods, is suspended or is approved.
-	EnableWhenStopped EnableStrategy = "WhenStopped"
+	// EnableOnStopOrApproval waits until the cluster has no pods, is suspended or is approved.
+	EnableOnStopOrApproval EnablePolicy = "OnStopOrApproval"
 	// EnableImmediate restarts the cluster at once, canary first.
-	EnableImmediate EnableStrategy = "Immediate"
+	EnableImmediate EnablePolicy = "Immediate"
 )
 
-// Rollout says when and how running clusters are restarted. Clusters that are new, suspended or without pods
-// are never waited with.
+// Rollout limits when and how the operator restarts running clusters. A cluster that is new, suspended or without
+// pods waits for nothing.
 type Rollout struct {
-	// enable says when a running cluster is restarted, or replaced by its RayService, to be encrypted (or, with deletionPolicy Remove, to be
-	// plaintext again). WhenStopped waits until it stops or is approved with the policy's annotation
-	// raytls.io/approve-restart: <cluster>=<token>, or <rayservice>=<token>. Defaults to Immediate with targetRef and to WhenStopped
-	// with selector.
+	// enablePolicy selects when the operator may restart a running cluster, or have its RayService replace it. This
+	// holds for encrypting a cluster, and for returning it to plaintext. OnStopOrApproval waits until the
+	// cluster stops or somebody approves the restart in approvals. Immediate restarts the cluster at once, canary first.
 	// +optional
-	Enable EnableStrategy `json:"enable,omitempty"`
+	// +kubebuilder:default=OnStopOrApproval
+	EnablePolicy EnablePolicy `json:"enablePolicy,omitempty"`
 
-	// maxConcurrentClusters is how many running clusters are restarted, or replaced by their RayService, at a
-	// time. Defaults to 1.
+	// maxConcurrentClusters is the number of running clusters that the operator restarts at the same time.
 	// +optional
+	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	MaxConcurrentClusters int32 `json:"maxConcurrentClusters,omitempty"`
 
-	// progressDeadlineSeconds is how many seconds each canary (a worker, then the head) may take to make its
-	// certificate, counted from the end of its old pod's grace period, before the cluster is put back; and a
-	// RayService to make a new cluster and have it ready, before that is reported. Defaults to 600.
+	// progressDeadlineSeconds is the number of seconds in which a canary must get its certificate. It counts from the end
+	// of the old pod's grace period. A canary that misses it reverts the cluster. A RayService must have its new
+	// cluster ready in the same time, or the delay is reported.
 	// +optional
+	// +kubebuilder:default=600
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=86400
 	ProgressDeadlineSeconds int32 `json:"progressDeadlineSeconds,omitempty"`
+
+	// approvals lists the restarts of running clusters that somebody approved. Copy each entry from
+	// status.pendingRestart of the RayClusterTLS. An entry approves one restart of the head that runs now. It matches
+	// nothing once that head is gone, so an old entry may stay.
+	// +optional
+	// +listType=map
+	// +listMapKey=cluster
+	// +kubebuilder:validation:MaxItems=100
+	Approvals []Approval `json:"approvals,omitempty"`
 }
 
-// DeletionPolicy says what becomes of covered clusters when their policy is deleted.
+// Approval approves one restart of one running cluster.
+type Approval struct {
+	// cluster is the name of the RayCluster.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Cluster string `json:"cluster,omitempty"`
+
+	// restart is the id of the restart, from status.pendingRestart.id of the cluster's RayClusterTLS.
+	// +required
+	// +kubebuilder:validation:MinLength=6
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{6,16}$`
+	Restart string `json:"restart,omitempty"`
+}
+
+// DeletionPolicy selects what happens to covered clusters when their policy is deleted.
 //
-// +kubebuilder:validation:Enum=Keep;Remove
+// +kubebuilder:validation:Enum=Retain;Disable
 type DeletionPolicy string
 
 // The deletion policies.
 const (
-	// DeletionKeep leaves clusters as they are; a new policy adopts them without a restart.
-	DeletionKeep DeletionPolicy = "Keep"
-	// DeletionRemove gives clusters their specs back and restarts them in plaintext.
-	DeletionRemove DeletionPolicy = "Remove"
+	// DeletionRetain leaves clusters as they are; a new policy adopts them without a restart.
+	DeletionRetain DeletionPolicy = "Retain"
+	// DeletionDisable restores the clusters' specs and restarts them in plaintext.
+	DeletionDisable DeletionPolicy = "Disable"
 )
 
-// RayTLSPolicyStatus is what the operator found.
+// RayTLSPolicyStatus sums up the covered clusters.
 type RayTLSPolicyStatus struct {
-	// observedGeneration is the generation of the spec that this status speaks of.
+	// observedGeneration is the metadata.generation of the policy from which the operator computed this status.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions are Accepted (the spec makes sense), Ready (every covered pod is encrypted as asked) and AdmissionActive
-	// (RayClusters of the namespace go through the operator's webhook).
+	// conditions answer one question each. Accepted: can the operator use the spec? Ready: is every covered cluster
+	// encrypted as asked? UpToDate: does every covered cluster run with the spec's present values? AdmissionActive: do
+	// the namespace's RayClusters go through the operator's webhook? Stalled: must a user act?
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// mode is the issuance mode in force.
+	// clusters is the number of RayClusters that the policy covers.
 	// +optional
-	Mode IssuanceMode `json:"mode,omitempty"`
-
-	// encrypted says how many clusters are encrypted as asked, of those covered, such as 3/3.
-	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=32
-	Encrypted string `json:"encrypted,omitempty"`
-
-	// expires is when the first certificate in use ends, in RFC 3339.
-	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=32
-	Expires string `json:"expires,omitempty"`
-
-	// totals count over all covered clusters, also those not listed in clusters.
-	// +optional
-	Totals Totals `json:"totals,omitempty,omitzero"`
-
-	// clusters are the covered clusters, at most 100, those that need attention first.
-	// +optional
-	// +listType=map
-	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=100
-	Clusters []ClusterStatus `json:"clusters,omitempty"`
-}
-
-// Totals count over all covered clusters.
-type Totals struct {
-	// clusters is how many RayClusters are covered.
-	// +required
 	// +kubebuilder:validation:Minimum=0
 	Clusters int32 `json:"clusters"`
 
-	// clustersEncrypted is how many of them are encrypted as asked.
-	// +required
-	// +kubebuilder:validation:Minimum=0
-	ClustersEncrypted int32 `json:"clustersEncrypted"`
-
-	// pods count over all of them.
-	// +required
-	Pods PodCounts `json:"pods"`
-}
-
-// PodCounts count the pods of clusters, terminating ones included as long as they run.
-type PodCounts struct {
-	// total is how many pods there are.
-	// +required
-	// +kubebuilder:validation:Minimum=0
-	Total int32 `json:"total"`
-
-	// upToDate is how many have a certificate of the cluster's authority.
-	// +required
-	// +kubebuilder:validation:Minimum=0
-	UpToDate int32 `json:"upToDate"`
-
-	// plaintext is how many were started without TLS.
-	// +required
-	// +kubebuilder:validation:Minimum=0
-	Plaintext int32 `json:"plaintext"`
-
-	// old is how many have a certificate of an authority or an injection revision that is no longer the cluster's.
-	// +required
-	// +kubebuilder:validation:Minimum=0
-	Old int32 `json:"old"`
-}
-
-// ClusterStatus is what the operator found of one covered RayCluster.
-type ClusterStatus struct {
-	// name is the RayCluster's name.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Name string `json:"name,omitempty"`
-
-	// reason is one of the reasons of the Ready condition.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=64
-	Reason string `json:"reason,omitempty"`
-
-	// message says what was found and, where something is to be done, what.
+	// encryptedClusters is the number of covered RayClusters that are encrypted as asked.
 	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=1024
-	Message string `json:"message,omitempty"`
+	// +kubebuilder:validation:Minimum=0
+	EncryptedClusters int32 `json:"encryptedClusters"`
 
-	// blockedBy names what keeps the cluster from being restarted, such as RayJob/train.
+	// pods is the number of running pods of the covered RayClusters, terminating ones included.
 	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=320
-	BlockedBy string `json:"blockedBy,omitempty"`
+	// +kubebuilder:validation:Minimum=0
+	Pods int32 `json:"pods"`
 
-	// injectionRevision is the revision of what was injected into the cluster's templates; absent while nothing is.
+	// plaintextPods is the number of these pods that run without TLS.
 	// +optional
-	// +kubebuilder:validation:Minimum=1
-	InjectionRevision int32 `json:"injectionRevision,omitempty"`
+	// +kubebuilder:validation:Minimum=0
+	PlaintextPods int32 `json:"plaintextPods"`
 
-	// issuerNotAfter is when the cluster's issuer ends. It is replaced long before.
+	// outdatedPods is the number of these pods whose authority or injection revision is no longer their cluster's.
 	// +optional
-	IssuerNotAfter *metav1.Time `json:"issuerNotAfter,omitempty"`
+	// +kubebuilder:validation:Minimum=0
+	OutdatedPods int32 `json:"outdatedPods"`
 
-	// leafNotAfter is when the first certificate of a running pod ends.
+	// earliestExpiryTime is when the first certificate that these pods use ends.
 	// +optional
-	LeafNotAfter *metav1.Time `json:"leafNotAfter,omitempty"`
-
-	// pods count the cluster's pods.
-	// +required
-	Pods PodCounts `json:"pods"`
+	EarliestExpiryTime *metav1.Time `json:"earliestExpiryTime,omitempty"`
 }

@@ -1,0 +1,333 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// RayClusterTLS reports how one RayCluster is encrypted, and holds the operator's record of it. It has the
+// RayCluster's name and is deleted with it. The operator alone writes it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Namespaced,path=rayclustertlses,shortName=rctls,categories=ray
+// +kubebuilder:printcolumn:name="Policy",type=string,JSONPath=`.status.policyRef.name`,description="The policy that covers the RayCluster"
+// +kubebuilder:printcolumn:name="Encrypted",type=string,JSONPath=`.status.conditions[?(@.type=="Encrypted")].status`,description="Whether all running pods speak TLS"
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Encrypted")].reason`,description="The reason of the Encrypted condition"
+// +kubebuilder:printcolumn:name="Pods",type=integer,JSONPath=`.status.pods.total`,description="How many pods run"
+// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.earliestExpiryTime`,description="When the first certificate in use ends"
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Up-To-Date",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="UpToDate")].status`,description="Whether the RayCluster runs with the policy's present values"
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Encrypted")].message`,description="The message of the Encrypted condition"
+type RayClusterTLS struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the object's metadata. Its name and namespace are those of the RayCluster.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
+
+	// status is the state of the RayCluster's encryption, and the operator's record of it.
+	// +optional
+	Status RayClusterTLSStatus `json:"status,omitempty,omitzero"`
+}
+
+// RayClusterTLSList is a list of RayClusterTLSes.
+//
+// +kubebuilder:object:root=true
+type RayClusterTLSList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []RayClusterTLS `json:"items"`
+}
+
+// RayClusterTLSStatus is the state of one RayCluster's encryption, and the operator's record of it.
+type RayClusterTLSStatus struct {
+	// observedGeneration is the metadata.generation of the RayCluster from which the operator computed this status.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// policyRef names the policy that covers the RayCluster. It is absent when no policy does.
+	// +optional
+	PolicyRef PolicyReference `json:"policyRef,omitempty,omitzero"`
+
+	// conditions answer one question each. Encrypted: does every running pod speak TLS? UpToDate: does the RayCluster run
+	// with the policy's present values? Certified: has every pod a valid certificate of the current authority? Stalled:
+	// must a user act?
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// injection records what the operator injected into the RayCluster's templates.
+	// +optional
+	Injection InjectionStatus `json:"injection,omitempty,omitzero"`
+
+	// rollout records how far a restart of the RayCluster has come. It is absent while no restart is under way.
+	// +optional
+	Rollout *RolloutProgress `json:"rollout,omitempty"`
+
+	// authority describes the RayCluster's current authority. It is absent until the operator has created one.
+	// +optional
+	Authority AuthorityStatus `json:"authority,omitempty,omitzero"`
+
+	// issuer describes the issuer that signs the certificates of new pods. It is absent until the operator has created one.
+	// +optional
+	Issuer IssuerStatus `json:"issuer,omitempty,omitzero"`
+
+	// pods counts the RayCluster's running pods, terminating ones included.
+	// +optional
+	Pods PodCounts `json:"pods"`
+
+	// earliestExpiryTime is when the first certificate that the RayCluster's pods use ends.
+	// +optional
+	EarliestExpiryTime *metav1.Time `json:"earliestExpiryTime,omitempty"`
+
+	// pendingRestart describes a restart that waits for an approval, or for what is named in blockedBy. It is absent when
+	// no restart waits.
+	// +optional
+	PendingRestart *PendingRestart `json:"pendingRestart,omitempty"`
+}
+
+// PolicyReference names a RayTLSPolicy in the RayCluster's namespace.
+type PolicyReference struct {
+	// name is the name of the RayTLSPolicy in the RayCluster's namespace.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+
+	// generation is the metadata.generation of the policy from which the operator computed this status.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Generation int64 `json:"generation,omitempty"`
+}
+
+// InjectionStatus records what the operator injected into a RayCluster's templates.
+//
+// +kubebuilder:validation:MinProperties=1
+type InjectionStatus struct {
+	// revision is the revision of the injection that the templates carry. A value marks the RayCluster as encrypted on
+	// record: the operator restores templates that lose the injection. It is absent from a plaintext RayCluster.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Revision int32 `json:"revision,omitempty"`
+
+	// since is when the operator injected the templates of a RayCluster that was created without TLS. It is absent from
+	// a RayCluster that had TLS from its creation.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+
+	// groups lists the worker groups whose templates carried the injection. It tells a worker group whose injection was
+	// removed from a new one.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	Groups []string `json:"groups,omitempty"`
+
+	// failedHash is the hash of the templates and parameters with which enabling failed. The operator does not try
+	// again until the hash changes.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	FailedHash string `json:"failedHash,omitempty"`
+
+	// failedTime is when enabling failed.
+	// +optional
+	FailedTime *metav1.Time `json:"failedTime,omitempty"`
+
+	// failedMessage is the error with which enabling failed.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	FailedMessage string `json:"failedMessage,omitempty"`
+
+	// restoredTimes lists when the operator restored the injection after somebody had removed it, the last eight times at
+	// most. Several in a short time are a FieldConflict.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	RestoredTimes []metav1.Time `json:"restoredTimes,omitempty"`
+}
+
+// RolloutGoal is the state that a restart brings a RayCluster into.
+//
+// +kubebuilder:validation:Enum=Encrypted;Plaintext
+type RolloutGoal string
+
+// The goals of a restart.
+const (
+	// GoalEncrypted restarts the RayCluster with TLS.
+	GoalEncrypted RolloutGoal = "Encrypted"
+	// GoalPlaintext restarts the RayCluster with its own templates.
+	GoalPlaintext RolloutGoal = "Plaintext"
+)
+
+// RolloutPhase is a stage of a restart.
+//
+// +kubebuilder:validation:Enum=Canary;Head;Rest;All;Revert;Upgrade
+type RolloutPhase string
+
+// The phases of a restart. A restart goes through Canary, Head and Rest, or is in one of the others.
+const (
+	// PhaseCanary waits for one worker of each kind to get its certificate.
+	PhaseCanary RolloutPhase = "Canary"
+	// PhaseHead waits for the new head to get its certificate.
+	PhaseHead RolloutPhase = "Head"
+	// PhaseRest replaces all other pods.
+	PhaseRest RolloutPhase = "Rest"
+	// PhaseAll waits for KubeRay or Kueue to replace all pods.
+	PhaseAll RolloutPhase = "All"
+	// PhaseRevert restores the templates and the canaries after a failure.
+	PhaseRevert RolloutPhase = "Revert"
+	// PhaseUpgrade waits for the RayService to replace the RayCluster.
+	PhaseUpgrade RolloutPhase = "Upgrade"
+)
+
+// RolloutProgress records how far a restart has come, so that another replica of the operator can continue it.
+type RolloutProgress struct {
+	// goal is the state that the restart brings the RayCluster into.
+	// +required
+	Goal RolloutGoal `json:"goal,omitempty"`
+
+	// phase is the stage that the restart has reached.
+	// +required
+	Phase RolloutPhase `json:"phase,omitempty"` //nolint:kubeapilinter // a record of how far a restart has come; users read conditions
+
+	// phaseStartTime is when the phase began.
+	// +required
+	PhaseStartTime metav1.Time `json:"phaseStartTime,omitempty,omitzero"` //nolint:kubeapilinter // goes with phase; the zero time is no value of it
+
+	// deadlineStartTime is when rollout.progressDeadlineSeconds began to count. It is absent when that is phaseStartTime.
+	// +optional
+	DeadlineStartTime *metav1.Time `json:"deadlineStartTime,omitempty"`
+
+	// canaries lists the workers that restart first, at most one of each worker group.
+	// +optional
+	// +listType=map
+	// +listMapKey=group
+	// +kubebuilder:validation:MaxItems=1024
+	Canaries []Canary `json:"canaries,omitempty"`
+}
+
+// Canary is a worker that restarts before the others.
+type Canary struct {
+	// group is the name of the worker group.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Group string `json:"group,omitempty"`
+
+	// pod is the name of the pod that the operator deletes to get the canary.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Pod string `json:"pod,omitempty"`
+}
+
+// AuthorityStatus describes a RayCluster's current authority.
+type AuthorityStatus struct {
+	// generation is the number of the authority: 1 for the first, and one more for each that replaced another. It
+	// never decreases.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Generation int64 `json:"generation,omitempty"`
+
+	// id is a short hash of the authority's public key.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ID string `json:"id,omitempty"`
+
+	// issuedTime is when the operator created the authority.
+	// +optional
+	IssuedTime *metav1.Time `json:"issuedTime,omitempty"`
+
+	// expiryTime is when the authority's certificate ends.
+	// +optional
+	ExpiryTime *metav1.Time `json:"expiryTime,omitempty"`
+}
+
+// IssuerStatus describes the issuer that signs the certificates of new pods.
+type IssuerStatus struct {
+	// id is a short hash of the issuer's public key.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ID string `json:"id,omitempty"`
+
+	// expiryTime is when the issuer's certificate ends. The operator replaces the issuer halfway there.
+	// +optional
+	ExpiryTime *metav1.Time `json:"expiryTime,omitempty"`
+}
+
+// PodCounts counts the running pods of a RayCluster, terminating ones included.
+type PodCounts struct {
+	// total is the number of running pods.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Total int32 `json:"total"`
+
+	// certified is the number of pods that have a valid certificate of the current authority.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Certified int32 `json:"certified"`
+
+	// plaintext is the number of pods that run without TLS.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Plaintext int32 `json:"plaintext"`
+
+	// outdated is the number of pods whose authority or injection revision is no longer the RayCluster's.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Outdated int32 `json:"outdated"`
+}
+
+// RestartAction is the change for which a RayCluster needs a restart.
+//
+// +kubebuilder:validation:Enum=Enable;Disable
+type RestartAction string
+
+// The actions that need a restart.
+const (
+	// ActionEnable restarts the RayCluster with TLS.
+	ActionEnable RestartAction = "Enable"
+	// ActionDisable restarts the RayCluster in plaintext.
+	ActionDisable RestartAction = "Disable"
+)
+
+// PendingRestart describes a restart of a running RayCluster that has not begun.
+type PendingRestart struct {
+	// id identifies the restart in rollout.approvals of the policy. It changes when the head pod is replaced.
+	// +required
+	// +kubebuilder:validation:MinLength=6
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{6,16}$`
+	ID string `json:"id,omitempty"`
+
+	// action is the change for which the RayCluster needs the restart.
+	// +required
+	Action RestartAction `json:"action,omitempty"`
+
+	// reason is AwaitingApproval, Blocked, WaitingForSlot or EnableFailed.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+
+	// blockedBy names the object or setting that forbids the restart, approved or not, such as RayJob/train.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=320
+	BlockedBy string `json:"blockedBy,omitempty"`
+
+	// message says why the restart waits, and holds the complete command that approves it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	Message string `json:"message,omitempty"`
+}
