@@ -42,7 +42,7 @@ func CheckSize(spec map[string]any) error {
 	return nil
 }
 
-// TooLarge says whether CheckSize refuses the spec.
+// TooLarge reports whether CheckSize refuses the spec.
 func TooLarge(spec map[string]any) bool {
 	return len(jsonpatch.List(spec["workerGroupSpecs"])) > MaxWorkerGroups
 }

@@ -74,7 +74,7 @@ type Parameters struct {
 	AdditionalContainers []string `json:"additionalContainers,omitempty"`
 }
 
-// Equal tells whether both render the same template.
+// Equal reports whether both render the same template.
 func (p Parameters) Equal(q Parameters) bool { return string(p.canonical()) == string(q.canonical()) }
 
 func (p Parameters) normalised() Parameters {

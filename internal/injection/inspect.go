@@ -32,7 +32,7 @@ type Template struct {
 	// Path is such as spec.workerGroupSpecs[0].template.
 	Path  string
 	State State
-	// Stripped says that what Apply puts into every template is not all there: the init container with its record, the
+	// Stripped reports whether what Apply puts into every template is not all there: the init container with its record, the
 	// volumes, or the Ray container's variables and mount. A template that is merely out of date is not stripped.
 	Stripped bool
 	// Revision as recorded, 0 where nothing is; it can be newer than this package's.
@@ -93,7 +93,7 @@ func (t template) rendersAs(now template, plain map[string]any, clusterName stri
 	return t.kind != Head || jsonpatch.Equal(orderlessContainer(now.options), orderlessContainer(jsonpatch.Map(plain["autoscalerOptions"])))
 }
 
-// blocked tells whether somebody else's TLS is in this very template, or in autoscalerOptions if it is the head's.
+// blocked reports whether somebody else's TLS is in this very template, or in autoscalerOptions if it is the head's.
 func (t template) blocked(plain map[string]any, p Parameters) bool {
 	found := false
 	report := func(string, string, ...any) { found = true }

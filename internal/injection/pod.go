@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// InPod says whether a pod was made from an injected template and speaks TLS: it has our init container, and its Ray
+// InPod reports whether a pod was made from an injected template and speaks TLS: it has our init container, and its Ray
 // container, as well as each further one that the init container has on record, has the variable and the certificates.
 // The init container alone is not enough: whoever replaces a template's containers takes the rest away.
 func InPod(pod *corev1.PodSpec) bool {

@@ -38,7 +38,7 @@ func withoutPieces(spec map[string]any) map[string]any {
 	return out
 }
 
-// AnyPiece tells whether any template, or autoscalerOptions, holds any piece of ours.
+// AnyPiece reports whether any template, or autoscalerOptions, holds any piece of ours.
 func AnyPiece(spec map[string]any) bool {
 	return slices.ContainsFunc(templatesOf(spec), template.touched)
 }
@@ -85,7 +85,7 @@ func mountsOurs(container any, foreign map[string]bool) bool {
 	return slices.ContainsFunc(jsonpatch.List(jsonpatch.Map(container)["volumeMounts"]), func(item any) bool { return ourMount(item, foreign) })
 }
 
-// touched tells whether the template holds a piece that can only be ours. The four variables alone do not count: a
+// touched reports whether the template holds a piece that can only be ours. The four variables alone do not count: a
 // hand-made setup uses the same values.
 func (t template) touched() bool {
 	if recordOf(t.pod) != nil {

@@ -99,3 +99,42 @@ func replace(at string, left, right any) []Operation {
 func escape(key string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
 }
+
+// Set gives the operation that puts a value at a path of an object. Parents that are missing or null are added.
+func Set(object map[string]any, value any, path ...string) []Operation {
+	at, parent := "", any(object)
+	for i, key := range path {
+		at += "/" + escape(key)
+		child, exists := Map(parent)[key]
+		if !exists || child == nil {
+			return []Operation{{Op: "add", Path: at, Value: nest(path[i+1:], value)}}
+		}
+		parent = child
+	}
+	if Equal(parent, value) {
+		return nil
+	}
+	return []Operation{{Op: "replace", Path: at, Value: value}}
+}
+
+// Unset gives the operation that removes what is at a path of an object; none where nothing is.
+func Unset(object map[string]any, path ...string) []Operation {
+	at, parent := "", any(object)
+	for _, key := range path {
+		at += "/" + escape(key)
+		child, exists := Map(parent)[key]
+		if !exists {
+			return nil
+		}
+		parent = child
+	}
+	return []Operation{{Op: "remove", Path: at}}
+}
+
+// nest is the value under these keys.
+func nest(path []string, value any) any {
+	for i := len(path) - 1; i >= 0; i-- {
+		value = map[string]any{path[i]: value}
+	}
+	return value
+}

@@ -1,4 +1,4 @@
-package coverage
+package kuberay
 
 import (
 	"context"
@@ -35,6 +35,18 @@ func (j jobs) Get(_ context.Context, key client.ObjectKey, into client.Object, _
 	into.(*unstructured.Unstructured).SetOwnerReferences(found.OwnerReferences)
 	into.(*unstructured.Unstructured).SetLabels(found.Labels)
 	return nil
+}
+
+func service(name string) v1alpha1.TargetReference {
+	return v1alpha1.TargetReference{Kind: v1alpha1.TargetRayService, Name: name}
+}
+
+func job(name string) v1alpha1.TargetReference {
+	return v1alpha1.TargetReference{Kind: v1alpha1.TargetRayJob, Name: name}
+}
+
+func cronJob(name string) v1alpha1.TargetReference {
+	return v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCronJob, Name: name}
 }
 
 func controlled(apiVersion, kind, name string) []metav1.OwnerReference {

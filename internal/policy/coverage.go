@@ -1,26 +1,24 @@
-// Package coverage decides which policy a RayCluster follows, and to what end.
-package coverage
+// Package policy decides which RayTLSPolicy covers a RayCluster, whether the policy is accepted, and whether the RayCluster may
+// be injected. It is pure, and the webhook, the controllers and the command line tool ask it alike.
+package policy
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/rollout"
 )
 
-// Decision says which policy a cluster follows. Without a policy, a cluster stays as it is.
+// Decision is which policy covers a cluster. Without a policy, a cluster stays as it is.
 type Decision struct {
 	// Policy is nil when none covers the cluster or the one that did is gone.
 	Policy *v1alpha1.RayTLSPolicy
 	// Goal is what the cluster is meant to become, when there is a policy.
-	Goal rollout.Goal
+	Goal v1alpha1.RolloutGoal
 	// Losers are the policies that cover the cluster too and have to say so. One that loses against what covers the
 	// cluster more closely is not among them: that is how a cluster is singled out.
 	Losers []*v1alpha1.RayTLSPolicy
@@ -31,6 +29,24 @@ type Subject struct {
 	metav1.Object
 	// Owners are the KubeRay objects that it was made for: RayJob, RayService, RayCronJob (through its RayJob).
 	Owners []v1alpha1.TargetReference
+	// Bound names the policy that the cluster is bound to: it is injected, or in the middle of a restart, on that one's behalf.
+	Bound string
+	// UnderWay reports whether the cluster is in the middle of a restart, in which half of its pods cannot talk to the rest.
+	UnderWay bool
+}
+
+// Excluded reports whether the cluster's label takes it out of every policy.
+func Excluded(cluster metav1.Object) bool {
+	return cluster.GetLabels()[v1alpha1.LabelExclude] == v1alpha1.ExcludeTrue
+}
+
+// InvalidExclude is what is wrong with the cluster's label raytls.io/exclude; empty if nothing is.
+func InvalidExclude(cluster metav1.Object) string {
+	value, labelled := cluster.GetLabels()[v1alpha1.LabelExclude]
+	if !labelled || value == v1alpha1.ExcludeTrue {
+		return ""
+	}
+	return fmt.Sprintf("label %s of RayCluster %s is %q, which excludes nothing; set it to %q, or remove it", v1alpha1.LabelExclude, cluster.GetName(), value, v1alpha1.ExcludeTrue)
 }
 
 // Decide finds the policy for a cluster among its namespace's policies.
@@ -40,8 +56,7 @@ type Subject struct {
 // one that names the owner's owner, that before a selector; then the older before the younger. A policy that is being
 // deleted keeps only what it has to give back.
 func Decide(cluster Subject, policies []*v1alpha1.RayTLSPolicy) Decision {
-	bound := cluster.GetAnnotations()[v1alpha1.AnnotationPolicy]
-	_, excluded := cluster.GetLabels()[v1alpha1.LabelExclude]
+	bound, excluded := cluster.Bound, Excluded(cluster)
 	var leaving *v1alpha1.RayTLSPolicy
 	var candidates []*v1alpha1.RayTLSPolicy
 	for _, p := range policies {
@@ -74,40 +89,21 @@ func Decide(cluster Subject, policies []*v1alpha1.RayTLSPolicy) Decision {
 	losers = slices.DeleteFunc(losers, func(l *v1alpha1.RayTLSPolicy) bool {
 		return closeness(winner) < closeness(l)
 	})
-	return Decision{Policy: winner, Goal: rollout.Encrypted, Losers: losers}
-}
-
-// Policies lists a namespace's policies, or those of them that the options narrow it to.
-func Policies(ctx context.Context, reader client.Reader, namespace string, narrowed ...client.ListOption) ([]*v1alpha1.RayTLSPolicy, error) {
-	var list v1alpha1.RayTLSPolicyList
-	if err := reader.List(ctx, &list, append(narrowed, client.InNamespace(namespace))...); err != nil {
-		return nil, fmt.Errorf("listing policies: %w", err)
-	}
-	policies := make([]*v1alpha1.RayTLSPolicy, 0, len(list.Items))
-	for i := range list.Items {
-		policies = append(policies, &list.Items[i])
-	}
-	return policies, nil
+	return Decision{Policy: winner, Goal: v1alpha1.GoalEncrypted, Losers: losers}
 }
 
 // leave is for a cluster that its policy no longer covers. One in the middle of a restart cannot be kept as it is: half
 // its pods could not talk to the other half.
-func leave(p *v1alpha1.RayTLSPolicy, cluster metav1.Object) Decision {
+func leave(p *v1alpha1.RayTLSPolicy, cluster Subject) Decision {
 	switch {
 	case p == nil:
 		return Decision{}
-	case p.Spec.DeletionPolicy == v1alpha1.DeletionRemove:
-		return Decision{Policy: p, Goal: rollout.Plaintext}
-	case UnderWay(cluster):
-		return Decision{Policy: p, Goal: rollout.Encrypted}
+	case p.Spec.DeletionPolicy == v1alpha1.DeletionDisable:
+		return Decision{Policy: p, Goal: v1alpha1.GoalPlaintext}
+	case cluster.UnderWay:
+		return Decision{Policy: p, Goal: v1alpha1.GoalEncrypted}
 	}
 	return Decision{}
-}
-
-// UnderWay says whether the cluster is in the middle of a restart. One that its RayService replaces works until it is gone.
-func UnderWay(cluster metav1.Object) bool {
-	progress, err := rollout.ParseProgress(cluster.GetAnnotations()[v1alpha1.AnnotationRollout])
-	return err != nil || progress != nil && progress.Phase != rollout.PhaseUpgrade
 }
 
 // closeness is how closely the policy covers a cluster; the smaller, the closer. It goes by the kind alone, so that a
@@ -126,7 +122,7 @@ func closeness(p *v1alpha1.RayTLSPolicy) int {
 	}
 }
 
-// names says whether the reference is to the cluster or to one of its owners.
+// names reports whether the reference is to the cluster or to one of its owners.
 func names(ref v1alpha1.TargetReference, cluster Subject) bool {
 	return ref == v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCluster, Name: cluster.GetName()} || slices.Contains(cluster.Owners, ref)
 }
@@ -141,7 +137,7 @@ func compareBound(a, b *v1alpha1.RayTLSPolicy, bound string) int {
 	return 0
 }
 
-// Matches says whether the policy's selector or targetRef fits the cluster. A selector that cannot be parsed fits none.
+// Matches reports whether the policy's selector or targetRef fits the cluster. A selector that cannot be parsed fits none.
 func Matches(p *v1alpha1.RayTLSPolicy, cluster Subject) bool {
 	if p.Spec.TargetRef != nil {
 		return names(*p.Spec.TargetRef, cluster)

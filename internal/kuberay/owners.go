@@ -1,4 +1,4 @@
-package coverage
+package kuberay
 
 import (
 	"context"
@@ -9,30 +9,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 )
-
-// Labels by which KubeRay says for what it made a RayCluster, or a RayJob.
-const (
-	labelOwnerKind = "ray.io/originated-from-crd"
-	labelOwnerName = "ray.io/originated-from-cr-name"
-	labelCronJob   = "ray.io/cronjob-name"
-)
-
-// OwnerKinds are the kinds that KubeRay makes RayClusters for.
-func OwnerKinds() []v1alpha1.TargetKind {
-	return []v1alpha1.TargetKind{v1alpha1.TargetRayJob, v1alpha1.TargetRayService, v1alpha1.TargetRayCronJob}
-}
-
-// GroupVersionKind is where a kind that policies name is found.
-func GroupVersionKind(kind v1alpha1.TargetKind) schema.GroupVersionKind {
-	return rayv1.GroupVersion.WithKind(string(kind))
-}
 
 // Owners are the KubeRay objects that the cluster was made for, the nearest first: a RayService, or a RayJob and the
 // RayCronJob above it.
@@ -47,8 +29,7 @@ func Owners(ctx context.Context, reader client.Reader, cluster metav1.Object) ([
 	if owner.Kind != v1alpha1.TargetRayJob {
 		return []v1alpha1.TargetReference{owner}, nil
 	}
-	job := &unstructured.Unstructured{}
-	job.SetGroupVersionKind(GroupVersionKind(v1alpha1.TargetRayJob))
+	job := NewObject(v1alpha1.TargetRayJob)
 	err := reader.Get(ctx, client.ObjectKey{Namespace: cluster.GetNamespace(), Name: owner.Name}, job)
 	if err != nil && !apierrors.IsNotFound(err) && !notServed(err) {
 		return nil, fmt.Errorf("reading RayJob %s: %w", owner.Name, err)
@@ -88,7 +69,7 @@ func cronJobOf(cluster, job metav1.Object, found bool) string {
 	return ""
 }
 
-// notServed says that the API server does not serve the kind, so that nothing of it is cached.
+// notServed reports whether the API server does not serve the kind, so that nothing of it is cached.
 func notServed(err error) bool {
 	var missing *cache.ErrResourceNotCached
 	return meta.IsNoMatchError(err) || errors.As(err, &missing)

@@ -1,4 +1,4 @@
-package acceptance
+package policy
 
 import (
 	"strings"
@@ -46,7 +46,7 @@ func spec(change func(*v1alpha1.RayTLSPolicySpec)) *v1alpha1.RayTLSPolicySpec {
 	return &s
 }
 
-func TestSpec(t *testing.T) {
+func TestAccept(t *testing.T) {
 	for name, c := range map[string]struct {
 		reason string
 		spec   *v1alpha1.RayTLSPolicySpec
@@ -69,7 +69,7 @@ func TestSpec(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := Spec(c.spec, Allowlist{"good"})
+			got := Accept(Acceptance{Spec: c.spec, Images: Allowlist{"good"}})
 			if got.Reason != c.want || !strings.Contains(got.Message, c.text) || got.Accepted != (c.want == v1alpha1.ReasonAccepted) {
 				t.Errorf("%s: got %+v", c.reason, got)
 			}
@@ -93,6 +93,10 @@ func brought(t *testing.T, days int) (certificate, key []byte) {
 	return a.CertificatePEM(), key
 }
 
+func labelled(data map[string][]byte) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "ca", Labels: map[string]string{v1alpha1.LabelCA: v1alpha1.CATrue}}, Data: data}
+}
+
 func TestBroughtCA(t *testing.T) {
 	withCA := spec(func(s *v1alpha1.RayTLSPolicySpec) {
 		s.CertificateAuthority.SecretRef = &v1alpha1.SecretReference{Name: "ca"}
@@ -108,19 +112,19 @@ func TestBroughtCA(t *testing.T) {
 	}{
 		"missing": {
 			"it may come later", nil, epoch(),
-			Verdict{Reason: v1alpha1.ReasonCASecretNotFound, Message: "spec.certificateAuthority.secretRef: Secret ca does not exist in this namespace; create it with ca.crt and ca.key, or tls.crt and tls.key"},
+			Verdict{Reason: v1alpha1.ReasonCASecretNotFound, Message: "spec.certificateAuthority.secretRef: Secret ca does not exist in this namespace; create it with ca.crt and ca.key, or tls.crt and tls.key, and the label raytls.io/ca: \"true\""},
 		},
 		"the TLS guide's names": {
 			"the guide's command works unchanged",
 			map[string][]byte{"ca.crt": certificate, "ca.key": key},
 			epoch(),
-			Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force", Again: epoch().Add(2920 * 24 * time.Hour)},
+			Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force", RequeueAt: epoch().Add(2920 * 24 * time.Hour)},
 		},
 		"cert-manager's names": {
 			"cert-manager's ca.crt is of the issuer above",
 			map[string][]byte{"ca.crt": []byte("x"), "tls.crt": certificate, "tls.key": key},
 			epoch(),
-			Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force", Again: epoch().Add(2920 * 24 * time.Hour)},
+			Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force", RequeueAt: epoch().Add(2920 * 24 * time.Hour)},
 		},
 		"half a pair": {
 			"a certificate without its key signs nothing",
@@ -133,7 +137,7 @@ func TestBroughtCA(t *testing.T) {
 			map[string][]byte{"ca.crt": short, "ca.key": shortKey},
 			epoch(),
 			Verdict{
-				Accepted: true, Reason: v1alpha1.ReasonValidityCut, Again: end,
+				Accepted: true, Reason: v1alpha1.ReasonValidityCut, RequeueAt: end,
 				Message: "the policy is in force; the CA in Secret ca ends at 2027-12-02T00:00:00Z, so issuers and pod certificates end then at the latest, earlier than podCertificate.validityDays asks",
 			},
 		},
@@ -141,7 +145,7 @@ func TestBroughtCA(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var secret *corev1.Secret
 			if c.data != nil {
-				secret = &corev1.Secret{Data: c.data}
+				secret = labelled(c.data)
 			}
 			parent, got := BroughtCA(withCA, secret, c.now)
 			if diff := cmp.Diff(c.want, got); diff != "" {
@@ -153,17 +157,73 @@ func TestBroughtCA(t *testing.T) {
 		})
 	}
 	t.Run("expired", func(t *testing.T) {
-		_, got := BroughtCA(withCA, &corev1.Secret{Data: map[string][]byte{"ca.crt": short, "ca.key": shortKey}}, end.Add(time.Second))
+		_, got := BroughtCA(withCA, labelled(map[string][]byte{"ca.crt": short, "ca.key": shortKey}), end.Add(time.Second))
 		if got.Accepted || got.Reason != v1alpha1.ReasonCASecretInvalid {
 			t.Errorf("an expired CA signs nothing: got %+v", got)
 		}
 	})
 	t.Run("mismatched", func(t *testing.T) {
-		_, got := BroughtCA(withCA, &corev1.Secret{Data: map[string][]byte{"ca.crt": certificate, "ca.key": shortKey}}, epoch())
+		_, got := BroughtCA(withCA, labelled(map[string][]byte{"ca.crt": certificate, "ca.key": shortKey}), epoch())
 		if got.Accepted || strings.Contains(got.Message, "PRIVATE") {
 			t.Errorf("a key of another signs nothing, and is not repeated: got %+v", got)
 		}
 	})
+}
+
+// Whoever may write a policy must not have any Secret of the namespace read, and its key used.
+func TestBroughtCANeedsItsLabel(t *testing.T) {
+	withCA := spec(func(s *v1alpha1.RayTLSPolicySpec) {
+		s.CertificateAuthority.SecretRef = &v1alpha1.SecretReference{Name: "ca"}
+	})
+	certificate, key := brought(t, 3650)
+	for name, labels := range map[string]map[string]string{
+		"none":          nil,
+		"another value": {v1alpha1.LabelCA: "yes"},
+		"empty":         {v1alpha1.LabelCA: ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			secret := labelled(map[string][]byte{"ca.crt": certificate, "ca.key": key})
+			secret.Labels = labels
+			parent, got := BroughtCA(withCA, secret, epoch())
+			want := Verdict{
+				Reason:  v1alpha1.ReasonCASecretNotLabelled,
+				Message: "spec.certificateAuthority.secretRef: Secret ca lacks the label raytls.io/ca: \"true\", which allows policies to sign with it; label it with: kubectl label secret ca -n ml raytls.io/ca=true",
+			}
+			if diff := cmp.Diff(want, got); diff != "" || parent != nil {
+				t.Errorf("it is used (%v) (-want +got):\n%s", parent, diff)
+			}
+			secret.Data["ca.crt"] = []byte("x")
+			if _, invalid := BroughtCA(withCA, secret, epoch()); invalid.Reason != v1alpha1.ReasonCASecretNotLabelled {
+				t.Errorf("what is in a Secret without the label is not told: got %+v", invalid)
+			}
+		})
+	}
+}
+
+// The first objection counts, and what was not looked up is not judged.
+func TestAcceptInOrder(t *testing.T) {
+	bad := spec(func(s *v1alpha1.RayTLSPolicySpec) {
+		s.Selector.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "a", Operator: metav1.LabelSelectorOpIn}}
+		s.TargetRef = &v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCronJob, Name: "x"}
+		s.Issuance.InitContainer.Image = "evil"
+		s.CertificateAuthority.SecretRef = &v1alpha1.SecretReference{Name: "ca"}
+	})
+	all := Acceptance{Spec: bad, Served: func(v1alpha1.TargetKind) bool { return false }, CAKnown: true, Now: epoch()}
+	for _, step := range []struct {
+		want string
+		mend func()
+	}{
+		{v1alpha1.ReasonInvalidSelector, func() { bad.Selector = nil }},
+		{v1alpha1.ReasonImageNotAllowed, func() { all.Images = Allowlist{"*"} }},
+		{v1alpha1.ReasonTargetKindNotServed, func() { all.Served = nil }},
+		{v1alpha1.ReasonCASecretNotFound, func() { all.CAKnown = false }},
+		{v1alpha1.ReasonAccepted, func() {}},
+	} {
+		if got := Accept(all); got.Reason != step.want || got.Accepted != (step.want == v1alpha1.ReasonAccepted) {
+			t.Errorf("got %+v, want %s", got, step.want)
+		}
+		step.mend()
+	}
 }
 
 func TestTarget(t *testing.T) {
@@ -179,8 +239,8 @@ func TestTarget(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-			verdict := target(&v1alpha1.RayTLSPolicySpec{TargetRef: c.target}, served, now)
-			if verdict.Reason != c.want || verdict.Accepted != (c.want == v1alpha1.ReasonAccepted) || verdict.Accepted == verdict.Again.After(now) {
+			verdict := Accept(Acceptance{Spec: &v1alpha1.RayTLSPolicySpec{TargetRef: c.target}, Served: served, Now: now})
+			if verdict.Reason != c.want || verdict.Accepted != (c.want == v1alpha1.ReasonAccepted) || verdict.Accepted == verdict.RequeueAt.After(now) {
 				t.Errorf("%s: got %+v", c.reason, verdict)
 			}
 		})

@@ -1,0 +1,32 @@
+package cluster
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+func TestManager(t *testing.T) {
+	entry := func(manager, fields, subresource string, hour int) metav1.ManagedFieldsEntry {
+		at := metav1.NewTime(epoch().Add(time.Duration(hour) * time.Hour))
+		raw := metav1.FieldsV1{}
+		raw.SetRawBytes([]byte(fields))
+		return metav1.ManagedFieldsEntry{Manager: manager, FieldsV1: &raw, Subresource: subresource, Time: &at}
+	}
+	object := &metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{
+		entry("first", `{"f:spec":{}}`, "", 1),
+		entry("argocd", `{"f:spec":{}}`, "", 2),
+		entry("labeller", `{"f:metadata":{}}`, "", 3),
+		entry("kuberay", `{"f:spec":{}}`, "status", 4),
+		entry(v1alpha1.ManagedBy, `{"f:spec":{}}`, "", 5),
+	}}
+	if got := manager(object); got != "argocd" {
+		t.Errorf("the last to write the spec, other than the operator, is named: got %q", got)
+	}
+	if got := manager(&metav1.ObjectMeta{}); got != "" {
+		t.Errorf("nobody is named without a trace: got %q", got)
+	}
+}

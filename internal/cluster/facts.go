@@ -1,0 +1,347 @@
+// Package cluster gathers the facts of one RayCluster, decides its next step from them, and builds its status. The controller and
+// the command line tool use it alike.
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/gencert"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
+	"github.com/raytls/raytls/internal/keys"
+	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/policy"
+	"github.com/raytls/raytls/internal/rollout"
+)
+
+// Indexes of the caches that a Gatherer reads: pods and RayJobs by the RayCluster that they name.
+const (
+	IndexPodCluster = "raytls.cluster"
+	IndexJobCluster = "raytls.cluster"
+)
+
+// Facts are everything that is known of one RayCluster when its next step is decided. Nothing changes them afterwards.
+type Facts struct {
+	Key types.NamespacedName
+	Now time.Time
+
+	// Object is the RayCluster as the API server has it, fields that this program does not know included. Spec is its spec.
+	Object *unstructured.Unstructured
+	Spec   map[string]any
+	// Ray is what KubeRay is asked for and says of it, and Templates describes its pod templates, head first.
+	Ray       kuberay.Cluster
+	Templates []injection.Template
+	// TooLarge reports whether the cache dropped the spec, since it is larger than the operator reads.
+	TooLarge bool
+
+	// TLS is the cluster's RayClusterTLS; nil if there is none. Foreign is one of that name that belongs to another RayCluster.
+	TLS, Foreign *v1alpha1.RayClusterTLS
+	// Siblings are the other RayClusterTLSes of the namespace.
+	Siblings []v1alpha1.RayClusterTLS
+
+	// Owners are the KubeRay objects that the cluster was made for, the nearest first, and Policies those of the namespace.
+	Owners   []v1alpha1.TargetReference
+	Policies []*v1alpha1.RayTLSPolicy
+	Decision policy.Decision
+	// Policy is the spec of the cluster's policy with its defaults; nil without a policy.
+	Policy *v1alpha1.RayTLSPolicySpec
+	// EnvFrom holds the ConfigMaps that containers take their environment from, where the cluster may have to be injected.
+	EnvFrom policy.EnvFrom
+
+	// Pods run or may run; Ended do no more: with restartPolicy Never they tell of init containers that failed.
+	Pods, Ended []Pod
+	// Jobs are the RayJobs that run on the cluster, and the one that it was made for.
+	Jobs []unstructured.Unstructured
+	// Service is the RayService that made the cluster; nil if none did, or it is gone. HeadNames are further names of the head.
+	Service   *kuberay.Service
+	HeadNames []string
+
+	// Keys are what the cluster's Secrets hold. KeysError is why they cannot be used.
+	Keys      keys.Store
+	KeysError error
+	// AuthoritySecret, IssuerSecret and Scripts are the operator's own; nil where there is none.
+	AuthoritySecret, IssuerSecret *corev1.Secret
+	Scripts                       *corev1.ConfigMap
+	// BroughtCA is the Secret of a brought CA, read when an authority has to be made; nil if it does not exist.
+	BroughtCA *corev1.Secret
+
+	// Admission is the reason of the condition AdmissionActive for the namespace, and AdmissionEnd until when it is worth
+	// waiting for while it is pending.
+	Admission    string
+	AdmissionEnd time.Time
+}
+
+// Gatherer reads the facts of RayClusters.
+type Gatherer struct {
+	// Cached reads from caches, and Live past them.
+	Cached, Live client.Reader
+	// Namespace is the operator's own, where authorities are kept.
+	Namespace string
+	// ClusterDomain is the Kubernetes cluster's DNS domain.
+	ClusterDomain string
+	// Served reports whether the API server serves a kind.
+	Served func(v1alpha1.TargetKind) bool
+	// Admission gives the reason of the condition AdmissionActive for a namespace.
+	Admission func(namespace string) string
+	// Started is when the operator started.
+	Started time.Time
+}
+
+// Gather reads everything about one RayCluster. The error is NotFound if it does not exist.
+func (g *Gatherer) Gather(ctx context.Context, key types.NamespacedName, now time.Time) (*Facts, error) {
+	f := &Facts{Key: key, Now: now, Object: kuberay.NewRayCluster()}
+	if err := g.Cached.Get(ctx, key, f.Object, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
+	}
+	f.Spec = jsonpatch.Map(f.Object.Object["spec"])
+	f.Ray = kuberay.ReadCluster(f.Object)
+	f.TooLarge = tooLarge(f.Spec)
+	f.Templates = injection.Inspect(f.Spec, key.Name)
+	for _, read := range []func(context.Context, *Facts) error{
+		g.tls, g.coverage, g.pods, g.jobs, g.service, g.keys, g.envFrom,
+	} {
+		if err := read(ctx, f); err != nil {
+			return nil, err
+		}
+	}
+	f.HeadNames = g.headNames(f)
+	f.Admission = g.Admission(key.Namespace)
+	if f.Decision.Policy != nil {
+		f.AdmissionEnd = admissionEnd(f.Decision.Policy, g.Started)
+	}
+	return f, nil
+}
+
+// Record is what is on record of the cluster.
+func (f *Facts) Record() rollout.Record {
+	if f.TLS == nil {
+		return rollout.Record{}
+	}
+	return readRecord(&f.TLS.Status)
+}
+
+// Injected reports whether any template carries a piece of the injection.
+func (f *Facts) Injected() bool { return injection.AnyPiece(f.Spec) }
+
+// Deleting reports whether the RayCluster is being deleted.
+func (f *Facts) Deleting() bool { return !f.Object.GetDeletionTimestamp().IsZero() }
+
+// tls reads the RayClusterTLSes of the namespace. Only the operator writes them, so they are its memory.
+func (g *Gatherer) tls(ctx context.Context, f *Facts) error {
+	var list v1alpha1.RayClusterTLSList
+	if err := g.Cached.List(ctx, &list, client.InNamespace(f.Key.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("listing RayClusterTLSes: %w", err)
+	}
+	for i := range list.Items {
+		switch item := &list.Items[i]; {
+		case item.Name != f.Key.Name:
+			f.Siblings = append(f.Siblings, *item)
+		case kube.OwnedBy(item, f.Object.GetUID()):
+			f.TLS = item
+		default:
+			f.Foreign = item // of an earlier cluster of the name
+		}
+	}
+	slices.SortFunc(f.Siblings, func(a, b v1alpha1.RayClusterTLS) int { return cmp.Compare(a.Name, b.Name) })
+	return nil
+}
+
+func (g *Gatherer) coverage(ctx context.Context, f *Facts) error {
+	var err error
+	if f.Policies, err = policy.List(ctx, g.Cached, f.Key.Namespace); err != nil {
+		return err
+	}
+	if f.Owners, err = kuberay.Owners(ctx, g.Cached, f.Object); err != nil {
+		return err
+	}
+	f.Decision = policy.Decide(Subject(f.Object, f.Owners, f.TLS), f.Policies)
+	if f.Decision.Policy != nil {
+		spec := f.Decision.Policy.Spec.WithDefaults()
+		f.Policy = &spec
+	}
+	return nil
+}
+
+// Subject is a RayCluster as policies look at it. tls is its RayClusterTLS; nil for none.
+func Subject(object metav1.Object, owners []v1alpha1.TargetReference, tls *v1alpha1.RayClusterTLS) policy.Subject {
+	out := policy.Subject{Object: object, Owners: owners}
+	if tls != nil && kube.OwnedBy(tls, object.GetUID()) {
+		out.Bound, out.UnderWay = Bound(&tls.Status), UnderWay(&tls.Status)
+	}
+	return out
+}
+
+func (g *Gatherer) pods(ctx context.Context, f *Facts) error {
+	var pods corev1.PodList
+	if err := g.Cached.List(ctx, &pods, client.InNamespace(f.Key.Namespace), client.MatchingFields{IndexPodCluster: f.Key.Name}, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("listing pods: %w", err)
+	}
+	for i := range pods.Items {
+		pod := &pods.Items[i]
+		// Labels can be anybody's; the controller reference to this very cluster is KubeRay's.
+		if !metav1.IsControlledBy(pod, f.Object) {
+			continue
+		}
+		if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+			f.Ended = append(f.Ended, ReadPod(pod))
+			continue
+		}
+		f.Pods = append(f.Pods, ReadPod(pod))
+	}
+	byName := func(a, b Pod) int { return cmp.Compare(a.Name, b.Name) }
+	slices.SortFunc(f.Pods, byName)
+	slices.SortFunc(f.Ended, byName)
+	return nil
+}
+
+func (g *Gatherer) jobs(ctx context.Context, f *Facts) error {
+	if !g.Served(v1alpha1.TargetRayJob) {
+		return nil
+	}
+	jobs := unstructured.UnstructuredList{}
+	jobs.SetGroupVersionKind(kuberay.GroupVersionKind(v1alpha1.TargetRayJob))
+	if err := g.Cached.List(ctx, &jobs, client.InNamespace(f.Key.Namespace), client.MatchingFields{IndexJobCluster: f.Key.Name}); err != nil {
+		return fmt.Errorf("listing RayJobs: %w", err)
+	}
+	f.Jobs = jobs.Items
+	// A cache lists in any order, and the first that blocks is named in the status.
+	slices.SortFunc(f.Jobs, func(a, b unstructured.Unstructured) int { return cmp.Compare(a.GetName(), b.GetName()) })
+	owner, found := kuberay.Owner(f.Object)
+	if !found || owner.Kind != v1alpha1.TargetRayJob || slices.ContainsFunc(f.Jobs, func(j unstructured.Unstructured) bool { return j.GetName() == owner.Name }) {
+		return nil
+	}
+	job, err := g.owner(ctx, f, owner)
+	if job != nil {
+		f.Jobs = append(f.Jobs, *job)
+	}
+	return err
+}
+
+func (g *Gatherer) service(ctx context.Context, f *Facts) error {
+	owner, found := kuberay.Owner(f.Object)
+	if !found || owner.Kind != v1alpha1.TargetRayService || !g.Served(owner.Kind) {
+		return nil
+	}
+	object, err := g.owner(ctx, f, owner)
+	if err != nil || object == nil {
+		return err
+	}
+	service := kuberay.ReadService(object)
+	f.Service = &service
+	return nil
+}
+
+// owner reads an object that the cluster was made for; nil if it does not exist.
+func (g *Gatherer) owner(ctx context.Context, f *Facts, owner v1alpha1.TargetReference) (*unstructured.Unstructured, error) {
+	object := kuberay.NewObject(owner.Kind)
+	err := g.Cached.Get(ctx, types.NamespacedName{Namespace: f.Key.Namespace, Name: owner.Name}, object)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s %s: %w", owner.Kind, owner.Name, err)
+	}
+	return object, nil
+}
+
+// headNames also settles whether the RayService of the owner's name is the owner.
+func (g *Gatherer) headNames(f *Facts) []string {
+	var owners []metav1.Object
+	for i := range f.Jobs {
+		owners = append(owners, &f.Jobs[i])
+	}
+	if f.Service != nil {
+		owners = append(owners, &metav1.ObjectMeta{Name: f.Service.Name, UID: f.Service.UID})
+	}
+	if by := metav1.GetControllerOf(f.Object); by != nil && f.Service != nil && by.UID != f.Service.UID {
+		f.Service = nil // another RayService of that name
+	}
+	short := f.Policy != nil && f.Policy.PodCertificate.HeadServiceShortName
+	return kuberay.HeadServiceNames(f.Object, owners, g.ClusterDomain, short)
+}
+
+func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
+	name, err := gencert.ConfigMapName(injection.Revision)
+	if err != nil {
+		return err
+	}
+	authority := types.NamespacedName{Namespace: g.Namespace, Name: keys.AuthoritySecretName(f.Key)}
+	if f.AuthoritySecret, err = kube.ReadSecret(ctx, g.Cached, authority); err != nil {
+		return err
+	}
+	issuer := types.NamespacedName{Namespace: f.Key.Namespace, Name: keys.IssuerSecretName(f.Key)}
+	if f.IssuerSecret, err = kube.ReadSecret(ctx, g.Cached, issuer); err != nil {
+		return err
+	}
+	if f.IssuerSecret != nil && f.IssuerSecret.Labels[v1alpha1.LabelComponent] != v1alpha1.ComponentIssuer {
+		f.IssuerSecret = nil
+	}
+	var scripts corev1.ConfigMap
+	switch err := g.Cached.Get(ctx, types.NamespacedName{Namespace: f.Key.Namespace, Name: name}, &scripts); {
+	case err == nil:
+		f.Scripts = &scripts
+	case !apierrors.IsNotFound(err):
+		return fmt.Errorf("reading ConfigMap %s: %w", name, err)
+	}
+	f.Keys, f.KeysError = keys.Read(f.Key, f.AuthoritySecret, f.IssuerSecret)
+	if f.AuthoritySecret == nil && f.Policy != nil && f.Policy.CertificateAuthority.SecretRef != nil {
+		brought := types.NamespacedName{Namespace: f.Key.Namespace, Name: f.Policy.CertificateAuthority.SecretRef.Name}
+		f.BroughtCA, err = kube.ReadSecret(ctx, g.Live, brought)
+	}
+	return err
+}
+
+// envFrom reads ConfigMaps for a cluster only that may have to be injected.
+func (g *Gatherer) envFrom(ctx context.Context, f *Facts) error {
+	record := f.Record()
+	if f.Policy == nil || f.Decision.Goal != v1alpha1.GoalEncrypted || record.Enabled || record.Progress != nil || f.TooLarge {
+		return nil
+	}
+	var err error
+	f.EnvFrom, err = policy.ReadEnvFrom(ctx, g.Live, f.Key.Namespace, f.Spec, f.Policy.AdditionalContainers)
+	return err
+}
+
+// admissionPatience is how long admission may take to reach a namespace with a new policy, or an operator that has started.
+const admissionPatience = 15 * time.Second
+
+func admissionEnd(of *v1alpha1.RayTLSPolicy, started time.Time) time.Time {
+	since := of.CreationTimestamp.Time
+	if started.After(since) {
+		since = started
+	}
+	return since.Add(admissionPatience)
+}
+
+// tooLargeKey stands in a cached RayCluster's spec for one that is larger than the operator reads.
+const tooLargeKey = "raytls.io/too-large"
+
+func tooLarge(spec map[string]any) bool {
+	_, large := spec[tooLargeKey]
+	return large
+}
+
+// SlimCluster drops specs that would take the operator's memory: whoever may create RayClusters decides how many there are.
+func SlimCluster(object any) (any, error) {
+	cluster, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return object, nil
+	}
+	if injection.TooLarge(jsonpatch.Map(cluster.Object["spec"])) {
+		cluster.Object["spec"] = map[string]any{tooLargeKey: true}
+	}
+	return cluster, nil
+}

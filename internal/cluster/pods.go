@@ -1,0 +1,141 @@
+package cluster
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/gencert"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/rollout"
+)
+
+// maxTerminationMessage is how much of what an init container said is repeated.
+const maxTerminationMessage = 256
+
+// Pod is what is read of one of the cluster's pods.
+type Pod struct {
+	rollout.Pod
+	// Report is what the pod says of its certificate; nil if it says nothing that can be read.
+	Report *gencert.Report
+	// ResourceVersion, Node and Sync are the pod's: Sync is the value of the annotation raytls.io/sync.
+	ResourceVersion, Node, Sync string
+}
+
+// ReadPod reads a pod.
+func ReadPod(pod *corev1.Pod) Pod {
+	out := Pod{
+		Pod: rollout.Pod{
+			Name: pod.Name, UID: string(pod.UID), Created: pod.CreationTimestamp.Time,
+			Injected: injection.InPod(&pod.Spec),
+		},
+		ResourceVersion: pod.ResourceVersion, Node: pod.Spec.NodeName, Sync: pod.Annotations[v1alpha1.AnnotationSync],
+	}
+	if pod.Labels[kuberay.LabelNodeType] != kuberay.NodeTypeHead {
+		out.Group = cmp.Or(pod.Labels[kuberay.LabelGroup], "-") // never the head's name
+	}
+	if pod.DeletionTimestamp != nil {
+		out.Terminating, out.Deadline = true, pod.DeletionTimestamp.Time
+	}
+	out.Ready = slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+	status := initStatus(pod)
+	if status == nil {
+		return out
+	}
+	out.Failure = failure(status)
+	if ended := status.State.Terminated; ended != nil && ended.ExitCode == 0 {
+		out.Certified = true
+		if report, err := gencert.ParseReport(ended.Message); err == nil {
+			out.Report, out.Expires = &report, report.NotAfter
+		}
+	}
+	return out
+}
+
+// SlimPod keeps of a pod what ReadPod reads: a cluster can have thousands.
+func SlimPod(object any) (any, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return object, nil
+	}
+	var status []corev1.ContainerStatus
+	if s := initStatus(pod); s != nil {
+		status = append(status, *s)
+	}
+	pod.ManagedFields = nil
+	pod.Annotations = only(pod.Annotations, v1alpha1.AnnotationSync)
+	pod.Labels = only(pod.Labels, kuberay.LabelCluster, kuberay.LabelNodeType, kuberay.LabelGroup)
+	pod.Spec = corev1.PodSpec{
+		NodeName:       pod.Spec.NodeName,
+		InitContainers: injection.SlimContainers(pod.Spec.InitContainers), Containers: injection.SlimContainers(pod.Spec.Containers),
+	}
+	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase, Conditions: pod.Status.Conditions, InitContainerStatuses: status}
+	return pod, nil
+}
+
+func only(from map[string]string, keys ...string) map[string]string {
+	out := map[string]string{}
+	for _, key := range keys {
+		if value, ok := from[key]; ok {
+			out[key] = value
+		}
+	}
+	return out
+}
+
+func initStatus(pod *corev1.Pod) *corev1.ContainerStatus {
+	i := slices.IndexFunc(pod.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == injection.InitContainerName })
+	if i < 0 {
+		return nil
+	}
+	return &pod.Status.InitContainerStatuses[i]
+}
+
+// failure is why the init container cannot make a certificate. An obstacle that may pass by itself, such as a registry that
+// does not answer, is none.
+func failure(status *corev1.ContainerStatus) string {
+	if ended := status.State.Terminated; ended != nil && ended.ExitCode == 0 {
+		return "" // whatever an earlier try came to
+	}
+	for _, state := range []corev1.ContainerState{status.State, status.LastTerminationState} {
+		ended := state.Terminated
+		if ended == nil || ended.ExitCode == 0 {
+			continue
+		}
+		if said := sentence(ended.Message); said != "" {
+			return fmt.Sprintf("init container %s failed: %s", injection.InitContainerName, said)
+		}
+		return fmt.Sprintf("init container %s ended with exit code %d (%s); see its log", injection.InitContainerName, ended.ExitCode, ended.Reason)
+	}
+	if waiting := status.State.Waiting; waiting != nil {
+		switch waiting.Reason {
+		case "CreateContainerConfigError", "InvalidImageName", "ErrImageNeverPull", "CreateContainerError", "RunContainerError":
+			return fmt.Sprintf("init container %s cannot start: %s: %s", injection.InitContainerName, waiting.Reason, sentence(waiting.Message))
+		}
+	}
+	return ""
+}
+
+// sentence makes what an init container said when it failed fit for a condition: one line, printable, bounded. Text that
+// could hold a key is not repeated.
+func sentence(message string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(message), "\n")
+	if strings.Contains(line, "PRIVATE KEY") {
+		return "(not repeated here: it holds key material)"
+	}
+	line = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(line, ""))
+	return kube.Truncate(line, maxTerminationMessage)
+}

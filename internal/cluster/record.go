@@ -1,0 +1,108 @@
+package cluster
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/rollout"
+)
+
+// maxFailedMessage is how much of an error the record keeps.
+const maxFailedMessage = 512
+
+// readRecord is what a RayClusterTLS holds for the planner.
+func readRecord(status *v1alpha1.RayClusterTLSStatus) rollout.Record {
+	out := rollout.Record{
+		Enabled: status.Injection.Revision > 0, InjectedAt: instant(status.Injection.Since),
+		FailedAttempt: status.Injection.FailedHash, FailedBecause: status.Injection.FailedMessage, FailedAt: instant(status.Injection.FailedTime),
+	}
+	for _, at := range status.Injection.RestoredTimes {
+		out.Restored = append(out.Restored, at.Time)
+	}
+	if p := status.Rollout; p != nil {
+		out.Progress = &rollout.Progress{Goal: p.Goal, Phase: p.Phase, Since: p.PhaseStartTime.UTC(), From: instant(p.DeadlineStartTime)}
+		for _, canary := range p.Canaries {
+			if out.Progress.Canaries == nil {
+				out.Progress.Canaries = map[string]string{}
+			}
+			out.Progress.Canaries[canary.Group] = canary.Pod
+		}
+	}
+	return out
+}
+
+// writeRecord is the part of a RayClusterTLS's status that readRecord reads. groups are the worker groups on record.
+func writeRecord(record rollout.Record, groups []string) (v1alpha1.InjectionStatus, *v1alpha1.RolloutProgress) {
+	out := v1alpha1.InjectionStatus{
+		Since: stamp(record.InjectedAt), FailedHash: record.FailedAttempt,
+		FailedMessage: kube.Truncate(record.FailedBecause, maxFailedMessage), FailedTime: stamp(record.FailedAt),
+	}
+	for _, at := range record.Restored {
+		out.RestoredTimes = append(out.RestoredTimes, *stamp(at))
+	}
+	if record.Enabled {
+		out.Revision, out.Groups = injection.Revision, groups
+	}
+	p := record.Progress
+	if p == nil {
+		return out, nil
+	}
+	progress := &v1alpha1.RolloutProgress{Goal: p.Goal, Phase: p.Phase, PhaseStartTime: *stamp(p.Since), DeadlineStartTime: stamp(p.From)}
+	for _, group := range slices.Sorted(maps.Keys(p.Canaries)) {
+		progress.Canaries = append(progress.Canaries, v1alpha1.Canary{Group: group, Pod: p.Canaries[group]})
+	}
+	return out, progress
+}
+
+func instant(at *metav1.Time) time.Time {
+	if at == nil {
+		return time.Time{}
+	}
+	return at.UTC()
+}
+
+func stamp(at time.Time) *metav1.Time {
+	if at.IsZero() {
+		return nil
+	}
+	out := metav1.NewTime(at.UTC().Truncate(time.Second))
+	return &out
+}
+
+// Bound names the policy on whose behalf the cluster of a status is injected, or in the middle of a restart; empty for none.
+func Bound(status *v1alpha1.RayClusterTLSStatus) string {
+	if status.Injection.Revision == 0 && status.Rollout == nil && status.Injection.FailedHash == "" {
+		return ""
+	}
+	return status.PolicyRef.Name
+}
+
+// UnderWay reports whether the cluster of a status is in the middle of a restart, in which half of its pods cannot talk to the
+// rest. One that its RayService replaces works until it is gone.
+func UnderWay(status *v1alpha1.RayClusterTLSStatus) bool {
+	return status.Rollout != nil && status.Rollout.Phase != v1alpha1.PhaseUpgrade
+}
+
+// restartID identifies one restart of one head, so that an approval of it holds for no other. attempt is when the same was tried
+// and failed before; zero where it was not.
+func restartID(cluster types.UID, head string, action v1alpha1.RestartAction, attempt time.Time) string {
+	text := string(cluster) + "/" + head + "/" + string(action)
+	if !attempt.IsZero() {
+		text += "/" + attempt.UTC().Format(time.RFC3339)
+	}
+	return digest(text)[:8]
+}
+
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
+}

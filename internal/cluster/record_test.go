@@ -1,0 +1,153 @@
+package cluster
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/rollout"
+)
+
+func TestRecordIsReadAsItWasWritten(t *testing.T) {
+	for name, record := range map[string]rollout.Record{
+		"empty":   {},
+		"enabled": {Enabled: true, InjectedAt: epoch(), Restored: []time.Time{epoch(), epoch().Add(time.Hour)}},
+		"failed":  {FailedAttempt: "a", FailedBecause: "no openssl", FailedAt: epoch()},
+		"canary": {Progress: &rollout.Progress{
+			Goal: v1alpha1.GoalEncrypted, Phase: v1alpha1.PhaseCanary, Since: epoch(), From: epoch().Add(time.Minute), Canaries: map[string]string{"b": "b-1", "a": "a-1"},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var status v1alpha1.RayClusterTLSStatus
+			status.Injection, status.Rollout = writeRecord(record, []string{"a"})
+			text, err := json.Marshal(status)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var stored v1alpha1.RayClusterTLSStatus
+			if err := json.Unmarshal(text, &stored); err != nil {
+				t.Fatal(err)
+			}
+			read := readRecord(&stored)
+			if !read.Equal(&record) {
+				t.Errorf("the record changes on its way through %s (-want +got):\n%s", text, cmp.Diff(record, read))
+			}
+		})
+	}
+	long := rollout.Record{FailedAttempt: "a", FailedBecause: strings.Repeat("é", maxFailedMessage)}
+	if injected, _ := writeRecord(long, nil); len(injected.FailedMessage) > maxFailedMessage {
+		t.Errorf("a message of %d bytes is more than the API takes", len(injected.FailedMessage))
+	}
+}
+
+func TestRequestThatCannotBeRecordedIsNone(t *testing.T) {
+	if got := ParseRequest(`{"for":"x","goal":"Encrypted","at":"0001-01-01T00:00:00.5Z"}`); got != (Request{}) {
+		t.Errorf("a time that a record would lose is taken: %v", got)
+	}
+}
+
+func TestDeletedClusterTakesNoSlot(t *testing.T) {
+	f, store := encryptedFacts(t)
+	now := metav1.NewTime(epoch())
+	f.Object.SetDeletionTimestamp(&now)
+	f.TLS.Status.Rollout, f.TLS.Status.Injection.FailedHash = &v1alpha1.RolloutProgress{Phase: v1alpha1.PhaseHead}, "x"
+	d := Decide(f, Settings{})
+	status := Status(f, &d, Done{Keys: store})
+	if status.Rollout != nil || status.Injection.FailedHash != "" || status.Injection.Revision == 0 {
+		t.Errorf("a cluster that waits for its finalizers holds %+v and %+v", status.Rollout, status.Injection)
+	}
+}
+
+func TestBoundAndUnderWay(t *testing.T) {
+	named := v1alpha1.PolicyReference{Name: "p"}
+	for name, c := range map[string]struct {
+		reason   string
+		status   v1alpha1.RayClusterTLSStatus
+		bound    string
+		underWay bool
+	}{
+		"covered":   {"being covered binds nobody", v1alpha1.RayClusterTLSStatus{PolicyRef: named}, "", false},
+		"injected":  {"being injected does", v1alpha1.RayClusterTLSStatus{PolicyRef: named, Injection: v1alpha1.InjectionStatus{Revision: 1}}, "p", false},
+		"failed":    {"so does an attempt, which another policy must not repeat", v1alpha1.RayClusterTLSStatus{PolicyRef: named, Injection: v1alpha1.InjectionStatus{FailedHash: "x"}}, "p", false},
+		"restart":   {"and a restart", v1alpha1.RayClusterTLSStatus{PolicyRef: named, Rollout: &v1alpha1.RolloutProgress{Phase: v1alpha1.PhaseHead}}, "p", true},
+		"upgrade":   {"a cluster that its RayService replaces works", v1alpha1.RayClusterTLSStatus{PolicyRef: named, Rollout: &v1alpha1.RolloutProgress{Phase: v1alpha1.PhaseUpgrade}}, "p", false},
+		"no policy": {"without a policy it is bound to none", v1alpha1.RayClusterTLSStatus{Injection: v1alpha1.InjectionStatus{Revision: 1}}, "", false},
+	} {
+		if got := Bound(&c.status); got != c.bound {
+			t.Errorf("%s: %s: bound to %q", name, c.reason, got)
+		}
+		if got := UnderWay(&c.status); got != c.underWay {
+			t.Errorf("%s: %s: under way %t", name, c.reason, got)
+		}
+	}
+}
+
+func TestRestartIDHoldsForOneRestartOfOneHead(t *testing.T) {
+	base := restartID("cluster", "head", v1alpha1.ActionEnable, time.Time{})
+	if base != restartID("cluster", "head", v1alpha1.ActionEnable, time.Time{}) || len(base) != 8 {
+		t.Errorf("the id %q is not stable", base)
+	}
+	for reason, other := range map[string]string{
+		"another cluster":        restartID("other", "head", v1alpha1.ActionEnable, time.Time{}),
+		"another head":           restartID("cluster", "next", v1alpha1.ActionEnable, time.Time{}),
+		"another action":         restartID("cluster", "head", v1alpha1.ActionDisable, time.Time{}),
+		"after a failed attempt": restartID("cluster", "head", v1alpha1.ActionEnable, epoch()),
+		"after another":          restartID("cluster", "head", v1alpha1.ActionEnable, epoch().Add(time.Second)),
+	} {
+		if other == base {
+			t.Errorf("%s is approved by the same id", reason)
+		}
+	}
+}
+
+func TestNoSlot(t *testing.T) {
+	sibling := func(name, policy string, change func(*v1alpha1.RayClusterTLSStatus)) v1alpha1.RayClusterTLS {
+		out := v1alpha1.RayClusterTLS{}
+		out.Name, out.Status.PolicyRef.Name = name, policy
+		change(&out.Status)
+		return out
+	}
+	restarts := func(s *v1alpha1.RayClusterTLSStatus) { s.Rollout = &v1alpha1.RolloutProgress{} }
+	failed := func(s *v1alpha1.RayClusterTLSStatus) { s.Injection.FailedHash = "x" }
+	rests := func(*v1alpha1.RayClusterTLSStatus) {}
+	for name, c := range map[string]struct {
+		reason string
+		others []v1alpha1.RayClusterTLS
+		goal   v1alpha1.RolloutGoal
+		want   string
+	}{
+		"alone":          {"a slot is free", nil, v1alpha1.GoalEncrypted, ""},
+		"others rest":    {"a slot is free", []v1alpha1.RayClusterTLS{sibling("a", "p", rests)}, v1alpha1.GoalEncrypted, ""},
+		"one restarts":   {"the slot is in use", []v1alpha1.RayClusterTLS{sibling("a", "p", restarts)}, v1alpha1.GoalEncrypted, "1 of at most 1 clusters"},
+		"another policy": {"each policy has slots of its own", []v1alpha1.RayClusterTLS{sibling("a", "q", restarts)}, v1alpha1.GoalEncrypted, ""},
+		"one failed":     {"the next would fail alike", []v1alpha1.RayClusterTLS{sibling("a", "p", failed)}, v1alpha1.GoalEncrypted, "enabling RayCluster a failed"},
+		"disabling":      {"that a cluster could not be encrypted keeps none encrypted", []v1alpha1.RayClusterTLS{sibling("a", "p", failed)}, v1alpha1.GoalPlaintext, ""},
+	} {
+		if got := NoSlot("p", 1, c.others, c.goal); !strings.Contains(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("%s: %s: got %q", name, c.reason, got)
+		}
+	}
+}
+
+// jsonOf is a value as the API server stores it.
+func jsonOf(v any) any {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	var out any
+	if err := json.Unmarshal(text, &out); err != nil {
+		panic(err)
+	}
+	return out
+}
+
+func secret() *corev1.Secret { return &corev1.Secret{} }

@@ -1,0 +1,122 @@
+package kuberay
+
+import (
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/jsonpatch"
+)
+
+// Cluster is what KubeRay is asked for and says of one RayCluster. It is read from raw JSON, so that fields of the wrong
+// type, and quantities that cost seconds to parse, keep nobody from anything.
+type Cluster struct {
+	// Suspended reports whether the cluster is meant to have no pods.
+	Suspended bool
+	// Provisioned reports whether all pods of the cluster were ready at one moment.
+	Provisioned bool
+	// FaultTolerant reports whether the GCS keeps its state outside of the head.
+	FaultTolerant bool
+	// Recreate reports whether KubeRay itself restarts all pods when the spec changes.
+	Recreate bool
+	// Observed reports whether KubeRay has seen the newest spec.
+	Observed bool
+	// Queued reports whether Kueue runs the cluster.
+	Queued bool
+	// NoHeadRestart reports whether KubeRay makes no new head once the cluster was ready.
+	NoHeadRestart bool
+	// ManagedBy names the controller that runs the RayCluster instead of KubeRay; empty for KubeRay.
+	ManagedBy string
+	// PodsMissing is why KubeRay cannot create pods, in its own words; empty while it says nothing.
+	PodsMissing string
+	// Replicas is how many replicas each worker group is meant to have.
+	Replicas map[string]int32
+}
+
+// ReadCluster reads a RayCluster.
+func ReadCluster(object *unstructured.Unstructured) Cluster {
+	spec, status := jsonpatch.Map(object.Object["spec"]), jsonpatch.Map(object.Object["status"])
+	suspend, _ := spec["suspend"].(bool)
+	return Cluster{
+		Suspended:     suspend,
+		Provisioned:   provisioned(status),
+		FaultTolerant: spec["gcsFaultToleranceOptions"] != nil || object.GetAnnotations()[annotationFaultTolerant] == "true",
+		Recreate:      jsonpatch.String(jsonpatch.Map(spec["upgradeStrategy"])["type"]) == string(rayv1.RayClusterRecreate),
+		Observed:      integer(status["observedGeneration"]) >= object.GetGeneration(),
+		Queued:        queued(object),
+		NoHeadRestart: object.GetAnnotations()[AnnotationNoHeadRestart] == "true",
+		ManagedBy:     ManagedBy(object),
+		PodsMissing:   podsMissing(status),
+		Replicas:      replicas(spec),
+	}
+}
+
+// ManagedBy names the controller that runs the RayCluster or RayService instead of this cluster's KubeRay; empty for KubeRay.
+func ManagedBy(object *unstructured.Unstructured) string {
+	by := jsonpatch.String(jsonpatch.Map(object.Object["spec"])["managedBy"])
+	if by == managedByKubeRay {
+		return ""
+	}
+	return by
+}
+
+// provisioned goes by the condition and, before KubeRay had that, by the state.
+func provisioned(status map[string]any) bool {
+	for _, item := range jsonpatch.List(status["conditions"]) {
+		if condition := jsonpatch.Map(item); jsonpatch.String(condition["type"]) == string(rayv1.RayClusterProvisioned) {
+			return jsonpatch.String(condition["status"]) == string(metav1.ConditionTrue)
+		}
+	}
+	if jsonpatch.Map(status["stateTransitionTimes"])[string(rayv1.Ready)] != nil {
+		return true
+	}
+	return jsonpatch.String(status["state"]) == string(rayv1.Ready) // all that KubeRay 1.1 has
+}
+
+func podsMissing(status map[string]any) string {
+	for _, item := range jsonpatch.List(status["conditions"]) {
+		condition := jsonpatch.Map(item)
+		if jsonpatch.String(condition["type"]) == string(rayv1.RayClusterReplicaFailure) && jsonpatch.String(condition["status"]) == string(metav1.ConditionTrue) {
+			return jsonpatch.String(condition["message"])
+		}
+	}
+	return jsonpatch.String(status["reason"])
+}
+
+// queued goes by Kueue's label. KubeRay copies it from a RayService, whose cluster Kueue runs by it, and from a RayJob,
+// which Kueue runs itself, without regard to its cluster.
+func queued(object metav1.Object) bool {
+	owner, found := Owner(object)
+	return object.GetLabels()[labelQueue] != "" && (!found || owner.Kind != v1alpha1.TargetRayJob)
+}
+
+func replicas(spec map[string]any) map[string]int32 {
+	out := map[string]int32{}
+	for _, item := range jsonpatch.List(spec["workerGroupSpecs"]) {
+		group := jsonpatch.Map(item)
+		name := jsonpatch.String(group["groupName"])
+		if suspend, _ := group["suspend"].(bool); suspend {
+			out[name] = 0
+			continue
+		}
+		for _, field := range []string{"replicas", "minReplicas"} {
+			if group[field] != nil {
+				out[name] = int32(max(0, min(integer(group[field]), 1<<30)))
+				break
+			}
+		}
+	}
+	return out
+}
+
+// integer reads a whole number of any of the Go types that decoders make of one; zero for anything else.
+func integer(v any) int64 {
+	switch n := v.(type) {
+	case int64:
+		return n
+	case float64:
+		return int64(n)
+	}
+	return 0
+}

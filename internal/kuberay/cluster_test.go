@@ -1,0 +1,79 @@
+package kuberay
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func TestReadCluster(t *testing.T) {
+	for name, c := range map[string]struct {
+		reason, object string
+		want           Cluster
+	}{
+		"new":             {"a cluster without a status was never ready", `{}`, Cluster{}},
+		"condition":       {"the condition says so", `{"status":{"conditions":[{"type":"RayClusterProvisioned","status":"True"}]}}`, Cluster{Provisioned: true}},
+		"condition false": {"the condition has the last word", `{"status":{"state":"ready","conditions":[{"type":"RayClusterProvisioned","status":"False"}]}}`, Cluster{}},
+		"old":             {"before the condition existed, the state said so", `{"status":{"state":"ready"}}`, Cluster{Provisioned: true}},
+		"old, was once":   {"or that it was ready once", `{"status":{"stateTransitionTimes":{"ready":"2026-01-02T03:04:05Z"}}}`, Cluster{Provisioned: true}},
+		"odd types":       {"what is of the wrong type is as good as missing", `{"spec":{"suspend":"yes","upgradeStrategy":[],"workerGroupSpecs":{},"managedBy":1},"status":[]}`, Cluster{}},
+		"everything": {
+			"what KubeRay is asked for is read from raw JSON, quantities that nobody can parse notwithstanding",
+			`{"metadata":{"generation":3,"labels":{"kueue.x-k8s.io/queue-name":"q"},"annotations":{"ray.io/ft-enabled":"true","ray.io/disable-provisioned-head-restart":"true"}},
+			"spec":{"suspend":true,"managedBy":"kueue.x-k8s.io/multikueue","upgradeStrategy":{"type":"Recreate"},"workerGroupSpecs":[
+			{"groupName":"a","replicas":2,"minReplicas":1,"template":{"spec":{"containers":[{"resources":{"limits":{"cpu":"1e-9999999"}}}]}}},{"groupName":"b","minReplicas":1},{"groupName":"c","replicas":4,"suspend":true},{"groupName":"d"}]},
+			"status":{"observedGeneration":3,"conditions":[{"type":"ReplicaFailure","status":"True","message":"exceeded quota"}]}}`,
+			Cluster{
+				Suspended: true, FaultTolerant: true, Recreate: true, Observed: true, Queued: true, NoHeadRestart: true,
+				ManagedBy: "kueue.x-k8s.io/multikueue", PodsMissing: "exceeded quota", Replicas: map[string]int32{"a": 2, "b": 1, "c": 0},
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.want.Observed = c.want.Observed || name != "everything"
+			if c.want.Replicas == nil {
+				c.want.Replicas = map[string]int32{}
+			}
+			if diff := cmp.Diff(c.want, ReadCluster(object(t, c.object))); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+		})
+	}
+}
+
+func TestHeadNames(t *testing.T) {
+	owned := func(kind, name string) []metav1.OwnerReference {
+		yes := true
+		return []metav1.OwnerReference{{APIVersion: "ray.io/v1", Kind: kind, Name: name, UID: "u", Controller: &yes}}
+	}
+	for name, c := range map[string]struct {
+		reason string
+		owners []metav1.OwnerReference
+		labels map[string]string
+		jobUID types.UID
+		short  bool
+		want   []string
+	}{
+		"none":      {"a cluster of its own has no other names", nil, nil, "", true, nil},
+		"service":   {"a RayService's Service", owned("RayService", "s"), nil, "", false, []string{"s-head-svc.ns", "s-head-svc.ns.svc", "s-head-svc.ns.svc.k8s.example"}},
+		"short":     {"by its bare name too where that is asked for", owned("RayJob", "j"), nil, "u", true, []string{"j-head-svc.ns", "j-head-svc.ns.svc", "j-head-svc.ns.svc.k8s.example", "j-head-svc"}},
+		"unseen":    {"also before the owner is in the cache, since the first pod needs it", owned("RayJob", "j"), nil, "", false, []string{"j-head-svc.ns", "j-head-svc.ns.svc", "j-head-svc.ns.svc.k8s.example"}},
+		"another":   {"another object of the name is not the owner", owned("RayJob", "j"), nil, "v", true, nil},
+		"label":     {"anybody can label", nil, map[string]string{"ray.io/originated-from-crd": "RayJob", "ray.io/originated-from-cr-name": "j"}, "", true, nil},
+		"not a DNS": {"what no Service can be called is no name", owned("RayJob", "a,b\nrevision=2"), nil, "", true, nil},
+		"too long":  {"nor is what is too long", owned("RayJob", "a23456789012345678901234567890123456789012345678901234567890"), nil, "", true, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cluster := &metav1.ObjectMeta{Namespace: "ns", Name: "c", OwnerReferences: c.owners, Labels: c.labels}
+			var owners []metav1.Object
+			if c.jobUID != "" {
+				owners = append(owners, &metav1.ObjectMeta{Name: "j", UID: c.jobUID})
+			}
+			if diff := cmp.Diff(c.want, HeadServiceNames(cluster, owners, "k8s.example", c.short)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,160 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/pki"
+)
+
+// Verdict is a reason of the condition Accepted, with its message.
+type Verdict struct {
+	Accepted bool
+	Reason   string
+	Message  string
+	// RequeueAt is when the verdict may change though nothing else does; zero for never.
+	RequeueAt time.Time
+}
+
+// Allowlist holds the init images that policies may name. An entry is an image, or the beginning of images if it
+// ends in *.
+type Allowlist []string
+
+// Allows reports whether the list has the image.
+func (a Allowlist) Allows(image string) bool {
+	for _, entry := range a {
+		prefix, open := strings.CutSuffix(entry, "*")
+		if entry == image || open && strings.HasPrefix(image, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// Acceptance is what a policy's spec is judged by.
+type Acceptance struct {
+	// Spec has its defaults.
+	Spec   *v1alpha1.RayTLSPolicySpec
+	Images Allowlist
+	// Served reports whether the API server serves a kind; nil leaves kinds unjudged.
+	Served func(v1alpha1.TargetKind) bool
+	// CA is the Secret that spec.certificateAuthority.secretRef names, nil if it does not exist. CAKnown reports whether it was
+	// looked up; otherwise it is not judged.
+	CA      *corev1.Secret
+	CAKnown bool
+	Now     time.Time
+}
+
+// check judges one thing. Nil: it has no objection and nothing to say.
+type check func(*Acceptance) *Verdict
+
+// Accept judges a policy's spec: the first objection counts, and otherwise the last remark.
+func Accept(a Acceptance) Verdict {
+	verdict := accepted()
+	for _, judge := range []check{checkSelector, checkImage, checkTargetKind, checkCA} {
+		found := judge(&a)
+		if found == nil {
+			continue
+		}
+		if !found.Accepted {
+			return *found
+		}
+		verdict = *found
+	}
+	return verdict
+}
+
+func accepted() Verdict {
+	return Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force"}
+}
+
+func refuse(reason, format string, args ...any) *Verdict {
+	return &Verdict{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+func checkSelector(a *Acceptance) *Verdict {
+	if a.Spec.Selector == nil {
+		return nil
+	}
+	if _, err := metav1.LabelSelectorAsSelector(a.Spec.Selector); err != nil {
+		return refuse(v1alpha1.ReasonInvalidSelector, "spec.selector: %v", err)
+	}
+	return nil
+}
+
+func checkImage(a *Acceptance) *Verdict {
+	image := a.Spec.Issuance.InitContainer.Image
+	if image == "" || a.Images.Allows(image) {
+		return nil
+	}
+	return refuse(v1alpha1.ReasonImageNotAllowed,
+		"spec.issuance.initContainer.image: %s is not among the images that the operator's administrator allows with --allowed-init-image; ask for it to be added, or leave the field out to use each Ray container's own image", image)
+}
+
+func checkTargetKind(a *Acceptance) *Verdict {
+	ref := a.Spec.TargetRef
+	if ref == nil || a.Served == nil || a.Served(ref.Kind) {
+		return nil
+	}
+	verdict := refuse(v1alpha1.ReasonTargetKindNotServed,
+		"spec.targetRef: the API server does not serve %s of ray.io/v1, so the KubeRay that is installed does not have this kind; upgrade KubeRay with its CRDs, which the operator notices within two minutes, or name a kind that it has", ref.Kind)
+	verdict.RequeueAt = a.Now.Add(time.Minute)
+	return verdict
+}
+
+func checkCA(a *Acceptance) *Verdict {
+	if a.Spec.CertificateAuthority.SecretRef == nil || !a.CAKnown {
+		return nil
+	}
+	_, verdict := BroughtCA(a.Spec, a.CA, a.Now)
+	return &verdict
+}
+
+// BroughtCA judges the Secret that spec.certificateAuthority.secretRef names; nil when it does not exist.
+// The spec has its defaults. The CA is nil unless the verdict is to accept it.
+func BroughtCA(spec *v1alpha1.RayTLSPolicySpec, secret *corev1.Secret, now time.Time) (*pki.Parent, Verdict) {
+	const field = "spec.certificateAuthority.secretRef: Secret %s "
+	name := spec.CertificateAuthority.SecretRef.Name
+	if secret == nil {
+		return nil, *refuse(v1alpha1.ReasonCASecretNotFound,
+			field+"does not exist in this namespace; create it with ca.crt and ca.key, or tls.crt and tls.key, and the label %s: %q", name, v1alpha1.LabelCA, v1alpha1.CATrue)
+	}
+	if secret.Labels[v1alpha1.LabelCA] != v1alpha1.CATrue {
+		return nil, *refuse(v1alpha1.ReasonCASecretNotLabelled,
+			field+"lacks the label %s: %q, which allows policies to sign with it; label it with: kubectl label secret %[1]s -n %[4]s %[2]s=%[3]s", name, v1alpha1.LabelCA, v1alpha1.CATrue, secret.Namespace)
+	}
+	certificate, key := secret.Data["ca.crt"], secret.Data["ca.key"]
+	if key == nil {
+		// cert-manager writes the CA's own issuer to ca.crt, beside tls.crt and tls.key.
+		certificate, key = secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey]
+	}
+	if certificate == nil || key == nil {
+		return nil, *refuse(v1alpha1.ReasonCASecretInvalid, field+"holds neither ca.crt and ca.key nor tls.crt and tls.key", name)
+	}
+	parent, err := pki.ParseParent(certificate, key, now)
+	if err != nil {
+		return nil, *refuse(v1alpha1.ReasonCASecretInvalid, field+"cannot be used: %v", name, err)
+	}
+	verdict := accepted()
+	verdict.RequeueAt = parent.NotAfter()
+	cut := parent.NotAfter().Add(-IssuerValidity(spec))
+	if now.Before(cut) {
+		verdict.RequeueAt = cut
+		return parent, verdict
+	}
+	verdict.Reason = v1alpha1.ReasonValidityCut
+	verdict.Message = fmt.Sprintf("the policy is in force; the CA in Secret %s ends at %s, so issuers and pod certificates end then at the latest, earlier than podCertificate.validityDays asks",
+		name, parent.NotAfter().UTC().Format(time.RFC3339))
+	return parent, verdict
+}
+
+// IssuerValidity is how long an issuer lives: twice as long as what it signs, so that it can be replaced
+// halfway while every leaf still ends before its issuer. The spec has its defaults.
+func IssuerValidity(spec *v1alpha1.RayTLSPolicySpec) time.Duration {
+	return 2 * v1alpha1.Days(spec.PodCertificate.ValidityDays)
+}
