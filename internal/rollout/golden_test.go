@@ -53,8 +53,13 @@ func play(w *world, seconds int, events happens) string {
 					line("OPERATOR acts without end")
 					return b.String()
 				}
+				version := w.record.version
 				s, p := w.operate(100)
-				if act := acts(s, &p); act != "" || said != p.Reason+p.Message {
+				act := acts(s, &p)
+				if w.record.version != version && !p.Changes(s) {
+					act = "[record the groups] " + act
+				}
+				if act != "" || said != p.Reason+p.Message {
 					said = p.Reason + p.Message
 					line("OPERATOR %s%s: %s", act, p.Reason, p.Message)
 				}
@@ -96,7 +101,7 @@ func TestGoldenLogs(t *testing.T) {
 		"enable-selector": {
 			reason: "a running cluster waits for an approval", seconds: 120, ends: v1alpha1.ReasonEncrypted,
 			world:  stopped(newWorld(1).running(), func(w *world) { w.immediate = false }),
-			events: happens{30: {"approves", func(w *world) { w.settings(func() { w.approval = "now" }) }}},
+			events: happens{30: {"approves", approves}},
 		},
 		"enable-suspended": {
 			reason: "stopping a cluster that waits is as good as approving it", seconds: 120, ends: v1alpha1.ReasonEncrypted,
@@ -113,6 +118,13 @@ func TestGoldenLogs(t *testing.T) {
 				w.inits["a"] = succeeds
 				w.template("a", func(t *simTemplate) { t.edition++ })
 			}}},
+		},
+		"canary-fails-approved": {
+			reason: "an approval holds for one attempt: after a failure it takes another", seconds: 120, ends: v1alpha1.ReasonEnableFailed,
+			world: stopped(broken(newWorld(1).running(), "a"), func(w *world) { w.immediate = false }),
+			events: happens{
+				10: {"approves", approves}, 40: {"changes nothing", func(w *world) { w.settings(func() {}) }}, 60: {"approves", approves},
+			},
 		},
 		"head-fails": {
 			reason: "the head's failure puts everything back",
@@ -133,20 +145,21 @@ func TestGoldenLogs(t *testing.T) {
 		"recreate": {
 			reason: "KubeRay deletes the pods, once", seconds: 90, ends: v1alpha1.ReasonEncrypted,
 			world:  stopped(newWorld(2).running(), func(w *world) { w.annotate(func(c *simCluster) { c.recreate = true }) }),
-			events: happens{10: {"approves", func(w *world) { w.settings(func() { w.approval = "now" }) }}},
+			events: happens{10: {"approves", approves}},
 		},
 		"recreate-restamped": {
 			reason: "after an upgrade KubeRay only restamps the head and deletes nothing, so the operator does", seconds: 800, ends: v1alpha1.ReasonEncrypted,
 			world: stopped(newWorld(2).running(), func(w *world) {
 				w.annotate(func(c *simCluster) { c.recreate = true })
-				w.restamp, w.approval = true, "now"
+				w.restamp = true
+				w.approve()
 			}),
 		},
 		"kueue": {
 			reason: "an approved change has Kueue evict the cluster and admit it again", seconds: 120, ends: v1alpha1.ReasonEncrypted,
 			world: stopped(newWorld(1).running(), func(w *world) { w.annotate(func(c *simCluster) { c.queued = true }) }),
 			events: happens{
-				10: {"approves", func(w *world) { w.settings(func() { w.approval = "now" }) }},
+				10: {"approves", approves},
 				15: {"is Kueue and evicts", func(w *world) { w.edit(func(c *simCluster) { c.suspend = true }) }},
 				40: {"is Kueue and admits", func(w *world) { w.edit(func(c *simCluster) { c.suspend = false }) }},
 			},
@@ -187,19 +200,19 @@ func TestGoldenLogs(t *testing.T) {
 		},
 		"stripped-and-restarted": {
 			reason: "a cluster that was stripped and restarted as a whole is enabled anew", seconds: 300, ends: v1alpha1.ReasonEncrypted,
-			world:  stopped(newWorld(1).running(), func(w *world) { w.annotate(func(c *simCluster) { c.recreate = true }); w.approval = "1" }),
-			events: happens{100: {"strips", (*world).strip}, 200: {"approves", func(w *world) { w.settings(func() { w.approval = "2" }) }}},
+			world:  stopped(newWorld(1).running(), func(w *world) { w.annotate(func(c *simCluster) { c.recreate = true }); w.approve() }),
+			events: happens{100: {"strips", (*world).strip}, 200: {"approves", approves}},
 		},
 		"disable": {
 			reason: "disabling gives the templates back, restarts every pod and lets go of the keys last", seconds: 160, ends: v1alpha1.ReasonDisabling,
 			world:  newWorld(2).running(),
-			events: happens{80: {"deletes the policy", func(w *world) { w.settings(func() { w.goal = Plaintext }) }}},
+			events: happens{80: {"deletes the policy", func(w *world) { w.settings(func() { w.goal = v1alpha1.GoalPlaintext }) }}},
 		},
 		"rayservice": {
 			reason: "a RayService is asked once for a new cluster, and the old one loses no pod", seconds: 120, ends: v1alpha1.ReasonEnabling,
 			world: stopped(newWorld(2).running(), func(w *world) { w.immediate, w.service = false, &Service{Name: "x", Serving: true} }),
 			events: happens{
-				5:  {"approves", func(w *world) { w.settings(func() { w.approval = "now" }) }},
+				5:  {"approves", approves},
 				8:  {"is KubeRay and makes a new cluster", func(w *world) { w.settings(func() { w.service.Next = "next" }) }},
 				60: {"is KubeRay and moves the traffic", func(w *world) { w.settings(func() { w.service.Serving = false }) }},
 			},
@@ -209,7 +222,17 @@ func TestGoldenLogs(t *testing.T) {
 			world: stopped(newWorld(1).running(), func(w *world) { w.service = &Service{Name: "x", Serving: true} }),
 			events: happens{
 				8:   {"is KubeRay and makes a new cluster", func(w *world) { w.settings(func() { w.service.Next = "next" }) }},
-				700: {"approves", func(w *world) { w.settings(func() { w.approval = "now" }) }},
+				700: {"approves", approves},
+			},
+		},
+		"rayservice-asked-twice": {
+			reason: "a request that somebody takes out is made once more for each approval", seconds: 300, ends: v1alpha1.ReasonBlocked,
+			world: stopped(newWorld(1).running(), func(w *world) { w.immediate, w.service = false, &Service{Name: "x", Serving: true} }),
+			events: happens{
+				5:   {"approves", approves},
+				60:  {"takes the request out", func(w *world) { w.settings(func() { w.service.Asked = "" }) }},
+				100: {"approves", approves},
+				160: {"takes the request out", func(w *world) { w.settings(func() { w.service.Asked = "" }) }},
 			},
 		},
 		"rayservice-disable": {
@@ -218,7 +241,7 @@ func TestGoldenLogs(t *testing.T) {
 			events: happens{
 				60: {"deletes the policy of a cluster that serves", func(w *world) {
 					w.settings(func() {
-						w.goal, w.service = Plaintext, &Service{Name: "x", Serving: true, Asked: "Encrypted", AskedAt: start()}
+						w.goal, w.service = v1alpha1.GoalPlaintext, &Service{Name: "x", Serving: true, Asked: "Encrypted", AskedAt: start()}
 					})
 				}},
 				70:  {"is KubeRay and makes a new cluster", func(w *world) { w.settings(func() { w.service.Next = "next" }) }},
@@ -228,7 +251,7 @@ func TestGoldenLogs(t *testing.T) {
 		"disable-in-the-middle": {
 			reason: "half enabled works in neither state, so it is put back without asking", seconds: 100, ends: v1alpha1.ReasonDisabling,
 			world:  newWorld(2).running(),
-			events: happens{3: {"deletes the policy", func(w *world) { w.settings(func() { w.goal = Plaintext }) }}},
+			events: happens{3: {"deletes the policy", func(w *world) { w.settings(func() { w.goal = v1alpha1.GoalPlaintext }) }}},
 		},
 	}
 	for name, tc := range cases {
@@ -253,6 +276,8 @@ func TestGoldenLogs(t *testing.T) {
 		})
 	}
 }
+
+func approves(w *world) { w.approve() }
 
 func addGroup(name string) func(*simCluster) {
 	return func(c *simCluster) {

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -32,7 +33,9 @@ type schedule struct {
 	prompt bool
 	// stopped: it was without pods for a moment.
 	stopped bool
-	last    Plan
+	// approver: each restart that waits for an approval gets one in the end.
+	approver bool
+	last     Plan
 }
 
 func (x *schedule) note(format string, args ...any) {
@@ -49,10 +52,10 @@ func (x *schedule) operator() error {
 	if err := x.plan(before); err != nil {
 		return err
 	}
-	version, deletes := x.cluster.version, len(x.restarts)
+	version, recorded, deletes := x.cluster.version, x.record.version, len(x.restarts)
 	s, p := x.operate(survives)
 	x.last = p
-	if x.cluster.version != version || len(x.restarts) != deletes || survives < 100 {
+	if x.cluster.version != version || x.record.version != recorded || len(x.restarts) != deletes || survives < 100 {
 		x.note("operator %s%s: %s (survives %d)", acts(s, &p), p.Reason, p.Message, survives)
 	}
 	if survives < 100 {
@@ -74,11 +77,11 @@ func (x *schedule) plan(s *Snapshot) error {
 	if p.Reason == "" {
 		return fmt.Errorf("a plan without a reason: %+v", p)
 	}
-	if p.Writes(s) && len(p.Delete) > 0 {
+	if p.Changes(s) && len(p.Delete) > 0 {
 		return fmt.Errorf("a plan that writes deletes %v too", p.Delete)
 	}
-	if !p.Again.IsZero() && !p.Again.After(s.Now) {
-		return fmt.Errorf("looks again at %s, which has passed", p.Again)
+	if !p.RequeueAt.IsZero() && !p.RequeueAt.After(s.Now) {
+		return fmt.Errorf("plans anew at %s, which has passed", p.RequeueAt)
 	}
 	for _, pod := range p.Delete {
 		if !slices.Contains(s.Pods, pod) || pod.Terminating {
@@ -86,18 +89,18 @@ func (x *schedule) plan(s *Snapshot) error {
 		}
 	}
 	if p.Progress != nil {
-		again, err := ParseProgress(p.Progress.String())
-		if err != nil {
+		var back Progress
+		if err := json.Unmarshal([]byte(p.Progress.String()), &back); err != nil {
 			return fmt.Errorf("progress %s: %w", p.Progress, err)
 		}
-		if again.String() != p.Progress.String() {
-			return fmt.Errorf("progress %s is read back as %s", p.Progress, again)
+		if back.String() != p.Progress.String() {
+			return fmt.Errorf("progress %s is read back as %s", p.Progress, &back)
 		}
 	}
 	if p.Reason == v1alpha1.ReasonEncrypted && len(s.pods(plaintext)) > 0 {
 		return fmt.Errorf("reports Encrypted while %v speak plaintext", s.pods(plaintext))
 	}
-	if p.Released && (len(s.pods(injected)) > 0 || s.anyPieces()) {
+	if p.Release && (len(s.pods(injected)) > 0 || s.anyPieces()) {
 		return fmt.Errorf("lets go of the keys of %v", s.pods(injected))
 	}
 	return x.restartsAllowed(s, &p)
@@ -105,23 +108,25 @@ func (x *schedule) plan(s *Snapshot) error {
 
 // restartsAllowed checks what may be changed and deleted now.
 func (x *schedule) restartsAllowed(s *Snapshot, p *Plan) error {
-	consent := s.Immediate || x.cluster.approved != "" || s.Approval != "" || s.Goal == Plaintext
-	if !consent && s.Progress == nil && !s.Enabled && s.running() && (p.Edit != NoEdit || slices.ContainsFunc(p.Delete, plaintext) || p.Progress != nil) {
+	// Putting a cluster back whose pods cannot talk needs no consent, nor does recording what a RayService was asked for.
+	back := p.Progress != nil && (p.Progress.Phase == v1alpha1.PhaseUpgrade && p.Upgrade == "" || p.Progress.Phase == v1alpha1.PhaseRevert || p.Progress.Goal == v1alpha1.GoalPlaintext && s.half())
+	consent := back || s.Immediate || s.Approved || s.Goal == v1alpha1.GoalPlaintext
+	if !consent && s.Progress == nil && !s.Enabled && !s.injecting() && s.running() && (p.Edit != NoEdit || slices.ContainsFunc(p.Delete, plaintext) || p.Progress != nil) {
 		return fmt.Errorf("touches a running cluster that nobody approved: %s", acts(s, p))
 	}
-	work := s.running() && (s.Goal == Encrypted || len(s.live(injected)) > 0)
-	if s.Progress == nil && p.Progress != nil && s.BlockedBy != "" && work {
+	work := s.running() && (s.Goal == v1alpha1.GoalEncrypted || len(s.live(injected)) > 0)
+	if s.Progress == nil && p.Progress != nil && s.BlockedBy != "" && work && !back {
 		return fmt.Errorf("starts on a blocked cluster")
 	}
 	for _, pod := range p.Delete {
 		switch {
-		case pod.Injected && s.Goal == Encrypted && (s.anyPieces() || s.Enabled):
+		case pod.Injected && s.Goal == v1alpha1.GoalEncrypted && (s.anyPieces() || s.Enabled):
 			return fmt.Errorf("restarts pod %s, which is encrypted", pod.Name)
-		case !pod.Injected && s.Goal == Plaintext && (s.Progress == nil || s.Progress.Goal == Plaintext):
+		case !pod.Injected && s.Goal == v1alpha1.GoalPlaintext && (s.Progress == nil || s.Progress.Goal == v1alpha1.GoalPlaintext):
 			return fmt.Errorf("restarts pod %s, which is in plaintext", pod.Name)
-		case !pod.Injected && s.BlockedBy != "" && s.Progress != nil && (s.Progress.Phase == PhaseCanary || s.Progress.Phase == PhaseHead):
+		case !pod.Injected && s.BlockedBy != "" && s.Progress != nil && (s.Progress.Phase == v1alpha1.PhaseCanary || s.Progress.Phase == v1alpha1.PhaseHead):
 			return fmt.Errorf("restarts pod %s of a cluster that is blocked", pod.Name)
-		case !pod.Injected && pod.Group == "" && s.Progress != nil && s.Progress.Phase == PhaseHead && x.eligible && !x.certified:
+		case !pod.Injected && pod.Group == "" && s.Progress != nil && s.Progress.Phase == v1alpha1.PhaseHead && x.eligible && !x.certified:
 			return fmt.Errorf("restarts the head before any worker has made a certificate, and some could")
 		}
 	}
@@ -130,15 +135,18 @@ func (x *schedule) restartsAllowed(s *Snapshot, p *Plan) error {
 
 // step has one of all that can happen happen.
 func (x *schedule) step(calm bool) error {
-	switch x.r.IntN(9) {
+	switch x.r.IntN(10) {
 	case 0, 1, 2:
 		if x.due() {
 			return x.operator()
 		}
 		x.syncCluster(len(x.clusters) - 1)
+		x.syncRecord(len(x.records) - 1)
 		x.syncPods(len(x.lists) - 1)
 	case 3:
 		x.syncCluster(x.seen.cluster + x.r.IntN(len(x.clusters)-x.seen.cluster))
+	case 9:
+		x.syncRecord(x.seen.record + x.r.IntN(len(x.records)-x.seen.record))
 	case 4:
 		x.syncPods(x.seen.pods + x.r.IntN(len(x.lists)-x.seen.pods))
 	case 5:
@@ -174,7 +182,7 @@ func (x *schedule) settle() error {
 	quiet := 0
 	x.settings(func() { x.blocked = "" })
 	for range 4000 {
-		before := []int{x.cluster.version, len(x.lists)}
+		before := []int{x.cluster.version, x.record.version, len(x.lists)}
 		x.seen.kuberay = len(x.clusters) - 1
 		x.kuberay()
 		x.sync()
@@ -191,7 +199,7 @@ func (x *schedule) settle() error {
 			return fmt.Errorf("the operator acts without end: %s %s", x.last.Reason, x.last.Message)
 		}
 		x.tick(time.Second)
-		if slices.Equal(before, []int{x.cluster.version, len(x.lists)}) {
+		if slices.Equal(before, []int{x.cluster.version, x.record.version, len(x.lists)}) {
 			quiet++
 		} else {
 			quiet = 0
@@ -199,7 +207,10 @@ func (x *schedule) settle() error {
 		if quiet <= 10 {
 			continue
 		}
-		next := x.again
+		if x.approver && x.last.RestartWaits && x.approve() {
+			continue
+		}
+		next := x.requeueAt
 		for _, i := range x.own(func(p simPod) bool { return p.terminating }) {
 			if gone := x.pods[i].gone; next.IsZero() || gone.Before(next) {
 				next = gone
@@ -233,16 +244,20 @@ func (x *schedule) rest() error {
 	switch {
 	case missing > 0:
 		return fmt.Errorf("%d groups have not the pods that they are meant to", missing)
-	case p.Writes(s) && !p.Released || len(p.Delete) > 0:
+	case p.Changes(s) && !p.Release || len(p.Delete) > 0:
 		return fmt.Errorf("something is left to do: %s", acts(s, &p))
 	case len(plain) > 0 && len(tls) > 0:
 		return fmt.Errorf("%d pods cannot talk to %d others", len(plain), len(tls))
-	case s.Progress != nil:
+	case len(plain) > 0 && s.anyPieces():
+		return fmt.Errorf("new pods cannot talk to %d others", len(plain))
+	case len(tls) > 0 && s.Goal == v1alpha1.GoalEncrypted && !s.allInjected() && p.Reason != v1alpha1.ReasonFieldConflict:
+		return fmt.Errorf("new pods cannot talk to %d others with TLS", len(tls))
+	case s.Progress != nil && s.Progress.Phase != v1alpha1.PhaseUpgrade:
 		return fmt.Errorf("the restart never ended: %s", s.Progress)
 	}
 	switch p.Reason {
-	case v1alpha1.ReasonEncrypted:
-		if len(plain) > 0 || !s.allInjected() {
+	case v1alpha1.ReasonEncrypted, v1alpha1.ReasonSuspended:
+		if len(plain) > 0 || !s.allInjected() || !s.Enabled || s.Suspended != (p.Reason == v1alpha1.ReasonSuspended) {
 			return fmt.Errorf("it is not encrypted")
 		}
 	case v1alpha1.ReasonEnableFailed:
@@ -259,7 +274,7 @@ func (x *schedule) rest() error {
 			return fmt.Errorf("a conflict with nobody")
 		}
 	case v1alpha1.ReasonDisabling:
-		if !p.Released || len(tls) > 0 {
+		if !p.Release || len(tls) > 0 {
 			return fmt.Errorf("it was not disabled")
 		}
 	default:

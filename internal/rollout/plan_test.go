@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/raytls/raytls/api/v1alpha1"
 )
 
 func start() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
@@ -27,7 +29,7 @@ func plaintextCluster() *Snapshot {
 		return Pod{Name: name, UID: "uid-" + name, Group: group, Ready: true, Created: start().Add(-age)}
 	}
 	return &Snapshot{
-		Now: start(), Goal: Encrypted, Immediate: true, Provisioned: true, Observed: true, Attempt: "this", Deadline: 10 * time.Minute, InjectedAt: start().Add(-time.Minute),
+		Now: start(), Goal: v1alpha1.GoalEncrypted, Immediate: true, Provisioned: true, Observed: true, Attempt: "this", Deadline: 10 * time.Minute,
 		Templates: []Template{
 			{Stripped: true, Recorded: true}, {Group: "a", Stripped: true, Replicas: 2, CanaryKey: "k"}, {Group: "b", Stripped: true, Replicas: 1, CanaryKey: "k"},
 		},
@@ -57,7 +59,7 @@ func acts(s *Snapshot, p *Plan) string {
 	if p.Edit != NoEdit {
 		out = append(out, strings.TrimSpace(fmt.Sprintf("%s %q", p.Edit, p.Groups)))
 	}
-	if p.Writes(s) {
+	if p.Changes(s) {
 		phase := "none"
 		if p.Progress != nil {
 			phase = string(p.Progress.Phase)
@@ -67,13 +69,10 @@ func acts(s *Snapshot, p *Plan) string {
 	if p.Upgrade != "" {
 		out = append(out, "ask the RayService")
 	}
-	if p.Approval != "" {
-		out = append(out, "use approval")
-	}
 	for _, pod := range p.Delete {
 		out = append(out, "delete "+pod.Name)
 	}
-	if p.Released {
+	if p.Release {
 		out = append(out, "release")
 	}
 	if len(out) == 0 {
@@ -160,11 +159,16 @@ func blockedNow() func(*Snapshot) {
 	return func(s *Snapshot) { s.BlockedBy, s.BlockedWhy = "RayJob/x", "it runs" }
 }
 func selector() func(*Snapshot)    { return func(s *Snapshot) { s.Immediate = false } }
-func approved() func(*Snapshot)    { return func(s *Snapshot) { s.Approval = "token" } }
-func recorded() func(*Snapshot)    { return func(s *Snapshot) { s.Enabled = true } }
+func approved() func(*Snapshot)    { return func(s *Snapshot) { s.Approved = true } }
 func suspended() func(*Snapshot)   { return func(s *Snapshot) { s.Suspended = true } }
 func noSlot() func(*Snapshot)      { return func(s *Snapshot) { s.NoSlot = "another one is restarted" } }
-func toPlaintext() func(*Snapshot) { return func(s *Snapshot) { s.Goal = Plaintext } }
+func toPlaintext() func(*Snapshot) { return func(s *Snapshot) { s.Goal = v1alpha1.GoalPlaintext } }
+
+// recorded is on record as encrypted, and was injected after its pods were made.
+func recorded() func(*Snapshot) {
+	return func(s *Snapshot) { s.Enabled, s.InjectedAt = true, start().Add(-time.Minute) }
+}
+
 func failedOn(hash string) func(*Snapshot) {
 	return func(s *Snapshot) { s.FailedAttempt, s.FailedBecause = hash, "no openssl" }
 }

@@ -3,34 +3,21 @@
 package rollout
 
 import (
-	"encoding/json"
-	"fmt"
 	"slices"
 	"time"
-)
-
-// Goal is what a cluster is meant to become.
-type Goal string
-
-// The goals.
-const (
-	// Encrypted has the injection in every template and a certificate in every pod.
-	Encrypted Goal = "Encrypted"
-	// Plaintext has the user's own templates, and pods made from them.
-	Plaintext Goal = "Plaintext"
 )
 
 // Template is what the planner knows of a head or worker template.
 type Template struct {
 	// Group is the worker group's name; empty for the head.
 	Group string
-	// Injected says that the template is exactly as the injection renders it.
+	// Injected reports whether the template is exactly as the injection renders it.
 	Injected bool
-	// Pieces says that something of the injection is in the template.
+	// Pieces reports whether something of the injection is in the template.
 	Pieces bool
-	// Recorded says that the template carried the injection before, so that its absence is somebody's doing.
+	// Recorded reports whether the template carried the injection before, so that its absence is somebody's doing.
 	Recorded bool
-	// Stripped says that pieces are missing, other than that what the user changed wants rendering again.
+	// Stripped reports whether pieces are missing, other than that what the user changed wants rendering again.
 	Stripped bool
 	// CanaryKey is equal for templates whose init containers will fare alike (same image and security context).
 	CanaryKey string
@@ -43,10 +30,11 @@ type Pod struct {
 	Name, UID string
 	// Group is the worker group's name; empty for the head.
 	Group string
-	// Injected says that the pod was made from an injected template.
+	// Injected reports whether the pod was made from an injected template.
 	Injected bool
-	// Certified says that its init container ended well.
+	// Certified reports whether its init container ended well. Expires is when its certificate ends; zero where it does not say.
 	Certified bool
+	Expires   time.Time
 	// Failure says, for people, why its init container cannot make a certificate; empty while it may still.
 	Failure string
 	// Ready is the pod's readiness.
@@ -66,6 +54,8 @@ type Snapshot struct {
 	Pods      []Pod
 	// Ended are pods that run no more and have not been deleted yet.
 	Ended []Pod
+	// PodsMissing is why KubeRay cannot make pods; empty where it does not say.
+	PodsMissing string
 	// Suspended: the cluster is meant to have no pods.
 	Suspended bool
 	// Provisioned: the cluster was ready once. One that was not has no work to lose.
@@ -78,84 +68,18 @@ type Snapshot struct {
 	Service *Service
 	// BlockedBy names what forbids a restart, approved or not; BlockedWhy says why and what to do.
 	BlockedBy, BlockedWhy string
-	// Immediate allows a restart without approval. Approval is a token that has not been used yet.
-	Immediate bool
-	Approval  string
+	// Immediate allows a restart without approval, and Approved this restart.
+	Immediate, Approved bool
 	// NoSlot says why the cluster has to wait for others; empty when it may start.
 	NoSlot string
-	// Enabled: the cluster is on record as encrypted.
-	Enabled bool
-	// Attempt is the hash of what would be tried, FailedAttempt of what failed.
-	Attempt, FailedAttempt string
-	// FailedBecause says why it failed.
-	FailedBecause string
-	// InjectedAt is when the templates were injected of a cluster that was created without; zero for one that was born so.
-	InjectedAt time.Time
-	// Restored are the times at which stripped templates were restored.
-	Restored []time.Time
+	// Record is what is on record of the cluster.
+	Record
+	// Attempt is the hash of what would be tried.
+	Attempt string
 	// Manager names who stripped the templates, where that is known.
 	Manager string
-	// Progress is how far a restart has come; nil when none is under way.
-	Progress *Progress
 	// Deadline is how long a canary may take.
 	Deadline time.Duration
-}
-
-// Phase is a stage of a restart.
-type Phase string
-
-// The phases, in their order. PhaseAll stands alone, for those whose pods others delete, and so does PhaseUpgrade, for
-// those that their RayService replaces.
-const (
-	PhaseCanary  Phase = "Canary"
-	PhaseHead    Phase = "Head"
-	PhaseRest    Phase = "Rest"
-	PhaseAll     Phase = "All"
-	PhaseRevert  Phase = "Revert"
-	PhaseUpgrade Phase = "Upgrade"
-)
-
-// Progress is how far a restart has come. It is kept on the cluster, so that any operator can go on with it.
-type Progress struct {
-	Goal  Goal  `json:"goal"`
-	Phase Phase `json:"phase"`
-	// Since is when the phase began.
-	Since time.Time `json:"since"`
-	// From is when the deadline counts from, where that is later than Since.
-	From time.Time `json:"from,omitzero"`
-	// Canaries are the pods that go first, by worker group.
-	Canaries map[string]string `json:"canaries,omitempty"`
-}
-
-// ParseProgress reads what Progress.String wrote. An empty text is no progress.
-func ParseProgress(text string) (*Progress, error) {
-	if text == "" {
-		return nil, nil
-	}
-	p := &Progress{}
-	if err := json.Unmarshal([]byte(text), p); err != nil {
-		return nil, fmt.Errorf("reading how far the restart has come: %w", err)
-	}
-	if p.Goal != Encrypted && p.Goal != Plaintext {
-		return nil, fmt.Errorf("reading how far the restart has come: no goal %q", p.Goal)
-	}
-	if !slices.Contains([]Phase{PhaseCanary, PhaseHead, PhaseRest, PhaseAll, PhaseRevert, PhaseUpgrade}, p.Phase) {
-		return nil, fmt.Errorf("reading how far the restart has come: no phase %q", p.Phase)
-	}
-	return p, nil
-}
-
-// String is the progress as JSON, for ParseProgress.
-func (p *Progress) String() string {
-	text, err := json.Marshal(p)
-	if err != nil { // no field of it can fail to encode
-		panic(err)
-	}
-	return string(text)
-}
-
-func (s *Snapshot) next(phase Phase) *Progress {
-	return &Progress{Goal: s.Goal, Phase: phase, Since: s.Now.UTC().Truncate(time.Second)}
 }
 
 // live are the pods that stay unless somebody deletes them.
@@ -188,7 +112,7 @@ func and(tests ...func(Pod) bool) func(Pod) bool {
 
 func in(group string) func(Pod) bool { return func(p Pod) bool { return p.Group == group } }
 
-// running says whether a restart would cost anybody anything.
+// running reports whether a restart would cost anybody anything.
 func (s *Snapshot) running() bool {
 	return s.Provisioned && !s.Suspended && len(s.pods(every)) > 0
 }
@@ -207,7 +131,7 @@ func (s *Snapshot) leftovers() []Pod {
 	return s.live(injected)
 }
 
-// failedBefore says that what would be tried has failed already.
+// failedBefore reports whether what would be tried has failed already.
 func (s *Snapshot) failedBefore() bool { return s.FailedAttempt != "" && s.FailedAttempt == s.Attempt }
 
 func (s *Snapshot) allInjected() bool {

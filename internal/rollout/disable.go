@@ -17,10 +17,10 @@ func planDisable(s *Snapshot, p *Plan) {
 		return
 	}
 	// A cluster in the middle of being enabled works in neither state: it is put back without asking.
-	if s.Progress == nil && s.running() && len(s.live(injected)) > 0 && !allowed(s, p) {
+	if s.Progress == nil && s.running() && len(s.live(injected)) > 0 && !s.half() && !allowed(s, p) {
 		return
 	}
-	p.Edit, p.Progress, p.Approval = RemoveAll, s.next(PhaseAll), s.Approval
+	p.Edit, p.Progress = RemoveAll, s.next(v1alpha1.PhaseAll)
 	if !s.anyPieces() {
 		p.Edit = NoEdit
 	}
@@ -35,9 +35,9 @@ func planRemoving(s *Snapshot, p *Plan) {
 	case s.anyPieces():
 		p.Edit, p.Message = RemoveAll, "giving the cluster its templates back"
 	case len(live) > 0 && s.leftToOthers() && !s.Suspended:
-		p.Message, p.Again = deleter(s)+" restarts the pods", s.Progress.Since.Add(RecreatePatience)
+		p.Message, p.RequeueAt = deleter(s)+" restarts the pods", s.Progress.Since.Add(RecreatePatience)
 		if s.Queued {
-			p.Again = s.phaseEnd()
+			p.RequeueAt = s.phaseEnd()
 		}
 	case len(live) > 0:
 		p.Delete, p.Message = live, fmt.Sprintf("restarting %s in plaintext", count(len(live)))
@@ -49,7 +49,7 @@ func planRemoving(s *Snapshot, p *Plan) {
 }
 
 func (p *Plan) release() {
-	p.Released = true
-	p.Progress, p.Enabled, p.FailedAttempt, p.FailedBecause, p.Restored = nil, false, "", "", nil
+	p.Release = true
+	p.Record = Record{}
 	p.Reason, p.Message = v1alpha1.ReasonDisabling, "the cluster is plaintext again"
 }

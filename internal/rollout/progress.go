@@ -12,22 +12,22 @@ import (
 // planEnabling goes on with enabling a running cluster.
 func planEnabling(s *Snapshot, p *Plan) {
 	// While the head is the one that is being replaced, having no pods is the restart itself.
-	if s.Suspended || len(s.pods(every)) == 0 && s.Progress.Phase != PhaseHead {
+	if s.Suspended || len(s.pods(every)) == 0 && s.Progress.Phase != v1alpha1.PhaseHead {
 		p.inject(s, "the cluster stopped meanwhile")
 		return
 	}
 	p.Reason = v1alpha1.ReasonEnabling
-	canReturn := s.Progress.Phase == PhaseCanary || s.Progress.Phase == PhaseHead && len(s.live(and(head, plaintext))) > 0
+	canReturn := s.Progress.Phase == v1alpha1.PhaseCanary || s.Progress.Phase == v1alpha1.PhaseHead && len(s.live(and(head, plaintext))) > 0
 	if s.BlockedBy != "" && canReturn {
 		// Nothing failed: it begins anew when the block ends.
-		p.Edit, p.Progress = RemoveAll, s.next(PhaseRevert)
+		p.Edit, p.Progress = RemoveAll, s.next(v1alpha1.PhaseRevert)
 		p.say(v1alpha1.ReasonEnabling, "put back, since %s came up before the head was restarted: %s", s.BlockedBy, s.BlockedWhy)
 		return
 	}
 	switch s.Progress.Phase {
-	case PhaseCanary:
+	case v1alpha1.PhaseCanary:
 		planCanary(s, p)
-	case PhaseHead:
+	case v1alpha1.PhaseHead:
 		planHead(s, p)
 	default:
 		planRest(s, p)
@@ -103,13 +103,13 @@ func (s *Snapshot) canary(group string) []Pod {
 }
 
 func (p *Plan) startCanaries(s *Snapshot, canaries map[string]string) {
-	p.Edit, p.Groups, p.Progress = Inject, keys(canaries), s.next(PhaseCanary)
+	p.Edit, p.Groups, p.Progress = Inject, keys(canaries), s.next(v1alpha1.PhaseCanary)
 	p.Progress.Canaries = canaries
 	p.say(v1alpha1.ReasonEnabling, "first, pod %s shows whether certificates can be made", strings.Join(values(canaries), " and pod "))
 }
 
 func (p *Plan) startHead(s *Snapshot, shown bool) {
-	p.Edit, p.Groups, p.Progress = Inject, []string{""}, s.next(PhaseHead)
+	p.Edit, p.Groups, p.Progress = Inject, []string{""}, s.next(v1alpha1.PhaseHead)
 	if shown {
 		p.say(v1alpha1.ReasonEnabling, "certificates can be made by workers; now the head")
 		return
@@ -134,11 +134,11 @@ func planHead(s *Snapshot, p *Plan) {
 	case !done:
 		p.await(s, "for the new head")
 	default:
-		p.Edit, p.Progress = InjectAll, s.next(PhaseRest)
+		p.Edit, p.Progress = InjectAll, s.next(v1alpha1.PhaseRest)
 		if s.allInjected() {
 			p.Edit = NoEdit
 		}
-		p.Enabled = true
+		p.Enabled, p.InjectedAt = true, s.stamp()
 		p.say(v1alpha1.ReasonEnabling, "the head is encrypted; now all other pods")
 	}
 }
@@ -175,17 +175,17 @@ func planRest(s *Snapshot, p *Plan) {
 		p.Reason, p.Message = v1alpha1.ReasonCertificateFailed, fmt.Sprintf("pod %s: %s", bad[0].Name, bad[0].Failure)
 	}
 	if s.Now.Before(end) {
-		p.Again = end
+		p.RequeueAt = end
 	}
 	if s.leftToOthers() && s.Recreate {
-		p.Again = s.Progress.Since.Add(RecreatePatience)
+		p.RequeueAt = s.Progress.Since.Add(RecreatePatience)
 	}
 }
 
-// leftToOthers says that KubeRay or Kueue deletes the pods. KubeRay does not always, and need not say that it has seen the
+// leftToOthers reports whether KubeRay or Kueue deletes the pods. KubeRay does not always, and need not say that it has seen the
 // change (it writes observedGeneration only together with something else), so that both have the deadline to do it.
 func (s *Snapshot) leftToOthers() bool {
-	if s.Progress.Phase != PhaseAll {
+	if s.Progress.Phase != v1alpha1.PhaseAll {
 		return false
 	}
 	if s.Queued {
@@ -197,7 +197,7 @@ func (s *Snapshot) leftToOthers() bool {
 // RecreatePatience is how long KubeRay has to delete the pods of a cluster with upgradeStrategy Recreate.
 const RecreatePatience = 30 * time.Second
 
-// shown says whether an injected pod of the group has its certificate, or why none will have it.
+// shown reports whether an injected pod of the group has its certificate, or why none will have it.
 func (s *Snapshot) shown(group string) (done bool, why string) {
 	fresh := s.live(and(in(group), injected))
 	for _, p := range s.Ended {
@@ -255,14 +255,14 @@ func (p *Plan) restart(s *Snapshot, pods []Pod) {
 func (p *Plan) await(s *Snapshot, what string) {
 	p.Message = "waiting " + what
 	p.startClock(s, s.phaseStart())
-	p.Again = s.phaseEnd()
+	p.RequeueAt = s.phaseEnd()
 }
 
 // revert gives the cluster its templates back.
 func (p *Plan) revert(s *Snapshot, why string) {
-	p.Edit, p.Groups, p.Progress = RemoveAll, nil, s.next(PhaseRevert)
-	p.Enabled, p.Delete, p.Again = false, nil, time.Time{}
-	p.FailedAttempt, p.FailedBecause = s.Attempt, why
+	p.Edit, p.Groups, p.Progress = RemoveAll, nil, s.next(v1alpha1.PhaseRevert)
+	p.Enabled, p.InjectedAt, p.Delete, p.RequeueAt = false, time.Time{}, nil, time.Time{}
+	p.FailedAttempt, p.FailedBecause, p.FailedAt = s.Attempt, why, s.stamp()
 	p.warn(v1alpha1.ReasonEnableFailed, "enabling failed and is put back: %s", why)
 }
 
@@ -277,7 +277,11 @@ func planRevert(s *Snapshot, p *Plan) {
 		p.Edit = RemoveAll
 	case len(s.live(injected)) > 0:
 		p.Delete = s.live(injected)
-	case len(s.pods(injected)) == 0:
+	case len(s.pods(injected)) > 0:
+	case s.FailedAttempt == "" && !s.Suspended && s.Now.Before(s.Progress.Since.Add(overtakenBy)):
+		// Without a failure on record, nothing would tell whose the pods are that KubeRay makes late from the templates before.
+		p.RequeueAt = s.Progress.Since.Add(overtakenBy)
+	default:
 		p.Progress = nil
 	}
 }

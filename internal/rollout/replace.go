@@ -11,25 +11,25 @@ import (
 // the RayService replaces them, without downtime.
 type Service struct {
 	Name string
-	// Serving says that requests are sent to this cluster.
+	// Serving reports whether requests are sent to this cluster.
 	Serving bool
 	// Next is the RayCluster that is to take over from this one or has done so; empty when there is none.
 	Next string
 	// Refuses says why the RayService would not make a cluster that is as asked, and what to do; empty when it would.
 	Refuses string
-	// Missed says that this cluster was made as asked and serves all the same without being so. Asking on would go on for ever.
+	// Missed reports whether this cluster was made as asked and serves all the same without being so. Asking on would go on for ever.
 	Missed bool
 	// Ask is what it would be asked for, Asked what it was asked for last, and AskedAt when.
 	Ask, Asked string
 	AskedAt    time.Time
 }
 
-// serves says that the cluster must not lose a pod: requests are sent to it.
+// serves reports whether the cluster must not lose a pod: requests are sent to it.
 func (s *Snapshot) serves() bool { return s.Service != nil && s.Service.Serving }
 
-// upgrading says that a replacement which is on record still is what the cluster waits for.
+// upgrading reports whether a replacement which is on record still is what the cluster waits for.
 func (s *Snapshot) upgrading() bool {
-	return s.Progress != nil && s.Progress.Phase == PhaseUpgrade && s.Progress.Goal == s.Goal && s.Service != nil &&
+	return s.Progress != nil && s.Progress.Phase == v1alpha1.PhaseUpgrade && s.Progress.Goal == s.Goal && s.Service != nil &&
 		(s.running() || s.betweenPods())
 }
 
@@ -38,18 +38,18 @@ func planReplace(s *Snapshot, p *Plan) {
 	service := s.Service
 	p.Reason = s.becoming()
 	switch {
-	case p.aside(s):
+	case p.notServing(s):
 	case service.Refuses != "":
 		p.blockedByService(s, service.Refuses)
 	case service.Asked == service.Ask:
 		// The record of it was lost with the cluster's annotations, or was not written any more.
-		p.Progress = &Progress{Goal: s.Goal, Phase: PhaseUpgrade, Since: service.AskedAt}
+		p.Progress = &Progress{Goal: s.Goal, Phase: v1alpha1.PhaseUpgrade, Since: service.AskedAt}
 		p.Message = s.upgraded()
 	case service.Next != "":
 		p.Message = s.upgraded()
 	case allowed(s, p):
-		p.Upgrade, p.Progress, p.Approval = service.Ask, s.next(PhaseUpgrade), s.Approval
-		p.FailedAttempt, p.FailedBecause = "", ""
+		p.Upgrade, p.Progress = service.Ask, s.next(v1alpha1.PhaseUpgrade)
+		p.forgetFailure()
 		p.say(s.becoming(), "asked RayService %s for a new cluster, which is %s from its start and takes over when it is ready", service.Name, s.adjective())
 	}
 }
@@ -61,18 +61,21 @@ func planUpgrading(s *Snapshot, p *Plan) {
 	end, settled := s.Progress.Since.Add(s.Deadline), s.Progress.Since.Add(RecreatePatience)
 	p.Reason, p.Message = s.becoming(), s.upgraded()
 	switch {
-	case p.aside(s):
+	case p.notServing(s):
 	case service.Asked != service.Ask && service.Next == "" && s.Now.Before(settled):
-		p.Again = settled // the request may not be seen yet
-	case service.Asked != service.Ask && service.Next == "" && s.Approval != "" && s.BlockedBy == "" && service.Refuses == "":
-		p.Upgrade, p.Progress, p.Approval = service.Ask, s.next(PhaseUpgrade), s.Approval
+		p.RequeueAt = settled // the request may not be seen yet
+		if s.BlockedBy == "" && service.Refuses == "" {
+			p.Upgrade = service.Ask // or not be made, if the operator ended before: it is the same request
+		}
+	case service.Asked != service.Ask && service.Next == "" && s.Approved && s.BlockedBy == "" && service.Refuses == "":
+		p.Upgrade, p.Progress = service.Ask, s.next(v1alpha1.PhaseUpgrade)
 		p.say(s.becoming(), "asked RayService %s for a new cluster again", service.Name)
 	case service.Asked != service.Ask && service.Next == "":
-		p.blockedByService(s, fmt.Sprintf("RayService %s was asked for a new cluster at %s, and somebody took the annotation %s out of its spec.rayClusterConfig.headGroupSpec.template before there was one; it is asked again with a new approval", service.Name, asked, v1alpha1.AnnotationRestartedFor))
+		p.blockedByService(s, fmt.Sprintf("RayService %s was asked for a new cluster at %s, and somebody took the annotation %s out of its spec.rayClusterConfig.headGroupSpec.template before there was one; it is asked again when you approve the restart", service.Name, asked, v1alpha1.AnnotationRestartedFor))
 	case service.Refuses != "" && service.Next == "":
 		p.blockedByService(s, service.Refuses)
 	case s.Now.Before(end):
-		p.Again = end
+		p.RequeueAt = end
 	case service.Next == "":
 		p.blockedByService(s, fmt.Sprintf("RayService %s was asked for a new cluster at %s and has made none within %s; see its status and events, and whether KubeRay runs with ENABLE_ZERO_DOWNTIME=false, which has it make none; this cluster serves on, and the RayService is not asked again", service.Name, asked, s.Deadline))
 	default:
@@ -80,8 +83,8 @@ func planUpgrading(s *Snapshot, p *Plan) {
 	}
 }
 
-// aside reports a cluster to which no requests are sent: it is about to take over, or to go.
-func (p *Plan) aside(s *Snapshot) bool {
+// notServing reports on a cluster to which no requests are sent: it is about to take over, or to go.
+func (p *Plan) notServing(s *Snapshot) bool {
 	switch service := s.Service; {
 	case service.Serving:
 		return false
@@ -95,6 +98,7 @@ func (p *Plan) aside(s *Snapshot) bool {
 
 func (p *Plan) blockedByService(s *Snapshot, why string) {
 	p.Reason, p.BlockedBy, p.Message = v1alpha1.ReasonBlocked, "RayService/"+s.Service.Name, why
+	p.RestartWaits, p.UserMustAct = true, true
 }
 
 // upgraded says how far the RayService is.
@@ -106,14 +110,14 @@ func (s *Snapshot) upgraded() string {
 }
 
 func (s *Snapshot) becoming() string {
-	if s.Goal == Plaintext {
+	if s.Goal == v1alpha1.GoalPlaintext {
 		return v1alpha1.ReasonDisabling
 	}
 	return v1alpha1.ReasonEnabling
 }
 
 func (s *Snapshot) adjective() string {
-	if s.Goal == Plaintext {
+	if s.Goal == v1alpha1.GoalPlaintext {
 		return "plaintext"
 	}
 	return "encrypted"

@@ -1,0 +1,105 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+// planMaintain is for a cluster on record as encrypted.
+func planMaintain(s *Snapshot, p *Plan) {
+	if !s.allInjected() {
+		planRestore(s, p)
+		return
+	}
+	wrong := s.live(plaintext)
+	if len(wrong) == 0 {
+		report(s, p)
+		return
+	}
+	if s.Service != nil && s.running() && len(s.live(and(head, plaintext))) > 0 && len(s.live(injected)) > 0 {
+		planReplace(s, p)
+		return
+	}
+	if s.Service != nil && s.running() && s.overtaken() {
+		// It came to serve before its pods were replaced.
+		p.removeAll(s)
+		p.Reason, p.Message = v1alpha1.ReasonEnabling, "the cluster serves in plaintext; giving it its templates back, so that new pods can join"
+		return
+	}
+	// They were made before the injection, or while it was stripped, and cannot talk to the others.
+	if s.running() && s.BlockedBy != "" && len(s.live(and(head, plaintext))) > 0 {
+		p.Reason, p.BlockedBy, p.Message = v1alpha1.ReasonBlocked, s.BlockedBy, s.BlockedWhy
+		if len(s.live(injected)) == 0 && s.overtaken() {
+			p.removeAll(s) // it works in plaintext, and new pods have to be able to join
+		}
+		return
+	}
+	p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("replacing %s made without the injection", count(len(wrong)))
+	p.Delete = wrong
+}
+
+// removeAll gives the cluster its templates back and takes it off the record. It is on record as putting back until the
+// templates are seen, so that it goes on whenever the operator ends.
+func (p *Plan) removeAll(s *Snapshot) {
+	p.Edit, p.Enabled, p.InjectedAt, p.Progress = RemoveAll, false, time.Time{}, s.next(v1alpha1.PhaseRevert)
+}
+
+// overtakenBy is how much later than the injection a pod may be made of the templates before it: KubeRay's cache lags.
+const overtakenBy = 10 * time.Second
+
+// overtaken reports whether the head is one that was made before the cluster was injected. Of a plaintext head that came later
+// nothing follows: whoever may create pods could have made it.
+func (s *Snapshot) overtaken() bool {
+	heads := s.live(and(head, plaintext))
+	return len(heads) > 0 && !slices.ContainsFunc(heads, func(p Pod) bool {
+		return s.InjectedAt.IsZero() || p.Created.After(s.InjectedAt.Add(overtakenBy))
+	})
+}
+
+// report says how a cluster stands whose templates are all injected and whose restart is over.
+func report(s *Snapshot, p *Plan) {
+	plain := s.pods(plaintext)
+	bad := s.live(and(injected, failed))
+	for _, p := range s.Ended {
+		if p.Injected && p.Failure != "" {
+			bad = append(bad, p) // with restartPolicy Never, it is made anew again and again
+		}
+	}
+	ended := s.live(func(p Pod) bool { return !p.Expires.IsZero() && !s.Now.Before(p.Expires) })
+	switch {
+	case len(plain) > 0:
+		p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("waiting until %s without TLS ended", count(len(plain)))
+	case len(bad) > 0:
+		p.UserMustAct = true
+		p.Reason, p.Message = v1alpha1.ReasonCertificateFailed, fmt.Sprintf("pod %s: %s", bad[0].Name, bad[0].Failure)
+	case len(ended) > 0:
+		p.Reason, p.UserMustAct = v1alpha1.ReasonCertificateExpired, true
+		p.Message = fmt.Sprintf("the certificate of pod %s ended at %s, and peers refuse new connections with it; delete the pod", ended[0].Name, ended[0].Expires.UTC().Format(time.RFC3339))
+	case s.Suspended && len(s.live(every)) == 0:
+		p.Reason, p.Message = v1alpha1.ReasonSuspended, "the cluster is suspended; its pods will have TLS"
+	case len(s.Pods) == 0:
+		p.Reason, p.Message = v1alpha1.ReasonNoPods, "the cluster has no pods yet; they will have TLS"
+		if s.PodsMissing != "" {
+			p.Message = "KubeRay cannot create the cluster's pods: " + s.PodsMissing
+		}
+	case len(s.live(and(head, certified))) == 0:
+		p.Reason, p.Message = v1alpha1.ReasonPodsStarting, "the head has yet to make its certificate"
+	default:
+		p.Reason = v1alpha1.ReasonEncrypted
+		p.RequeueAt = s.firstEnd()
+	}
+}
+
+// firstEnd is when the first certificate of a pod ends; zero where none says.
+func (s *Snapshot) firstEnd() time.Time {
+	var first time.Time
+	for _, p := range s.live(every) {
+		if !p.Expires.IsZero() && (first.IsZero() || p.Expires.Before(first)) {
+			first = p.Expires
+		}
+	}
+	return first
+}

@@ -1,0 +1,198 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+// snapshot is what the operator makes of its caches, as the controller does.
+func (w *world) snapshot() *Snapshot {
+	c, r := w.clusters[w.seen.cluster], w.records[w.seen.record].clone()
+	s := &Snapshot{
+		Now: w.now, Goal: w.goal, Suspended: c.suspend, Provisioned: c.provisioned, Recreate: c.recreate,
+		Observed: c.observed >= c.generated, Queued: c.queued, Immediate: w.immediate, NoSlot: w.noSlot, Record: r.Record,
+		Deadline: 10 * time.Minute, BlockedBy: w.blocked,
+	}
+	if w.service != nil {
+		service := *w.service
+		service.Ask = string(w.goal)
+		s.Service = &service
+	}
+	if w.blocked != "" {
+		s.BlockedWhy = w.blocked + " runs on it"
+	}
+	var attempt strings.Builder
+	for _, t := range c.templates {
+		fmt.Fprint(&attempt, t.group, t.edition, ";")
+		s.Templates = append(s.Templates, Template{
+			Group: t.group, Injected: t.injected && !t.stale, Pieces: t.injected, Recorded: t.group == "" || slices.Contains(r.groups, t.group),
+			Stripped: !t.injected, CanaryKey: t.key, Replicas: t.replicas,
+		})
+	}
+	s.Attempt = attempt.String()
+	for _, p := range w.lists[w.seen.pods] {
+		if p.owned {
+			s.Pods = append(s.Pods, Pod{
+				Name: p.name, UID: p.uid, Group: p.group, Injected: p.injected, Certified: p.certified, Failure: p.failure,
+				Ready: p.ready, Terminating: p.terminating, Deadline: p.deadline, Created: p.created,
+			})
+		}
+	}
+	id := restartID(s)
+	s.Approved = id != "" && slices.Contains(w.approvals, id)
+	return s
+}
+
+// restartID is what the status names the restart of the running head by. After a failed attempt, and while the RayService
+// is being asked, it is another one.
+func restartID(s *Snapshot) string {
+	heads := s.live(head)
+	if len(heads) == 0 {
+		return ""
+	}
+	id := heads[0].UID + "/" + string(s.Goal)
+	switch {
+	case s.failedBefore():
+		id += "/" + s.FailedAt.Format(time.RFC3339)
+	case s.Progress != nil && s.Progress.Phase == v1alpha1.PhaseUpgrade:
+		id += "/" + s.Progress.Since.Format(time.RFC3339)
+	}
+	return id
+}
+
+// operate is one reconcile: the record is written first, then everything else. survives is how many of its writes it lives to make.
+func (w *world) operate(survives int) (*Snapshot, Plan) {
+	s := w.snapshot()
+	w.dirty, w.requeueAt = false, time.Time{}
+	p := Make(s)
+	w.requeueAt = p.RequeueAt
+	w.write(s, &p, survives)
+	return s, p
+}
+
+// write makes the plan's writes as far as the operator lives and the API server lets it. All it knows of are its caches.
+func (w *world) write(s *Snapshot, p *Plan, survives int) {
+	c, r := w.clusters[w.seen.cluster], w.records[w.seen.record]
+	lives := func() bool { survives--; return survives >= 0 }
+	next := onRecord(r, s, p)
+	records := !next.equal(r)
+	if records {
+		if !lives() {
+			return
+		}
+		if r.version != w.record.version {
+			w.dirty = true // a conflict: read it later
+			return
+		}
+		w.recorded = true
+		if s.Progress == nil && p.Progress != nil {
+			w.certified = false
+		}
+		if p.Progress != nil && p.Progress.Phase == v1alpha1.PhaseHead {
+			w.eligible = len(s.canaries()) > 0 && (s.Progress == nil || s.Progress.Phase == v1alpha1.PhaseCanary)
+		}
+		w.setRecord(next)
+		r = w.record
+	}
+	if p.Edit == NoEdit && p.Upgrade == "" && len(p.Delete) == 0 {
+		return
+	}
+	if r.version != w.record.version {
+		w.dirty = true // past the cache, the record is another one
+		return
+	}
+	if p.Upgrade != "" {
+		if !lives() {
+			return
+		}
+		w.touched = true
+		if w.service.Asked != p.Upgrade || !w.service.AskedAt.Equal(p.Progress.Since) {
+			w.asks++
+		}
+		w.service.Asked, w.service.AskedAt = p.Upgrade, p.Progress.Since
+	}
+	if edited := c.edited(p); edited.hash() != c.hash() {
+		if !lives() {
+			return
+		}
+		if c.version != w.cluster.version {
+			w.dirty = true // a conflict: read it later
+			return
+		}
+		w.touched = true
+		w.store(edited, true)
+	}
+	if p.Changes(s) {
+		return
+	}
+	if records {
+		p.Delete = nil // the groups are on record first
+		return
+	}
+	for _, pod := range p.Delete {
+		if !lives() {
+			return
+		}
+		if at := w.find(pod.UID); at >= 0 {
+			w.touched = true
+			if !w.pods[at].terminating {
+				w.restarts[pod.UID] = w.pods[at]
+			}
+			w.terminate(at)
+		}
+	}
+}
+
+// edited is the cluster with the plan's edit.
+func (c simCluster) edited(p *Plan) simCluster {
+	next := c.clone()
+	for i := range next.templates {
+		t := &next.templates[i]
+		switch {
+		case p.Edit == InjectAll, p.Edit == Inject && slices.Contains(p.Groups, t.group):
+			t.injected, t.stale = true, false
+		case p.Edit == RemoveAll:
+			t.injected, t.stale = false, false
+		}
+	}
+	return next
+}
+
+// onRecord is the record with the plan's. A worker group is on record once its template was seen to carry the injection.
+func onRecord(r simRecord, s *Snapshot, p *Plan) simRecord {
+	next := simRecord{version: r.version, Record: p.Record}
+	if !p.Enabled {
+		return next
+	}
+	var carry []string
+	for _, t := range s.Templates {
+		if t.Group != "" && (t.Pieces || t.Recorded) {
+			carry = append(carry, t.Group)
+		}
+	}
+	next.groups = r.groups
+	if slices.ContainsFunc(carry, func(group string) bool { return !slices.Contains(r.groups, group) }) {
+		next.groups = carry
+	}
+	return next
+}
+
+// approve is a user who writes the name of the restart that waits into the policy, and says whether it was not there before.
+func (w *world) approve() bool {
+	id := restartID(w.snapshot())
+	if id == "" || slices.Contains(w.approvals, id) {
+		return false
+	}
+	w.settings(func() { w.approvals = append(w.approvals, id) })
+	return true
+}
+
+// loseRecord is somebody who deletes the RayClusterTLS.
+func (w *world) loseRecord() { w.setRecord(simRecord{}) }
+
+// restoreRecord is a backup that brings an older record back.
+func (w *world) restoreRecord(version int) { w.setRecord(w.records[version].clone()) }
