@@ -15,7 +15,7 @@ IMG ?= controller:latest
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 KUBECTL ?= kubectl
 CONTAINER_TOOL ?= docker
-# Arguments of the operator under `make run`.
+# Arguments of the controller under `make run`.
 ARGS ?=
 # Further arguments of `go test`, as in make test GOTESTFLAGS=-v.
 GOTESTFLAGS ?=
@@ -26,6 +26,7 @@ BENCH ?= .
 
 # hack/built prints the directory that it keeps a tool in, and builds it there the first time.
 CONTROLLER_GEN = "$$(hack/built hack/tools controller-gen=sigs.k8s.io/controller-tools/cmd/controller-gen)/controller-gen"
+CRD_REF_DOCS = "$$(hack/built hack/tools crd-ref-docs=github.com/elastic/crd-ref-docs)/crd-ref-docs"
 GOLANGCI_LINT = "$$(hack/built hack/lint golangci-lint=sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter)/golangci-lint"
 
 ##@ General
@@ -39,21 +40,27 @@ help: ## Show this help.
 ##@ Develop
 
 .PHONY: generate
-generate: ## Generate the Go code that is made from the API types.
-	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+generate: ## Generate the Go code that is made from the API types: deep copies and apply configurations.
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/...
 
 .PHONY: manifests
-manifests: ## Generate the CRD and the roles from the markers in the code.
+manifests: ## Generate the CRDs, and the role of each process, from the markers in the code.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
-	$(CONTROLLER_GEN) rbac:roleName=raytls-manager paths=./... output:rbac:artifacts:config=config/rbac
+	$(CONTROLLER_GEN) rbac:roleName=raytls-controller paths=./internal/controller/... paths=./internal/app output:rbac:artifacts:config=config/controller
+	$(CONTROLLER_GEN) rbac:roleName=raytls-webhook paths=./internal/webhook/... output:rbac:artifacts:config=config/webhook
+
+.PHONY: docs
+docs: ## Generate the field reference from the API types.
+	$(CRD_REF_DOCS) --log-level=ERROR --source-path=./api/v1alpha1 --config=hack/refdocs/config.yaml \
+		--templates-dir=hack/refdocs/templates --renderer=markdown --output-path=docs/reference/api.md
 
 .PHONY: build
 build: ## Build bin/manager and bin/raytls, static.
 	go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/manager ./cmd/raytls
 
 .PHONY: run
-run: ## Run the operator here, against the current kubeconfig (ARGS=...).
-	go run ./cmd/manager $(ARGS)
+run: ## Run the controller here, against the current kubeconfig (ARGS=...).
+	go run ./cmd/manager controller $(ARGS)
 
 .PHONY: demo
 demo: ## Show the whole thing on this machine: control plane, KubeRay, operator, handshakes. Needs openssl.
@@ -100,7 +107,7 @@ verify: lint ## Run lint, and check that everything generated is what its source
 ##@ Deploy
 
 .PHONY: install
-install: ## Install the CRD into the current kubeconfig's cluster.
+install: ## Install the CRDs into the current kubeconfig's cluster.
 	$(KUBECTL) apply --server-side -k config/crd
 
 .PHONY: uninstall

@@ -26,7 +26,7 @@ import (
 const (
 	namespace         = "ray-demo"
 	operatorNamespace = "raytls-system"
-	operatorAccount   = "raytls-manager"
+	operatorAccount   = "raytls-controller"
 )
 
 // environment is a control plane with both operators.
@@ -53,7 +53,7 @@ func startEnvironment(ctx context.Context, o options, s *screen) (*environment, 
 	}{
 		{"etcd and kube-apiserver, with the CRDs of KubeRay and of raytls", e.startControlPlane},
 		{"the KubeRay operator", e.startKubeRay},
-		{"the raytls operator, with the roles of config/rbac and no more", e.startOperator},
+		{"the raytls controller, with the roles of its own and no more", e.startOperator},
 	} {
 		began := time.Now()
 		if err := step.do(o); err != nil {
@@ -113,15 +113,11 @@ func (e *environment) startKubeRay(o options) error {
 		"-enable-leader-election=false", "-metrics-addr=0", "-health-probe-bind-address=0")
 }
 
-// startOperator gives the operator the rights that it has in a cluster, so that a role that lacks something is found.
+// startOperator starts the controller with the rights that it has in a cluster, so that a role that lacks something is found.
+// The webhook does not run: without it, the controller writes templates itself.
 func (e *environment) startOperator(o options) error {
-	if err := e.apply("config/manager/manager.yaml", func(object *unstructured.Unstructured) bool {
-		return object.GetKind() == "Namespace"
-	}); err != nil {
-		return err
-	}
-	for _, name := range []string{"role", "role_binding"} {
-		if err := e.apply(filepath.Join("config/rbac", name+".yaml"), nil); err != nil {
+	for _, name := range []string{"default/namespace", "controller/role", "controller/role_binding"} {
+		if err := e.apply(filepath.Join("config", name+".yaml"), nil); err != nil {
 			return err
 		}
 	}
@@ -130,7 +126,7 @@ func (e *environment) startOperator(o options) error {
 		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace},
 	}
 	return e.startAs(account, "raytls", o.manager,
-		"--namespace="+operatorNamespace, "--metrics-bind-address=0", "--health-probe-bind-address=0", "--webhook-bind-address=0")
+		"controller", "--namespace="+operatorNamespace, "--metrics-bind-address=0", "--health-probe-bind-address=0")
 }
 
 // startAs starts a program that finds the API server, and itself as the user, by KUBECONFIG.

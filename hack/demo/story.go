@@ -54,11 +54,11 @@ func (s *story) tell() error {
 		tell  func() error
 	}{
 		{"A plain RayCluster", s.plain},
-		{"One policy", s.enable},
+		{"One policy (enablePolicy: Immediate)", s.enable},
 		{"What the policy changed in the RayCluster", s.difference},
 		{"The pods that KubeRay made of it", s.pods},
 		{"Who can talk to whom", s.handshakes},
-		{"The policy is deleted (deletionPolicy: Remove)", s.remove},
+		{"The policy is deleted (deletionPolicy: Disable)", s.remove},
 	} {
 		s.title(chapter.title)
 		if err := chapter.tell(); err != nil {
@@ -100,8 +100,14 @@ func (s *story) enable() error {
 		return err
 	}
 	took := time.Since(began)
-	if err := s.table(policyGroup, "raytlspolicies"); err != nil {
-		return err
+	s.printf("   $ kubectl get -n %s raytlspolicies,rayclustertlses\n\n", namespace)
+	for i, resource := range []string{"raytlspolicies", "rayclustertlses"} {
+		if i > 0 {
+			s.printf("\n")
+		}
+		if err := s.table(policyGroup, resource); err != nil {
+			return err
+		}
 	}
 	s.printf("\n   Ready after %.1f s. What the operator told meanwhile (kubectl get events):\n\n", took.Seconds())
 	return s.events()
@@ -224,10 +230,14 @@ func (s *story) remove() error {
 	if left == "" {
 		left = "nothing"
 	}
+	if err := s.table(policyGroup, "rayclustertlses"); err != nil {
+		return err
+	}
+	s.printf("\n   A RayClusterTLS stays as long as its RayCluster does.\n\n")
 	same := bytes.Equal(s.applied, now)
 	s.show(
 		check{"the cluster's spec, byte for byte", "as it was applied", map[bool]string{true: "as it was applied", false: "changed"}[same], same},
-		check{"what the operator leaves in the cluster's namespace and its own", "nothing", left, left == "nothing"},
+		check{"the Secrets and ConfigMaps that the operator leaves", "nothing", left, left == "nothing"},
 	)
 	if !same {
 		diff, err := specDiff(s.applied, now)
@@ -347,7 +357,7 @@ func (s *story) plaintext(cluster string) (string, error) {
 	return "", nil
 }
 
-// leftovers names what the operator made and has not removed.
+// leftovers names what the operator made for clusters and has not removed. Its webhook's authority is for itself.
 func (s *story) leftovers() (string, error) {
 	var found []string
 	for _, ns := range []string{namespace, operatorNamespace} {
@@ -360,7 +370,7 @@ func (s *story) leftovers() (string, error) {
 				if err != nil {
 					return err
 				}
-				if strings.HasPrefix(o.GetName(), "raytls-") {
+				if strings.HasPrefix(o.GetName(), "raytls-") && o.GetLabels()[v1alpha1.LabelComponent] != v1alpha1.ComponentWebhook {
 					found = append(found, fmt.Sprintf("%T %s/%s", object, ns, o.GetName()))
 				}
 				return nil

@@ -1,37 +1,32 @@
 package app
 
 import (
-	"errors"
-	"flag"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/controller/acceptance"
+	"github.com/raytls/raytls/internal/policy"
 )
 
-func TestParseOptions(t *testing.T) {
-	type settings struct {
-		Namespace, Metrics, Probes string
-		Insecure, Elect            bool
-		Images                     acceptance.Allowlist
-		Domain                     string
-	}
+func TestParseControllerOptions(t *testing.T) {
 	for name, c := range map[string]struct {
 		reason string
 		pod    string
 		args   []string
-		want   settings
+		want   ControllerOptions
 	}{
 		"defaults": {
 			"a Deployment says only where it runs", "raytls-system", nil,
-			settings{Namespace: "raytls-system", Metrics: ":8443", Probes: ":8081", Elect: true},
+			ControllerOptions{Options: Options{Namespace: "raytls-system", Metrics: ":8443", Probes: ":8081"}, LeaderElect: true},
 		},
 		"all": {
 			"every setting has a flag, and the flag wins over the environment", "elsewhere",
@@ -39,17 +34,57 @@ func TestParseOptions(t *testing.T) {
 				"--namespace=n", "--metrics-bind-address=0", "--metrics-insecure", "--health-probe-bind-address=:1", "--leader-elect=false",
 				"--allowed-init-image=a:1", "--allowed-init-image=b/*", "--cluster-domain=k8s.example",
 			},
-			settings{Namespace: "n", Metrics: "0", Probes: ":1", Insecure: true, Images: acceptance.Allowlist{"a:1", "b/*"}, Domain: "k8s.example"},
+			ControllerOptions{
+				Options: Options{Namespace: "n", Metrics: "0", Probes: ":1", MetricsInsecure: true, Images: policy.Allowlist{"a:1", "b/*"}}, ClusterDomain: "k8s.example",
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("POD_NAMESPACE", c.pod)
-			o, err := ParseOptions(c.args)
+			got, err := ParseControllerOptions(c.args)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := settings{o.Namespace, o.Metrics, o.Probes, o.MetricsInsecure, o.LeaderElect, o.Images, o.ClusterDomain}
-			if diff := cmp.Diff(c.want, got); diff != "" {
+			if diff := cmp.Diff(c.want, got, cmpopts.IgnoreFields(Options{}, "Log")); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+		})
+	}
+}
+
+func TestParseWebhookOptions(t *testing.T) {
+	for name, c := range map[string]struct {
+		reason string
+		pod    string
+		args   []string
+		want   WebhookOptions
+	}{
+		"defaults": {
+			"a Deployment says only where it runs", "raytls-system", nil,
+			WebhookOptions{
+				Options: Options{Namespace: "raytls-system", Metrics: ":8443", Probes: ":8081"}, Address: ":9443", CADirectory: "/etc/raytls/webhook",
+				DNSNames: []string{"raytls-webhook.raytls-system.svc"}, ControllerUsername: "system:serviceaccount:raytls-system:raytls-controller", ShutdownDelay: 3 * time.Second,
+			},
+		},
+		"all": {
+			"every setting has a flag, and the flag wins over the default", "n",
+			[]string{
+				"--webhook-bind-address=127.0.0.1:1", "--webhook-ca-dir=/ca", "--webhook-cert-dir=/cert", "--webhook-dns-name=h.example", "--webhook-dns-name=127.0.0.1",
+				"--controller-username=me", "--shutdown-delay=1s", "--allowed-init-image=a:1",
+			},
+			WebhookOptions{
+				Options: Options{Namespace: "n", Metrics: ":8443", Probes: ":8081", Images: policy.Allowlist{"a:1"}}, Address: "127.0.0.1:1", CADirectory: "/ca", CertDirectory: "/cert",
+				DNSNames: []string{"h.example"}, IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, ControllerUsername: "me", ShutdownDelay: time.Second,
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("POD_NAMESPACE", c.pod)
+			got, err := ParseWebhookOptions(c.args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, got, cmpopts.IgnoreFields(Options{}, "Log"), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
 		})
@@ -79,24 +114,28 @@ func TestClusterDomain(t *testing.T) {
 	}
 }
 
-func TestParseOptionsRefuses(t *testing.T) {
+func TestMainRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		reason, pod string
 		args        []string
 		want        string
 	}{
-		"no namespace":       {"authorities need a place", "", nil, "--namespace or $POD_NAMESPACE"},
-		"bad namespace":      {"a namespace is a label", "A_B", nil, "own namespace"},
-		"unknown flag":       {"a mistyped flag is not ignored", "n", []string{"--leader-elct"}, "leader-elct"},
-		"argument":           {"there are no arguments", "n", []string{"run"}, `unexpected "run"`},
-		"empty image":        {"an empty image would allow nothing", "n", []string{"--allowed-init-image="}, "must be an image"},
-		"bad domain":         {"a domain is made of labels", "n", []string{"--cluster-domain=a_b"}, "--cluster-domain"},
-		"star in the middle": {"only the end is open", "n", []string{"--allowed-init-image=a*b"}, "single *"},
+		"no command":         {"nobody says what to run", "n", nil, `"" is not a command`},
+		"unknown command":    {"a mistyped command is not ignored", "n", []string{"controler"}, `"controler" is not a command`},
+		"no namespace":       {"authorities need a place", "", []string{"controller"}, "--namespace or $POD_NAMESPACE"},
+		"bad namespace":      {"a namespace is a label", "A_B", []string{"controller"}, "own namespace"},
+		"unknown flag":       {"a mistyped flag is not ignored", "n", []string{"controller", "--leader-elct"}, "leader-elct"},
+		"argument":           {"there are no arguments", "n", []string{"controller", "run"}, `unexpected "run"`},
+		"empty image":        {"an empty image would allow nothing", "n", []string{"webhook", "--allowed-init-image="}, "must be an image"},
+		"bad domain":         {"a domain is made of labels", "n", []string{"controller", "--cluster-domain=a_b"}, "--cluster-domain"},
+		"bad name":           {"a certificate is for a name", "n", []string{"webhook", "--webhook-dns-name=a_b"}, "webhook-dns-name"},
+		"another's flag":     {"a setting without effect is a mistake", "n", []string{"controller", "--webhook-bind-address=:1"}, "webhook-bind-address"},
+		"star in the middle": {"only the end is open", "n", []string{"controller", "--allowed-init-image=a*b"}, "single *"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("POD_NAMESPACE", c.pod)
 			quietly(t, func() {
-				_, err := ParseOptions(c.args)
+				err := Main("v0", c.args)
 				if err == nil || !strings.Contains(err.Error(), c.want) {
 					t.Errorf("%s: got %v, want an error with %q", c.reason, err, c.want)
 				}
@@ -106,32 +145,31 @@ func TestParseOptionsRefuses(t *testing.T) {
 }
 
 func TestHelpIsNoError(t *testing.T) {
-	quietly(t, func() {
-		if _, err := ParseOptions([]string{"--help"}); !errors.Is(err, flag.ErrHelp) {
-			t.Errorf("ParseOptions: got %v, want flag.ErrHelp", err)
-		}
-		if err := Main("v0", []string{"--help"}); err != nil {
-			t.Errorf("Main: got %v: whoever asks for help gets it and exit code 0", err)
-		}
-	})
+	for _, args := range [][]string{{"--help"}, {"controller", "--help"}, {"webhook", "--help"}} {
+		quietly(t, func() {
+			if err := Main("v0", args); err != nil {
+				t.Errorf("Main(%q): got %v: whoever asks for help gets it and exit code 0", args, err)
+			}
+		})
+	}
 }
 
-// quietly keeps the flag package's usage out of the test's output.
+// quietly keeps usages out of the test's output.
 func quietly(t *testing.T, run func()) {
 	t.Helper()
-	stderr := os.Stderr
+	stdout, stderr := os.Stdout, os.Stderr
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	os.Stderr = write
+	os.Stdout, os.Stderr = write, write
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
 		_, _ = io.Copy(io.Discard, read)
 	}()
 	defer func() {
-		os.Stderr = stderr
+		os.Stdout, os.Stderr = stdout, stderr
 		_ = write.Close()
 		<-drained
 	}()
@@ -145,6 +183,7 @@ func TestSchemeKnowsWhatIsReadAndWritten(t *testing.T) {
 	}
 	for _, kind := range []schema.GroupVersionKind{
 		v1alpha1.GroupVersion.WithKind("RayTLSPolicy"),
+		v1alpha1.GroupVersion.WithKind("RayClusterTLS"),
 		{Group: "ray.io", Version: "v1", Kind: "RayCluster"},
 		{Group: "ray.io", Version: "v1", Kind: "RayJob"},
 		{Version: "v1", Kind: "Secret"},

@@ -3,35 +3,68 @@ package app
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"strconv"
 
 	"golang.org/x/sync/semaphore"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
-	"github.com/raytls/raytls/internal/controller/admission"
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/servingcert"
 	"github.com/raytls/raytls/internal/webhook"
-	"github.com/raytls/raytls/internal/webhook/serving"
 )
 
-const (
-	noAddress = "0"
-	// admissionsAtOnce keeps what is worked on within the memory of the installed Deployment.
-	admissionsAtOnce = 8
-)
+// admissionsAtOnce keeps what is worked on within the memory of the installed Deployment.
+const admissionsAtOnce = 8
 
-// webhookServer serves what the certificates hold; nil where admission requests are not answered.
-func webhookServer(options Options, certificates *serving.Certificates) (ctrlwebhook.Server, error) {
-	if options.Webhook == noAddress {
-		return nil, nil
+// RunWebhook answers the admission requests of the API server of config until ctx ends.
+func RunWebhook(ctx context.Context, config *rest.Config, options WebhookOptions) error {
+	certificates := &servingcert.Server{
+		Directory: options.CADirectory, DNSNames: options.DNSNames, IPs: options.IPs, Clock: clock.RealClock{},
+		Report: func(err error) { ctrl.Log.Error(err, "Serving the certificate of before") },
 	}
-	host, text, err := net.SplitHostPort(options.Webhook)
+	server, err := webhookServer(options, certificates)
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(config, options.Options, ctrl.Options{Cache: webhookCaches(), WebhookServer: server})
+	if err != nil {
+		return err
+	}
+	if err := watchForWebhook(ctx, mgr); err != nil {
+		return err
+	}
+	server = mgr.GetWebhookServer() // the first call has the manager start it
+	server.Register(webhook.Path, &ctrlwebhook.Admission{Handler: &webhook.Injector{
+		Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace, Username: options.ControllerUsername,
+		Images: options.Images, Limit: semaphore.NewWeighted(admissionsAtOnce),
+	}})
+	server.Register(webhook.PolicyPath, &ctrlwebhook.Admission{Handler: &webhook.Validator{
+		Cached: mgr.GetClient(), Images: options.Images,
+	}})
+	checks := map[string]func(*http.Request) error{"webhook": server.StartedChecker()}
+	if options.CertDirectory == "" {
+		checks["webhook-certificate"] = certificates.Ready
+	}
+	for name, check := range checks {
+		if err := mgr.AddReadyzCheck(name, check); err != nil {
+			return fmt.Errorf("adding the readiness probe %s: %w", name, err)
+		}
+	}
+	return run(ctx, mgr)
+}
+
+// webhookServer serves the certificate in CertDirectory, or else one under the authority in CADirectory.
+func webhookServer(options WebhookOptions, certificates *servingcert.Server) (ctrlwebhook.Server, error) {
+	host, text, err := net.SplitHostPort(options.Address)
 	if err != nil {
 		return nil, fmt.Errorf("--webhook-bind-address: %w", err)
 	}
@@ -39,48 +72,35 @@ func webhookServer(options Options, certificates *serving.Certificates) (ctrlweb
 	if err != nil {
 		return nil, fmt.Errorf("--webhook-bind-address: port %q: %w", text, err)
 	}
+	serve := certificates.Configure
+	if options.CertDirectory != "" {
+		serve = func(config *tls.Config) { config.MinVersion = tls.VersionTLS13 }
+	}
 	return ctrlwebhook.NewServer(ctrlwebhook.Options{
-		Host: host, Port: int(port), TLSOpts: []func(*tls.Config){certificates.Configure},
+		Host: host, Port: int(port), CertDir: options.CertDirectory, TLSOpts: []func(*tls.Config){serve},
 	}), nil
 }
 
-// addAdmission adds the webhook's handlers, its certificates and its registration with the API server.
-func addAdmission(ctx context.Context, mgr ctrl.Manager, config *rest.Config, options Options, certificates *serving.Certificates) (*admission.Reconciler, error) {
-	registration := &admission.Reconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace, Clock: clock.RealClock{},
-		Certificates: certificates, Profile: options.WebhookProfile, Elected: mgr.Elected(), Off: options.Webhook == noAddress,
-	}
-	if registration.Off {
-		return registration, nil
-	}
-	user, err := username(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	server := mgr.GetWebhookServer()
-	server.Register(webhook.Path, &ctrlwebhook.Admission{Handler: &webhook.Injector{
-		Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace, Username: user, Images: options.Images,
-		Limit: semaphore.NewWeighted(admissionsAtOnce),
-	}})
-	server.Register(webhook.PolicyPath, &ctrlwebhook.Admission{Handler: &webhook.Validator{
-		Cached: mgr.GetClient(), Images: options.Images,
-	}})
-	if options.WebhookCertDir != "" {
-		watcher, err := serving.Files(certificates, options.WebhookCertDir)
-		if err != nil {
-			return nil, err
-		}
-		if err := mgr.Add(watcher); err != nil {
-			return nil, fmt.Errorf("adding the watch of the webhook's certificate: %w", err)
+// watchForWebhook has the cache hold what the handlers read. There is no controller here that would.
+func watchForWebhook(ctx context.Context, mgr ctrl.Manager) error {
+	for _, object := range []client.Object{&v1alpha1.RayTLSPolicy{}, &v1alpha1.RayClusterTLS{}} {
+		if _, err := mgr.GetCache().GetInformer(ctx, object); err != nil {
+			return fmt.Errorf("watching %T: %w", object, err)
 		}
 	}
-	if err := registration.SetupWithManager(mgr); err != nil {
-		return nil, err
-	}
-	for name, check := range map[string]func(*http.Request) error{"webhook": server.StartedChecker(), "webhook-certificate": certificates.Ready} {
-		if err := mgr.AddReadyzCheck(name, check); err != nil {
-			return nil, errors.Join(fmt.Errorf("adding the readiness probe %s", name), err)
+	kinds := &kuberay.Kinds{Mapper: mgr.GetRESTMapper()}
+	kinds.Register(func(ctx context.Context, kind v1alpha1.TargetKind, object *unstructured.Unstructured) error {
+		if kind != v1alpha1.TargetRayJob {
+			return nil // clusters name their other owners themselves
 		}
+		_, err := mgr.GetCache().GetInformer(ctx, object)
+		return err
+	})
+	if err := kinds.Discover(ctx); err != nil {
+		return err
 	}
-	return registration, nil
+	if err := mgr.Add(kinds); err != nil {
+		return fmt.Errorf("adding the look-out for kinds of KubeRay: %w", err)
+	}
+	return nil
 }

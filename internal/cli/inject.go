@@ -10,14 +10,16 @@ import (
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/controller/coverage"
-	"github.com/raytls/raytls/internal/controller/raycluster"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/manifest"
+	"github.com/raytls/raytls/internal/policy"
 )
 
 const policyKind = "RayTLSPolicy"
@@ -112,11 +114,11 @@ func policiesIn(documents []*manifest.Document) ([]*v1alpha1.RayTLSPolicy, error
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", o, err)
 		}
-		policy := &v1alpha1.RayTLSPolicy{}
-		if err := yaml.UnmarshalStrict(text, policy); err != nil {
+		found := &v1alpha1.RayTLSPolicy{}
+		if err := yaml.UnmarshalStrict(text, found); err != nil {
 			return nil, fmt.Errorf("%s: %w", o, err)
 		}
-		policies = append(policies, policy)
+		policies = append(policies, found)
 	}
 	return policies, nil
 }
@@ -163,35 +165,50 @@ func (i *injector) one(o *manifest.Object, spec map[string]any) (done string, er
 	if err := o.CheckNames(); err != nil {
 		return "", err
 	}
-	if most := validation.DNS1123SubdomainMaxLength - len(injection.SecretName("")); len(o.Name()) > most {
-		return "", fmt.Errorf("metadata.name: is longer than %d characters, which leaves no room for the name of the cluster's Secret; choose a shorter one", most)
+	metadata, err := metadataOf(o)
+	if err != nil {
+		return "", err
 	}
-	if _, excluded := o.Labels()[v1alpha1.LabelExclude]; excluded {
+	if policy.Excluded(metadata) {
 		return fmt.Sprintf("printed unchanged; its label %s takes it out", v1alpha1.LabelExclude), nil
 	}
-	return i.inject(o, spec)
+	if wrong := policy.InvalidExclude(metadata); wrong != "" {
+		if err := note(i.notes, "%s: %s", o, wrong); err != nil {
+			return "", err
+		}
+	}
+	return i.inject(o, metadata, spec)
 }
 
-func (i *injector) inject(o *manifest.Object, spec map[string]any) (done string, err error) {
-	policy, from, err := i.policyFor(o)
+func (i *injector) inject(o *manifest.Object, metadata *metav1.ObjectMeta, spec map[string]any) (done string, err error) {
+	found, from, err := i.policyFor(metadata)
 	if err != nil {
 		return "", err
 	}
-	options := injection.Options{ClusterName: o.Name()}
 	templates := injection.Inspect(spec, o.Name())
-	recorded := recordedIn(templates)
-	switch {
-	case policy != nil:
-		defaulted := policy.Spec.WithDefaults()
-		options.Parameters = raycluster.Parameters(&defaulted)
+	var asked v1alpha1.RayTLSPolicySpec
+	var parameters injection.Parameters
+	switch recorded := recordedIn(templates); {
+	case found != nil:
+		asked = found.Spec.WithDefaults()
+		parameters = policy.Parameters(&asked)
 	case recorded != nil:
-		options.Parameters, from = *recorded, "what it was injected with before"
+		parameters, from = *recorded, "what it was injected with before"
 	}
-	injected, err := injection.Apply(spec, options, injection.All())
+	candidate := policy.Candidate{
+		Key: types.NamespacedName{Namespace: metadata.Namespace, Name: metadata.Name}, Spec: spec,
+		ManagedBy: kuberay.ManagedBy(&unstructured.Unstructured{Object: o.Value}),
+	}
+	// Which images the administrator allows, and what is in ConfigMaps, only the operator knows.
+	verdict := policy.Accept(policy.Acceptance{Spec: &asked, Images: policy.Allowlist{"*"}})
+	injected, err := policy.Inject(candidate, &asked, verdict, parameters, policy.EnvFrom{})
+	if outcome := kube.AsOutcome(err); outcome != nil && (outcome.Reason == v1alpha1.ReasonPaused || outcome.Reason == v1alpha1.ReasonBlocked) {
+		return "printed unchanged; " + outcome.Message, nil // the operator would write nothing either
+	}
 	if err != nil {
 		return "", err
 	}
-	if asIs(templates, options.Parameters) {
+	if asIs(templates, parameters) {
 		return "printed unchanged; it is injected with " + from, nil
 	}
 	o.SetClusterSpec(injected)
@@ -215,17 +232,9 @@ func recordedIn(templates []injection.Template) *injection.Parameters {
 }
 
 // policyFor finds the policy that the cluster follows, and says where its parameters come from.
-func (i *injector) policyFor(o *manifest.Object) (policy *v1alpha1.RayTLSPolicy, from string, err error) {
+func (i *injector) policyFor(metadata *metav1.ObjectMeta) (found *v1alpha1.RayTLSPolicy, from string, err error) {
 	if i.given != nil {
 		return i.given, fmt.Sprintf("the parameters of RayTLSPolicy %s, given with --policy", i.given.Name), nil
-	}
-	var metadata metav1.ObjectMeta
-	text, err := json.Marshal(o.Value["metadata"])
-	if err != nil {
-		return nil, "", fmt.Errorf("metadata: %w", err)
-	}
-	if err := json.Unmarshal(text, &metadata); err != nil {
-		return nil, "", fmt.Errorf("metadata: %w", err)
 	}
 	// Where the cluster or a policy names no namespace, whoever applies them chooses the same for both.
 	near := slices.DeleteFunc(slices.Clone(i.policies), func(p *v1alpha1.RayTLSPolicy) bool {
@@ -234,11 +243,26 @@ func (i *injector) policyFor(o *manifest.Object) (policy *v1alpha1.RayTLSPolicy,
 	if metadata.Namespace == "" && severalNamespaces(near) {
 		return nil, "", errors.New("metadata.namespace: is missing, and the input has policies of several namespaces; name the cluster's")
 	}
-	policy = coverage.Decide(coverage.Subject{Object: &metadata}, near).Policy
-	if policy == nil {
+	subject := policy.Subject{Object: metadata}
+	if owner, owned := kuberay.Owner(metadata); owned {
+		subject.Owners = []v1alpha1.TargetReference{owner}
+	}
+	if found = policy.Decide(subject, near).Policy; found == nil {
 		return nil, "the defaults, since no RayTLSPolicy in the input covers it; it needs one in its namespace, which makes its keys", nil
 	}
-	return policy, fmt.Sprintf("the parameters of RayTLSPolicy %s", policy.Name), nil
+	return found, fmt.Sprintf("the parameters of RayTLSPolicy %s", found.Name), nil
+}
+
+func metadataOf(o *manifest.Object) (*metav1.ObjectMeta, error) {
+	var metadata metav1.ObjectMeta
+	text, err := json.Marshal(o.Value["metadata"])
+	if err != nil {
+		return nil, fmt.Errorf("metadata: %w", err)
+	}
+	if err := json.Unmarshal(text, &metadata); err != nil {
+		return nil, fmt.Errorf("metadata: %w", err)
+	}
+	return &metadata, nil
 }
 
 func severalNamespaces(policies []*v1alpha1.RayTLSPolicy) bool {

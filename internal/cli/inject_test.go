@@ -118,7 +118,7 @@ metadata: {name: train}
 spec:
   headGroupSpec: {template: {spec: {containers: [{name: ray-head, image: "rayproject/ray:2.52.0"}]}}}
 `
-	policy = `apiVersion: raytls.io/v1alpha1
+	fast = `apiVersion: raytls.io/v1alpha1
 kind: RayTLSPolicy
 metadata: {name: fast}
 spec:
@@ -136,7 +136,7 @@ func TestInject_sources(t *testing.T) {
 		}
 		return path
 	}
-	injected, _ := mustRun(t, cluster+"---\n"+policy, "inject", "-f", "-")
+	injected, _ := mustRun(t, cluster+"---\n"+fast, "inject", "-f", "-")
 	for name, c := range map[string]struct {
 		reason string
 		in     string
@@ -144,13 +144,13 @@ func TestInject_sources(t *testing.T) {
 		cpu    string
 		note   string
 	}{
-		"files":         {"policy and cluster may be in files of their own", "", []string{"-f", file(policy), "-f", file(cluster)}, "2", "RayTLSPolicy fast"},
-		"stdin too":     {"and one may come from a pipe", cluster, []string{"-f", "-", "-f", file(policy)}, "2", "RayTLSPolicy fast"},
-		"flag":          {"a policy that the input lacks", cluster, []string{"-f", "-", "--policy", file(policy)}, "2", "given with --policy"},
-		"flag first":    {"the flag was typed for a reason", cluster + "---\n" + policy, []string{"-f", "-", "--policy", file(strings.ReplaceAll(policy, `"2"`, `"3"`))}, "3", "given with --policy"},
+		"files":         {"policy and cluster may be in files of their own", "", []string{"-f", file(fast), "-f", file(cluster)}, "2", "RayTLSPolicy fast"},
+		"stdin too":     {"and one may come from a pipe", cluster, []string{"-f", "-", "-f", file(fast)}, "2", "RayTLSPolicy fast"},
+		"flag":          {"a policy that the input lacks", cluster, []string{"-f", "-", "--policy", file(fast)}, "2", "given with --policy"},
+		"flag first":    {"the flag was typed for a reason", cluster + "---\n" + fast, []string{"-f", "-", "--policy", file(strings.ReplaceAll(fast, `"2"`, `"3"`))}, "3", "given with --policy"},
 		"none":          {"defaults", cluster, []string{"-f", "-"}, "250m", "since no RayTLSPolicy in the input covers it"},
 		"injected":      {"an injected manifest says what it was injected with", strings.Split(injected, "---")[0], []string{"-f", "-"}, "2", "printed unchanged"},
-		"other policy":  {"a changed parameter is followed", injected, []string{"-f", "-", "--policy", file(strings.ReplaceAll(policy, `"2"`, `"3"`))}, "3", "injected with the parameters"},
+		"other policy":  {"a changed parameter is followed", injected, []string{"-f", "-", "--policy", file(strings.ReplaceAll(fast, `"2"`, `"3"`))}, "3", "injected with the parameters"},
 		"JSON":          {"kubectl get -o json prints it so", `{"apiVersion":"ray.io/v1","kind":"RayCluster","metadata":{"name":"train"},"spec":{"headGroupSpec":{"template":{"spec":{"containers":[{"name":"h"}]}}}}}`, []string{"-f", "-"}, "250m", "defaults"},
 		"typed list":    {"kubectl get --raw prints it so", `{"apiVersion":"ray.io/v1","kind":"RayClusterList","items":[{"apiVersion":"ray.io/v1","kind":"RayCluster","metadata":{"name":"train"},"spec":{"headGroupSpec":{"template":{"spec":{"containers":[{"name":"h"}]}}}}}]}`, []string{"-f", "-"}, "250m", "items[0] of document 1"},
 		"other version": {"the oldest sample is v1alpha1", strings.Replace(cluster, "ray.io/v1", "ray.io/v1alpha1", 1), []string{"-f", "-"}, "250m", "defaults"},
@@ -175,7 +175,7 @@ func TestInject_sources(t *testing.T) {
 
 func TestInject_errors(t *testing.T) {
 	t.Parallel()
-	other := strings.Replace(strings.Replace(policy, "name: fast", "name: slow, namespace: a", 1), "selector: {}", "selector: {}", 1)
+	other := strings.Replace(strings.Replace(fast, "name: fast", "name: slow, namespace: a", 1), "selector: {}", "selector: {}", 1)
 	for name, c := range map[string]struct {
 		reason string
 		in     string
@@ -194,16 +194,16 @@ func TestInject_errors(t *testing.T) {
 		"separator":         {"what follows --- would be dropped", "--- a: b\n", []string{"-f", "-"}, "document 1 of standard input: "},
 		"list of lists":     {"kubectl flattens none either", "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: List, items: []}]", []string{"-f", "-"}, "items[0] of document 1 of standard input: is a List inside a List"},
 		"no name":           {"the Secret is named by the cluster", strings.Replace(cluster, "name: train", "generateName: train-", 1), []string{"-f", "-"}, "RayCluster train-? (document 1 of standard input): metadata.name: is missing"},
-		"foreign TLS":       {"object, document and field", strings.Replace(cluster, "name: ray-head,", `name: ray-head, env: [{name: RAY_USE_TLS, value: "1"}],`, 1), []string{"-f", "-"}, "RayCluster train (document 1 of standard input): spec.headGroupSpec.template.spec.containers[0].env[RAY_USE_TLS]: is set by somebody else"},
+		"foreign TLS":       {"object, document and field", strings.Replace(cluster, "name: ray-head,", `name: ray-head, env: [{name: RAY_USE_TLS, value: "1"}],`, 1), []string{"-f", "-"}, "RayCluster train (document 1 of standard input): spec.headGroupSpec.template.spec.containers[0].env[RAY_USE_TLS] is set by somebody else"},
 		"all of them":       {"one after the other would be tedious", strings.ReplaceAll(cluster+"---\n"+cluster, "name: train", "generateName: a"), []string{"-f", "-"}, "(document 2 of standard input)"},
 		"spec":              {"what is no spec is refused", "apiVersion: ray.io/v1\nkind: RayCluster\nmetadata: {name: a}\nspec: 1\n", []string{"-f", "-"}, "spec is not an object"},
 		"labels":            {"what the API server would refuse", strings.Replace(cluster, "name: train", "name: train, labels: {a: 1}", 1), []string{"-f", "-"}, "metadata: json: cannot unmarshal number"},
-		"misspelt policy":   {"its parameters would be missing", cluster + "---\n" + strings.Replace(policy, "initContainer:", "initContaner:", 1), []string{"-f", "-"}, `RayTLSPolicy fast (document 2 of standard input): error unmarshaling JSON: while decoding JSON: json: unknown field "initContaner"`},
-		"two namespaces":    {"who knows which it will be in", cluster + "---\n" + policy + "---\n" + other + "---\n" + strings.Replace(other, "namespace: a", "namespace: b", 1), []string{"-f", "-"}, "metadata.namespace: is missing"},
+		"misspelt policy":   {"its parameters would be missing", cluster + "---\n" + strings.Replace(fast, "initContainer:", "initContaner:", 1), []string{"-f", "-"}, `RayTLSPolicy fast (document 2 of standard input): error unmarshaling JSON: while decoding JSON: json: unknown field "initContaner"`},
+		"two namespaces":    {"who knows which it will be in", cluster + "---\n" + fast + "---\n" + other + "---\n" + strings.Replace(other, "namespace: a", "namespace: b", 1), []string{"-f", "-"}, "metadata.namespace: is missing"},
 		"policy's file":     {"one is needed", cluster, []string{"-f", "-", "--policy", "testdata/inject/in.yaml"}, "--policy: testdata/inject/in.yaml holds 2 RayTLSPolicies; one is needed"},
 		"policy and remove": {"a removal needs none", cluster, []string{"-f", "-", "--remove", "--policy", "x"}, "policy remove"},
 		"bad name":          {"the API server would refuse it", strings.Replace(cluster, "name: train", "name: Train", 1), []string{"-f", "-"}, "metadata.name: a lowercase RFC 1123 subdomain"},
-		"long name":         {"the Secret's is longer", strings.Replace(cluster, "name: train", "name: "+strings.Repeat("a", 250), 1), []string{"-f", "-"}, "no room for the name of the cluster's Secret"},
+		"long name":         {"the Secret's is longer", strings.Replace(cluster, "name: train", "name: "+strings.Repeat("a", 250), 1), []string{"-f", "-"}, "no room for the name of the RayCluster's Secret"},
 		"control":           {"a manifest does not steer a terminal", strings.Replace(cluster, "name: train", `name: "\e[2Jx"`, 1), []string{"-f", "-"}, "RayCluster \ufffd[2Jx"},
 		"newer": {
 			"what a newer operator wrote is its own",

@@ -179,7 +179,7 @@ func isDNSName(name string) bool {
 	return !digits.MatchString(labels[len(labels)-1])
 }
 
-// isEncodable says whether a time can be in a certificate and in RFC 3339 alike.
+// isEncodable reports whether a time can be in a certificate and in RFC 3339 alike.
 func isEncodable(t time.Time) bool {
 	return t.Unix() > 0 && t.UTC().Year() <= 9999
 }

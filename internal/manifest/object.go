@@ -79,7 +79,7 @@ func (o *Object) Title() string {
 	return o.Kind() + " " + name
 }
 
-// Is tells whether the object is of this kind, in any version of the group; the group "" is Kubernetes' own core.
+// Is reports whether the object is of this kind, in any version of the group; the group "" is Kubernetes' own core.
 func (o *Object) Is(group, kind string) bool {
 	have, _, found := strings.Cut(jsonpatch.String(o.Value["apiVersion"]), "/")
 	if !found {
@@ -88,7 +88,7 @@ func (o *Object) Is(group, kind string) bool {
 	return have == group && o.Kind() == kind
 }
 
-// Near tells whether both can be in one namespace. Where one names none, whoever applies it chooses.
+// Near reports whether both can be in one namespace. Where one names none, whoever applies it chooses.
 func (o *Object) Near(other *Object) bool {
 	a, b := o.Namespace(), other.Namespace()
 	return a == b || a == "" || b == ""

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"slices"
 
+	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/manifest"
@@ -17,21 +18,33 @@ import (
 // stands beside it, for all the world to read.
 const publishedCA = "6f49f331ff2b1a765a94f36cc04c49fe1f0eaa2cd58b11d977565c0a6b058c62"
 
-// checkSecrets judges the CAs that are in the input as the operator would.
+// checkSecrets judges the CAs that are in the input as the operator would, and labels them so that policies may sign with them.
 func (m *migration) checkSecrets() {
 	for _, o := range m.objects {
 		if m.isCA(o) {
 			m.checkSecret(o)
+			label(o)
 		}
 	}
 	for _, done := range m.migrated {
 		if !slices.ContainsFunc(m.objects, func(o *manifest.Object) bool {
 			return o.Is("", injection.KindSecret) && o.Name() == done.stanza.secret && o.Near(done.object)
 		}) {
-			m.notef("%s: the CA is in Secret %s, which is not in the input. It has to stay where it is, with ca.crt and ca.key (or tls.crt and tls.key).",
-				done.object, done.stanza.secret)
+			m.notef("%[1]s: the CA is in Secret %[2]s, which is not in the input. It has to stay where it is, with ca.crt and ca.key (or tls.crt and tls.key), and the policy signs with it when it is labelled: "+
+				"`kubectl %[3]slabel secret %[2]s %[4]s=%[5]s`.",
+				done.object, done.stanza.secret, namespaceFlag(done.object), v1alpha1.LabelCA, v1alpha1.CATrue)
 		}
 	}
+}
+
+func label(secret *manifest.Object) {
+	metadata := jsonpatch.Map(secret.Value["metadata"])
+	labels := jsonpatch.CopyMap(jsonpatch.Map(metadata["labels"]))
+	if labels == nil {
+		labels = map[string]any{}
+	}
+	labels[v1alpha1.LabelCA] = v1alpha1.CATrue
+	metadata["labels"] = labels
 }
 
 func (m *migration) checkSecret(o *manifest.Object) {

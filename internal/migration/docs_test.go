@@ -11,20 +11,20 @@ import (
 	"github.com/raytls/raytls/internal/pki"
 )
 
-// TestDocs_clientCertificate runs the steps that docs/cli.md has for clients.
+// TestDocs_clientCertificate runs the steps that docs/tasks/clients.md has for clients.
 func TestDocs_clientCertificate(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("openssl"); err != nil {
 		t.Skip("openssl is not installed")
 	}
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "cli.md"))
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "tasks", "clients.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, after, found := strings.Cut(string(page), "```sh\ncd \"$TLS\"\n")
 	steps, _, closed := strings.Cut(after, "```")
 	if !found || !closed {
-		t.Fatal("docs/cli.md has no steps for clients")
+		t.Fatal("docs/tasks/clients.md has no steps for clients")
 	}
 
 	// openssl starts a certificate now, by the real clock.

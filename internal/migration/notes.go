@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/manifest"
@@ -25,7 +24,7 @@ func (m *migration) describe() {
 		"below it, at the cluster's authority; the new one trusts that authority alone, and is shown a certificate that the brought CA signed itself. Pods of one kind connect among themselves.")
 	clients := m.clients()
 	m.notes = append(m.notes, "Clients (ray://) with a certificate of the brought CA are served by the old head and refused by the new one: give them one of the cluster's authority when the head restarts "+
-		"(docs/cli.md has the steps), or run them in the cluster, or submit jobs over HTTP."+clients)
+		"(docs/tasks/clients.md has the steps), or run them in the cluster, or submit jobs over HTTP."+clients)
 }
 
 func (done migrated) rollout() string {
@@ -48,11 +47,11 @@ func (done migrated) rollout() string {
 	case o.Labels()[queueLabel] != nil:
 		return "Kueue evicts it as soon as the changed manifest is applied: suspend it before that, so that it starts again encrypted."
 	}
-	return fmt.Sprintf("Nothing restarts when you apply this. Pods that run go on, but a pod that starts from then on starts without TLS and cannot join them, so approve the restart soon: "+
-		"`kubectl %sannotate rtls %s %s=%s=1 --overwrite`, or suspend the cluster. Then all its pods restart once: first one ready worker, which shows that certificates can be made, then the head, then the rest. "+
+	return fmt.Sprintf("Nothing restarts when you apply this. Pods that run go on, but a pod that starts from then on starts without TLS and cannot join them, so approve the restart soon, or suspend the cluster. "+
+		"`kubectl %[1]sget rctls %[2]s -o jsonpath='{.status.pendingRestart.message}'` prints the command that approves it. Then all its pods restart once: first one ready worker, which shows that certificates can be made, then the head, then the rest. "+
 		"From the head's restart to the end the cluster does no work, and without GCS fault tolerance it loses its state; a RayJob that runs on it is waited for. "+
 		"If the worker fails, the operator puts back the plain templates, not the old ones: apply your old manifest then, and delete that worker's pod.",
-		namespaceFlag(o), done.policy.Name(), v1alpha1.AnnotationApproveRestart, o.Name())
+		namespaceFlag(o), o.Name())
 }
 
 func namespaceFlag(o *manifest.Object) string {

@@ -52,7 +52,7 @@ func (done migrated) policyFor(name string) map[string]any {
 		"certificateAuthority": map[string]any{"secretRef": map[string]any{"name": done.stanza.secret}},
 	}
 	if done.object.Kind() == manifest.RayCluster {
-		spec["rollout"] = map[string]any{"enable": string(v1alpha1.EnableWhenStopped)}
+		spec["rollout"] = map[string]any{"enablePolicy": string(v1alpha1.EnableOnStopOrApproval)}
 	}
 	certificate := map[string]any{}
 	if len(done.names.dns) > 0 {

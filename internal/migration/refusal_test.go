@@ -71,6 +71,10 @@ func TestMigrate_refuses(t *testing.T) {
 			"who knows what it is", caEnv, "- {name: RAY_TLS_CA_CERT, valueFrom: {configMapKeyRef: {name: x, key: y}}}",
 			pod + "containers[0].env[RAY_TLS_CA_CERT]", "is not /etc/ca",
 		},
+		"a Secret's name for a shell": {
+			"it goes into a command that a user is told to type", "secret: {secretName: ca-tls}", `secret: {secretName: "x; id"}`,
+			pod + "volumes[ca-tls].secret.secretName", "is not the name of a Secret",
+		},
 		"switched off": {
 			"somebody switched it off for a reason", `- {name: RAY_USE_TLS, value: "1"}`, `- {name: RAY_USE_TLS, value: "0"}`,
 			pod + "containers[0].env[RAY_USE_TLS]", "is not 1",

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
@@ -219,6 +221,8 @@ func (s *stanza) pieces(t template, generator int, r run) pieces {
 		s.report(at+".volumeMounts", "lacks the CA's Secret or the emptyDir for the certificates, so this is not the guide's stanza")
 	case p.secret == "":
 		s.report(fmt.Sprintf("%s.volumes[%s].secret.secretName", t.path, p.ca.volume), "is missing")
+	case len(validation.IsDNS1123Subdomain(p.secret)) > 0: // it goes into a command that a user is told to type
+		s.report(fmt.Sprintf("%s.volumes[%s].secret.secretName", t.path, p.ca.volume), "is not the name of a Secret")
 	case s.secret != "" && s.secret != p.secret:
 		s.report(fmt.Sprintf("%s.volumes[%s].secret.secretName", t.path, p.ca.volume),
 			"is %s, but other templates have %s: a policy brings one CA, so use one", p.secret, s.secret)

@@ -55,7 +55,7 @@ func ParseParent(certPEM, keyPEM []byte, now time.Time) (*Parent, error) {
 // NotAfter is where the brought certificate's validity ends: nothing under it lasts longer.
 func (p *Parent) NotAfter() time.Time { return p.certificate.NotAfter }
 
-// Signed says whether the authority's certificate was signed by this parent, so that a caller sees when a user
+// Signed reports whether the authority's certificate was signed by this parent, so that a caller sees when a user
 // brings another CA.
 func (p *Parent) Signed(a *Authority) bool {
 	return bytes.Equal(a.certificate.RawIssuer, p.certificate.RawSubject) && checkSignature(a.certificate, p.certificate) == nil

@@ -41,7 +41,7 @@ func BenchmarkCreate(b *testing.B) {
 
 func benchmarkCreate(b *testing.B, groups int) {
 	const clients = 50
-	large := cluster(func(c object) {
+	large := rayCluster(func(c object) {
 		list := []any{}
 		for n := range groups {
 			list = append(list, object{"groupName": fmt.Sprint("group-", n), "replicas": 1, "rayStartParams": object{}, "template": pod("ray-worker")})
@@ -49,7 +49,7 @@ func benchmarkCreate(b *testing.B, groups int) {
 		c["spec"].(object)["workerGroupSpecs"] = list
 	})
 	i, r := injector(b, nil), request(b, someone, nil, large)
-	i.Cached = policies{*policy()}
+	i.Cached = policies{*covering()}
 	var mu sync.Mutex
 	var took []time.Duration
 	b.ReportAllocs()

@@ -10,75 +10,83 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/raytls/raytls/internal/controller/acceptance"
-	"github.com/raytls/raytls/internal/controller/coverage"
-	"github.com/raytls/raytls/internal/controller/raycluster"
-	"github.com/raytls/raytls/internal/injection"
-	"github.com/raytls/raytls/internal/record"
-	"github.com/raytls/raytls/internal/rollout"
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/cluster"
+	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/policy"
 )
 
 // create injects a new RayCluster that a policy covers. One that cannot be injected is let through with a warning, as the
-// policy reports it: a policy does not forbid clusters that set up TLS by themselves.
-func (i *Injector) create(ctx context.Context, namespace string, object *unstructured.Unstructured) (outcome, error) {
-	out := outcome{annotations: withoutRecord()}
-	if namespace == i.Namespace || object.GetName() == "" && object.GetGenerateName() == "" {
-		return out, nil
+// RayClusterTLS reports it: a policy does not forbid clusters that set up TLS by themselves.
+func (i *Injector) create(ctx context.Context, namespace string, object *unstructured.Unstructured) (answer, error) {
+	var out answer
+	if object.GetName() == "" && object.GetGenerateName() == "" {
+		return out, nil // the API server refuses it
 	}
 	object.SetNamespace(namespace)
-	decision, err := i.decide(ctx, namespace, object)
-	if err != nil {
+	candidate := policy.Candidate{
+		Key: types.NamespacedName{Namespace: namespace, Name: object.GetName()}, Spec: specOf(object),
+		ManagedBy: kuberay.ManagedBy(object), OperatorNamespace: i.Namespace,
+	}
+	if candidate.Untouchable() != nil {
+		return out, nil //nolint:nilerr // it is no error: nobody expects TLS of the operator there
+	}
+	if candidate.Key.Name == "" {
+		candidate.Key.Name = generated(object.GetGenerateName())
+	}
+	decision, err := i.decide(ctx, object, nil)
+	if err != nil || decision.Policy == nil || decision.Goal != v1alpha1.GoalEncrypted {
 		return out, err
 	}
-	policy := decision.Policy
-	if policy == nil || decision.Goal != rollout.Encrypted || policy.Spec.Paused || raycluster.ManagedElsewhere(object) != "" {
-		return out, nil
+	asked := decision.Policy.Spec.WithDefaults()
+	out.spec, err = i.inject(ctx, candidate, &asked)
+	if outcome := kube.AsOutcome(err); outcome != nil {
+		out.warn("RayTLSPolicy %s covers this RayCluster, which starts in plaintext all the same: %s", decision.Policy.Name, outcome.Message)
+		return out, nil //nolint:nilerr // the warning says it
 	}
-	name := object.GetName()
-	if name == "" {
-		name = generated(object.GetGenerateName())
+	if err == nil && object.GetName() == "" {
+		out.name = candidate.Key.Name
 	}
-	asked := policy.Spec.WithDefaults()
-	key := types.NamespacedName{Namespace: namespace, Name: name}
-	spec, err := raycluster.Inject(ctx, i.Live, acceptance.Spec(&asked, i.Images), key, specOf(object), raycluster.Parameters(&asked))
-	if raycluster.UserError(err) {
-		out.warnings = []string{fmt.Sprintf("RayTLSPolicy %s covers this RayCluster, which starts in plaintext all the same: %v", policy.Name, err)}
-		return out, nil
-	}
+	return out, err
+}
+
+// inject gives the RayCluster's injected spec. An obstacle is a *kube.Outcome.
+func (i *Injector) inject(ctx context.Context, candidate policy.Candidate, asked *v1alpha1.RayTLSPolicySpec) (map[string]any, error) {
+	parameters := policy.Parameters(asked)
+	envFrom, err := policy.ReadEnvFrom(ctx, i.Live, candidate.Key.Namespace, candidate.Spec, parameters.AdditionalContainers)
 	if err != nil {
-		return out, err
+		return nil, err
 	}
-	if object.GetName() == "" {
-		out.name = name
-	}
-	out.spec = spec
-	for key, value := range record.Enabled(policy.Name, injection.Groups(spec)) {
-		out.annotations[key] = value
-	}
-	return out, nil
+	verdict := policy.Accept(policy.Acceptance{Spec: asked, Images: i.Images})
+	return policy.Inject(candidate, asked, verdict, parameters, envFrom)
 }
 
 // decide finds the policy. The namespace is known to have one, or had: where the cache knows none that covers the cluster,
-// it may be too new for it.
-func (i *Injector) decide(ctx context.Context, namespace string, object *unstructured.Unstructured) (coverage.Decision, error) {
-	cluster := coverage.Subject{Object: unrecorded(object)}
+// it may be too new for it. record is the cluster's RayClusterTLS; nil for none.
+func (i *Injector) decide(ctx context.Context, object *unstructured.Unstructured, record *v1alpha1.RayClusterTLS) (policy.Decision, error) {
 	for _, reader := range []client.Reader{i.Cached, i.Live} {
-		policies, err := coverage.Policies(ctx, reader, namespace)
+		policies, err := policy.List(ctx, reader, object.GetNamespace())
 		if err != nil {
-			return coverage.Decision{}, err
+			return policy.Decision{}, err
 		}
-		if cluster.Owners, err = coverage.Owners(ctx, reader, cluster); err != nil {
-			return coverage.Decision{}, err
+		owners, err := kuberay.Owners(ctx, reader, object)
+		if err != nil {
+			return policy.Decision{}, err
 		}
-		if found := coverage.Decide(cluster, policies); found.Policy != nil {
+		if found := policy.Decide(cluster.Subject(object, owners, record), policies); found.Policy != nil {
 			return found, nil
 		}
 	}
-	return coverage.Decision{}, nil
+	return policy.Decision{}, nil
 }
 
 // generated names an object as the API server would, which does so only after admission: what is injected holds the name.
 func generated(prefix string) string {
 	const suffix = 5
 	return prefix[:min(len(prefix), validation.DNS1123LabelMaxLength-suffix)] + rand.String(suffix)
+}
+
+func (a *answer) warn(format string, args ...any) {
+	a.warnings = append(a.warnings, fmt.Sprintf(format, args...))
 }

@@ -11,16 +11,15 @@ import (
 
 	"golang.org/x/sync/semaphore"
 	admissionv1 "k8s.io/api/admission/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
-	"github.com/raytls/raytls/internal/controller/acceptance"
+	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/jsonpatch"
-	"github.com/raytls/raytls/internal/record"
+	"github.com/raytls/raytls/internal/policy"
 )
 
 // Path is where the API server sends RayClusters. It is part of the error that users see while nobody answers there.
@@ -29,14 +28,15 @@ const Path = "/rayclusters/refused-while-the-raytls-operator-is-down/see-its-pod
 // Injector is the mutating admission of RayClusters: on creation it injects what a policy covers, on update it carries
 // forward what the cluster had. Only the operator itself can ask for more.
 type Injector struct {
-	// Cached reads policies from the cache. Live reads past it: what the cache does not have yet, and what it never has.
+	// Cached reads policies and RayClusterTLSes from the cache. Live reads past it: what the cache does not have yet, and what
+	// it never has.
 	Cached, Live client.Reader
 	// Namespace is the operator's own, whose clusters are not covered.
 	Namespace string
-	// Username is the operator's own, as the API server knows it.
+	// Username is the controller's, as the API server knows it.
 	Username string
 	// Images are the init images that policies may name.
-	Images acceptance.Allowlist
+	Images policy.Allowlist
 	// Limit bounds how many requests are worked on at a time; nil for no bound. Whoever may create objects decides how many
 	// come, and all namespaces wait for the same replicas.
 	Limit *semaphore.Weighted
@@ -46,6 +46,16 @@ var _ admission.Handler = &Injector{}
 
 // maxBytes is more than an API server can store.
 const maxBytes = 2 << 20
+
+// There is no rule for Secrets, and none is needed: policy.ReadEnvFrom says why Secrets in envFrom do not matter. ConfigMaps
+// are read one by one, by the names in a template.
+//
+// +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies;rayclustertlses,verbs=get;list;watch
+// +kubebuilder:rbac:groups=ray.io,resources=rayclusters;rayjobs,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get
+// Whoever reads the metrics is authenticated and authorized by the API server.
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 
 // Handle answers one admission request for a RayCluster.
 func (i *Injector) Handle(ctx context.Context, request admission.Request) admission.Response {
@@ -65,7 +75,7 @@ func (i *Injector) Handle(ctx context.Context, request admission.Request) admiss
 	if object.GetDeletionTimestamp() != nil {
 		return admission.Allowed("")
 	}
-	var out outcome
+	var out answer
 	switch request.Operation {
 	case admissionv1.Create:
 		out, err = i.create(ctx, request.Namespace, object)
@@ -84,6 +94,9 @@ func (i *Injector) Handle(ctx context.Context, request admission.Request) admiss
 	if err != nil {
 		return i.refuse(ctx, object, err)
 	}
+	if wrong := policy.InvalidExclude(object); wrong != "" {
+		out.warn("%s", wrong)
+	}
 	return out.response(object)
 }
 
@@ -98,27 +111,26 @@ func (i *Injector) refuse(ctx context.Context, object *unstructured.Unstructured
 	return admission.Errored(http.StatusInternalServerError, fmt.Errorf("raytls could not look at RayCluster %s, so try again: %w", object.GetName(), err))
 }
 
-// outcome is what is to become of the object of a request.
-type outcome struct {
+// answer is what is to become of the object of a request.
+type answer struct {
 	// name is the object's, where the API server has yet to give it one.
 	name string
 	// spec is nil to leave it alone.
-	spec map[string]any
-	// annotations are those of the operator; empty values are removed, others are left alone.
-	annotations map[string]string
-	warnings    []string
+	spec     map[string]any
+	warnings []string
 }
 
-func (o *outcome) response(object *unstructured.Unstructured) admission.Response {
+func (a *answer) response(object *unstructured.Unstructured) admission.Response {
 	var operations []jsonpatch.Operation
-	if o.name != "" {
-		operations = append(operations, jsonpatch.Operation{Op: "add", Path: "/metadata/name", Value: o.name})
+	if a.name != "" {
+		operations = append(operations, jsonpatch.Operation{Op: "add", Path: "/metadata/name", Value: a.name})
 	}
-	if o.spec != nil {
-		operations = append(operations, jsonpatch.Diff(specOf(object), o.spec)...)
+	if a.spec != nil {
+		operations = append(operations, jsonpatch.Diff(specOf(object), a.spec)...)
 	}
-	operations = append(operations, record.Operations(object.GetAnnotations(), o.annotations)...)
-	response := admission.Allowed("").WithWarnings(o.warnings...)
+	// An order is carried out in its own request or never, and is not stored.
+	operations = append(operations, jsonpatch.Unset(object.Object, "metadata", "annotations", v1alpha1.AnnotationEdit)...)
+	response := admission.Allowed("").WithWarnings(a.warnings...)
 	if len(operations) == 0 {
 		return response
 	}
@@ -144,21 +156,4 @@ func decode(raw []byte) (*unstructured.Unstructured, error) {
 
 func specOf(object *unstructured.Unstructured) map[string]any {
 	return jsonpatch.Map(object.Object["spec"])
-}
-
-// withoutRecord drops what only the operator writes: of an object that is created anew, it says nothing.
-func withoutRecord() map[string]string {
-	out := map[string]string{}
-	for _, key := range record.Keys() {
-		out[key] = ""
-	}
-	return out
-}
-
-// unrecorded is the object's metadata as policies look at it before the operator has written to it: of annotations, they heed
-// the operator's alone.
-func unrecorded(object *unstructured.Unstructured) metav1.Object {
-	return &metav1.ObjectMeta{
-		Namespace: object.GetNamespace(), Name: object.GetName(), Labels: object.GetLabels(), OwnerReferences: object.GetOwnerReferences(),
-	}
 }

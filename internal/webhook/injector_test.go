@@ -17,21 +17,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/controller/raycluster"
 	"github.com/raytls/raytls/internal/injection"
-	"github.com/raytls/raytls/internal/record"
 )
 
 const (
-	operator = "system:serviceaccount:raytls-system:raytls-manager"
+	operator = "system:serviceaccount:raytls-system:raytls-controller"
 	someone  = "system:serviceaccount:ml:default"
+	uid      = "9f0c"
 )
 
 func reader(t testing.TB, objects ...client.Object) client.Reader {
@@ -45,7 +43,7 @@ func reader(t testing.TB, objects ...client.Object) client.Reader {
 	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
 }
 
-func policy(change ...func(*v1alpha1.RayTLSPolicy)) *v1alpha1.RayTLSPolicy {
+func covering(change ...func(*v1alpha1.RayTLSPolicy)) *v1alpha1.RayTLSPolicy {
 	p := &v1alpha1.RayTLSPolicy{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "default", CreationTimestamp: metav1.NewTime(time.Unix(1, 0))},
 		Spec:       v1alpha1.RayTLSPolicySpec{Selector: &metav1.LabelSelector{}},
@@ -55,6 +53,26 @@ func policy(change ...func(*v1alpha1.RayTLSPolicy)) *v1alpha1.RayTLSPolicy {
 	}
 	return p
 }
+
+// record is the cluster's RayClusterTLS: injected on record, unless it is changed.
+func record(change ...func(*v1alpha1.RayClusterTLS)) *v1alpha1.RayClusterTLS {
+	r := &v1alpha1.RayClusterTLS{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "train", OwnerReferences: []metav1.OwnerReference{{APIVersion: "ray.io/v1", Kind: "RayCluster", Name: "train", UID: uid}}},
+		Status:     v1alpha1.RayClusterTLSStatus{PolicyRef: v1alpha1.PolicyReference{Name: "default"}, Injection: v1alpha1.InjectionStatus{Revision: 1}},
+	}
+	for _, c := range change {
+		c(r)
+	}
+	return r
+}
+
+func notInjected(r *v1alpha1.RayClusterTLS) { r.Status.Injection = v1alpha1.InjectionStatus{} }
+
+func underWay(r *v1alpha1.RayClusterTLS) {
+	r.Status.Rollout = &v1alpha1.RolloutProgress{Goal: v1alpha1.GoalEncrypted, Phase: v1alpha1.PhaseCanary}
+}
+
+func ofAnother(r *v1alpha1.RayClusterTLS) { r.OwnerReferences[0].UID = "another" }
 
 // injector knows the objects; what is not in its cache, it finds live.
 func injector(t testing.TB, cached []client.Object, live ...client.Object) *Injector {
@@ -71,10 +89,10 @@ func pod(container string) object {
 	return object{"spec": object{"containers": []any{object{"name": container, "image": "ray:1", "fromTheFuture": object{"kept": []any{json.Number("12345678901234567890")}}}}}}
 }
 
-func cluster(change ...func(object)) object {
+func rayCluster(change ...func(object)) object {
 	c := object{
 		"apiVersion": "ray.io/v1", "kind": "RayCluster",
-		"metadata": object{"name": "train", "namespace": "ml"},
+		"metadata": object{"name": "train", "namespace": "ml", "uid": uid},
 		"spec": object{
 			"headGroupSpec":    object{"rayStartParams": object{}, "template": pod("ray-head")},
 			"workerGroupSpecs": []any{object{"groupName": "small", "replicas": 1, "rayStartParams": object{}, "template": pod("ray-worker")}},
@@ -153,19 +171,13 @@ func normal(t testing.TB, o object) object {
 // born is the cluster as it is stored when the policy covers it.
 func born(t testing.TB, change ...func(object)) object {
 	t.Helper()
-	c := normal(t, cluster(change...))
+	c := normal(t, rayCluster(change...))
 	injected, err := injection.Apply(c["spec"].(object), injection.Options{ClusterName: "train"}, injection.All())
 	if err != nil {
 		t.Fatal(err)
 	}
 	c["spec"] = injected
-	c = normal(t, c)
-	annotations := object{}
-	for key, value := range record.Enabled("default", []string{"small"}) {
-		annotations[key] = value
-	}
-	c["metadata"].(object)["annotations"] = annotations
-	return c
+	return normal(t, c)
 }
 
 func TestCreate(t *testing.T) {
@@ -187,23 +199,24 @@ func TestCreate(t *testing.T) {
 		covered bool
 		warning string
 	}{
-		"a policy covers it":  {reason: "it is born with TLS", cached: []client.Object{policy()}, cluster: cluster(), covered: true},
-		"the policy is new":   {reason: "the cache does not have it yet, the API server does", live: []client.Object{policy()}, cluster: cluster(), covered: true},
-		"no policy":           {reason: "an injected cluster is why the namespace is here", cluster: cluster()},
-		"a policy for others": {reason: "its selector does not fit", cached: []client.Object{policy(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Selector.MatchLabels = map[string]string{"a": "b"} })}, cluster: cluster()},
-		"the policy is being deleted": {reason: "it takes on nothing new", cached: []client.Object{policy(func(p *v1alpha1.RayTLSPolicy) {
+		"a policy covers it":  {reason: "it is born with TLS", cached: []client.Object{covering()}, cluster: rayCluster(), covered: true},
+		"the policy is new":   {reason: "the cache does not have it yet, the API server does", live: []client.Object{covering()}, cluster: rayCluster(), covered: true},
+		"no policy":           {reason: "an injected cluster is why the namespace is here", cluster: rayCluster()},
+		"a policy for others": {reason: "its selector does not fit", cached: []client.Object{covering(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Selector.MatchLabels = map[string]string{"a": "b"} })}, cluster: rayCluster()},
+		"the policy is being deleted": {reason: "it takes on nothing new", cached: []client.Object{covering(func(p *v1alpha1.RayTLSPolicy) {
 			p.DeletionTimestamp, p.Finalizers = &late, []string{"raytls.io/policy"}
-		})}, cluster: cluster()},
-		"the policy is paused":         {reason: "nothing is written on its behalf", cached: []client.Object{policy(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Paused = true })}, cluster: cluster()},
-		"excluded":                     {reason: "its label says so", cached: []client.Object{policy()}, cluster: cluster(meta("labels", object{v1alpha1.LabelExclude: ""}))},
-		"managed elsewhere":            {reason: "another cluster's KubeRay runs it", cached: []client.Object{policy()}, cluster: cluster(spec("managedBy", "kueue.x-k8s.io/multikueue"))},
-		"in the operator's namespace":  {reason: "its Secret could take an authority's name", cached: []client.Object{policy(func(p *v1alpha1.RayTLSPolicy) { p.Namespace = "raytls-system" })}, cluster: cluster(meta("namespace", "raytls-system"))},
-		"TLS of its own":               {reason: "it is left alone, and the user is told", cached: []client.Object{policy()}, cluster: cluster(foreign), warning: "starts in plaintext all the same: spec.headGroupSpec.template.spec.containers[0].env[RAY_USE_TLS]"},
-		"TLS from a ConfigMap":         {reason: "what envFrom names is read", cached: []client.Object{policy()}, live: []client.Object{configMap}, cluster: cluster(envFrom), warning: "the ConfigMap tls sets RAY_USE_TLS"},
-		"an image that is not allowed": {reason: "the policy is not accepted", cached: []client.Object{policy(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Image = "x" })}, cluster: cluster(), warning: "all the same: spec.issuance.initContainer.image"},
-		"a name that is too long":      {reason: "its Secret could not be named", cached: []client.Object{policy()}, cluster: cluster(meta("name", strings.Repeat("x", 250))), warning: "metadata.name: longer than 246 characters"},
-		"no head":                      {reason: "KubeRay says so better", cached: []client.Object{policy()}, cluster: cluster(func(c object) { delete(c["spec"].(object), "headGroupSpec") }), warning: "spec.headGroupSpec: is missing"},
-		"a suspended one of a queue":   {reason: "Kueue starts it later", cached: []client.Object{policy()}, cluster: cluster(spec("suspend", true)), covered: true},
+		})}, cluster: rayCluster()},
+		"the policy is paused":         {reason: "nothing is written on its behalf, and the user is told", cached: []client.Object{covering(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Paused = true })}, cluster: rayCluster(), warning: "all the same: spec.paused"},
+		"excluded":                     {reason: "its label says so", cached: []client.Object{covering()}, cluster: rayCluster(meta("labels", object{v1alpha1.LabelExclude: "true"}))},
+		"excluded, misspelt":           {reason: "one value excludes, and the user is told", cached: []client.Object{covering()}, cluster: rayCluster(meta("labels", object{v1alpha1.LabelExclude: "yes"})), covered: true, warning: "label raytls.io/exclude of RayCluster train is \"yes\", which excludes nothing"},
+		"managed elsewhere":            {reason: "another cluster's KubeRay runs it", cached: []client.Object{covering()}, cluster: rayCluster(spec("managedBy", "kueue.x-k8s.io/multikueue"))},
+		"in the operator's namespace":  {reason: "its Secret could take an authority's name", cached: []client.Object{covering(func(p *v1alpha1.RayTLSPolicy) { p.Namespace = "raytls-system" })}, cluster: rayCluster(meta("namespace", "raytls-system"))},
+		"TLS of its own":               {reason: "it is left alone, and the user is told", cached: []client.Object{covering()}, cluster: rayCluster(foreign), warning: "starts in plaintext all the same: spec.headGroupSpec.template.spec.containers[0].env[RAY_USE_TLS]"},
+		"TLS from a ConfigMap":         {reason: "what envFrom names is read", cached: []client.Object{covering()}, live: []client.Object{configMap}, cluster: rayCluster(envFrom), warning: "the ConfigMap tls sets RAY_USE_TLS"},
+		"an image that is not allowed": {reason: "the policy is not accepted", cached: []client.Object{covering(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Image = "x" })}, cluster: rayCluster(), warning: "all the same: spec.issuance.initContainer.image"},
+		"a name that is too long":      {reason: "its Secret could not be named", cached: []client.Object{covering()}, cluster: rayCluster(meta("name", strings.Repeat("x", 250))), warning: "metadata.name: longer than 246 characters"},
+		"no head":                      {reason: "KubeRay says so better", cached: []client.Object{covering()}, cluster: rayCluster(func(c object) { delete(c["spec"].(object), "headGroupSpec") }), warning: "spec.headGroupSpec: is missing"},
+		"a suspended one of a queue":   {reason: "Kueue starts it later", cached: []client.Object{covering()}, cluster: rayCluster(spec("suspend", true)), covered: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, response := admitted(t, injector(t, c.cached, c.live...), someone, nil, c.cluster)
@@ -215,7 +228,7 @@ func TestCreate(t *testing.T) {
 			}
 			want := normal(t, c.cluster)
 			if c.covered {
-				want = born(t, func(o object) { o["spec"] = c.cluster["spec"] })
+				want = born(t, func(o object) { o["spec"], o["metadata"] = c.cluster["spec"], c.cluster["metadata"] })
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
@@ -227,26 +240,21 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-func TestCreateTakesNoRecordFromTheUser(t *testing.T) {
-	forged := object{"mine": "kept"}
-	for _, key := range record.Keys() {
-		forged[key] = `{"goal":"Plaintext","phase":"Rest"}`
-	}
-	got, _ := admitted(t, injector(t, []client.Object{policy()}), someone, nil, cluster(annotated(forged)))
-	want := born(t)
-	want["metadata"].(object)["annotations"].(object)["mine"] = "kept"
-	if diff := cmp.Diff(want, got); diff != "" {
+func TestCreateTakesNoOrders(t *testing.T) {
+	ordered := rayCluster(annotated(object{"mine": "kept", v1alpha1.AnnotationEdit: `{"remove":true,"all":true}`}))
+	got, _ := admitted(t, injector(t, []client.Object{covering()}), operator, nil, ordered)
+	if diff := cmp.Diff(born(t, annotated(object{"mine": "kept"})), got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	got, _ = admitted(t, injector(t, nil), someone, nil, cluster(annotated(forged)))
-	if diff := cmp.Diff(normal(t, cluster(annotated(object{"mine": "kept"}))), got); diff != "" {
+	got, _ = admitted(t, injector(t, nil), someone, nil, ordered)
+	if diff := cmp.Diff(normal(t, rayCluster(annotated(object{"mine": "kept"}))), got); diff != "" {
 		t.Errorf("without a policy (-want +got):\n%s", diff)
 	}
 }
 
 func TestCreateNamesWhatIsToBeNamed(t *testing.T) {
-	unnamed := cluster(meta("generateName", strings.Repeat("x", 70)+"-"), func(c object) { delete(c["metadata"].(object), "name") })
-	got, _ := admitted(t, injector(t, []client.Object{policy()}), someone, nil, unnamed)
+	unnamed := rayCluster(meta("generateName", strings.Repeat("x", 70)+"-"), func(c object) { delete(c["metadata"].(object), "name") })
+	got, _ := admitted(t, injector(t, []client.Object{covering()}), someone, nil, unnamed)
 	name, _ := got["metadata"].(object)["name"].(string)
 	if len(name) != 63 || !strings.HasPrefix(name, strings.Repeat("x", 58)) {
 		t.Errorf("name %q", name)
@@ -264,7 +272,7 @@ func TestCreateNamesWhatIsToBeNamed(t *testing.T) {
 }
 
 func TestUpdateByOthers(t *testing.T) {
-	encrypted := born(t)
+	encrypted, plain := born(t), normal(t, rayCluster())
 	change := func(o object, edits ...func(object)) object {
 		out := normal(t, o)
 		for _, e := range edits {
@@ -272,38 +280,111 @@ func TestUpdateByOthers(t *testing.T) {
 		}
 		return out
 	}
-	plain := normal(t, cluster())
-	noRecord := func(o object) { delete(o["metadata"].(object), "annotations") }
 	scaled := func(o object) {
 		o["spec"].(object)["workerGroupSpecs"].([]any)[0].(object)["replicas"] = json.Number("7")
 	}
-	i := injector(t, []client.Object{policy()})
+	suspended := spec("suspend", true)
+	evil := func(o object) object {
+		text := strings.ReplaceAll(string(raw(t, o)), `{\"parameters\":{},`, `{\"parameters\":{\"image\":\"evil\"},`)
+		out, err := decode([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.Object
+	}
+	const left = "left out what was injected into spec.headGroupSpec.template, spec.workerGroupSpecs[0].template"
 	for name, c := range map[string]struct {
 		reason             string
+		cached, live       []client.Object
 		old, updated, want object
 		warning            string
 	}{
-		"the autoscaler scales":         {"only replicas change", encrypted, change(encrypted, scaled), change(encrypted, scaled), ""},
-		"RayService replaces its child": {"spec and annotations come back", encrypted, plain, encrypted, ""},
-		"a label":                       {"it arrives", encrypted, change(encrypted, meta("labels", object{"a": "b"})), change(encrypted, meta("labels", object{"a": "b"})), ""},
-		"the exclusion":                 {"the operator sees to it", encrypted, change(encrypted, meta("labels", object{v1alpha1.LabelExclude: ""})), change(encrypted, meta("labels", object{v1alpha1.LabelExclude: ""})), ""},
-		"a finalizer":                   {"nothing else changes", encrypted, change(encrypted, meta("finalizers", []any{"ray.io/x"})), change(encrypted, meta("finalizers", []any{"ray.io/x"})), ""},
-		"somebody removes the record":   {"it comes back", encrypted, change(encrypted, noRecord), encrypted, ""},
-		"somebody orders to remove it": {"only the operator gives orders", encrypted, change(encrypted, func(o object) {
-			o["metadata"].(object)["annotations"].(object)[v1alpha1.AnnotationEdit] = `{"remove":true,"all":true}`
-		}), encrypted, ""},
-		"somebody says it is enabled":         {"only the operator does", plain, change(plain, annotated(object{v1alpha1.AnnotationInjection: "1", v1alpha1.AnnotationPolicy: "default"})), change(plain, annotated(object{})), ""},
-		"an injected manifest on a plain one": {"it is not half-converted, and the user is told", plain, change(encrypted, noRecord), plain, "left out what was injected into spec.headGroupSpec.template, spec.workerGroupSpecs[0].template"},
-		"stripped while admission was away":   {"the operator decides", change(encrypted, func(o object) { o["spec"] = change(plain)["spec"] }), change(encrypted, func(o object) { o["spec"] = change(plain)["spec"] }, scaled), change(encrypted, func(o object) { o["spec"] = change(plain, scaled)["spec"] }), ""},
-		"a broken record of a restart":        {"the operator asks for its removal", change(plain, annotated(object{v1alpha1.AnnotationRollout: "{"})), plain, plain, ""},
-		"a restart that is under way": {"nobody ends it", change(encrypted, func(o object) {
-			o["metadata"].(object)["annotations"].(object)[v1alpha1.AnnotationRollout] = `{"goal":"Encrypted","phase":"Rest"}`
-		}), encrypted, change(encrypted, func(o object) {
-			o["metadata"].(object)["annotations"].(object)[v1alpha1.AnnotationRollout] = `{"goal":"Encrypted","phase":"Rest"}`
-		}), ""},
+		"the autoscaler scales": {
+			reason: "only replicas change", cached: []client.Object{covering(), record()},
+			old: encrypted, updated: change(encrypted, scaled), want: change(encrypted, scaled),
+		},
+		"RayService replaces its child": {
+			reason: "the injection comes back", cached: []client.Object{covering(), record()},
+			old: encrypted, updated: plain, want: encrypted,
+		},
+		"before there is a record": {
+			reason: "a policy covers it", cached: []client.Object{covering()},
+			old: encrypted, updated: plain, want: encrypted,
+		},
+		"the record is empty so far": {
+			reason: "a policy covers it", cached: []client.Object{covering(), record(notInjected)},
+			old: encrypted, updated: plain, want: encrypted,
+		},
+		"the policy is new, too": {
+			reason: "the cache does not have it yet, the API server does", live: []client.Object{covering()},
+			old: encrypted, updated: plain, want: encrypted,
+		},
+		"the policy is gone": {
+			reason: "Retain leaves the cluster as it is", cached: []client.Object{record()},
+			old: encrypted, updated: plain, want: encrypted,
+		},
+		"a restart that has begun": {
+			reason: "half of the pods could not talk to the rest", cached: []client.Object{record(notInjected, underWay)},
+			old: encrypted, updated: plain, want: encrypted,
+		},
+		"a policy that returns it to plaintext": {
+			reason: "the record counts while there is one", cached: []client.Object{record(), covering(func(p *v1alpha1.RayTLSPolicy) {
+				p.DeletionTimestamp, p.Finalizers, p.Spec.DeletionPolicy = &metav1.Time{Time: time.Unix(2, 0)}, []string{v1alpha1.Finalizer}, v1alpha1.DeletionDisable
+			})},
+			old: encrypted, updated: plain, want: encrypted,
+		},
+		"neither record nor policy": {
+			reason: "whoever planted it was not the operator, so anybody may take it out",
+			old:    evil(encrypted), updated: plain, want: plain,
+		},
+		"the record of an earlier cluster of the name": {
+			reason: "it says nothing of this one", cached: []client.Object{record(ofAnother)},
+			old: evil(encrypted), updated: plain, want: plain,
+		},
+		"a policy for others": {
+			reason: "it does not cover this one", cached: []client.Object{covering(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Selector.MatchLabels = map[string]string{"a": "b"} })},
+			old: evil(encrypted), updated: plain, want: plain,
+		},
+		"a label": {
+			reason: "it arrives", cached: []client.Object{covering(), record()},
+			old: encrypted, updated: change(encrypted, meta("labels", object{"a": "b"})), want: change(encrypted, meta("labels", object{"a": "b"})),
+		},
+		"the exclusion": {
+			reason: "the operator sees to it", cached: []client.Object{covering(), record()},
+			old: encrypted, updated: change(encrypted, meta("labels", object{v1alpha1.LabelExclude: "true"})), want: change(encrypted, meta("labels", object{v1alpha1.LabelExclude: "true"})),
+		},
+		"the exclusion, misspelt": {
+			reason: "the user is told", cached: []client.Object{covering(), record()},
+			old: encrypted, updated: change(plain, meta("labels", object{v1alpha1.LabelExclude: "True"})), want: change(encrypted, meta("labels", object{v1alpha1.LabelExclude: "True"})),
+			warning: "is \"True\", which excludes nothing",
+		},
+		"a finalizer": {
+			reason: "nothing else changes", cached: []client.Object{covering(), record()},
+			old: encrypted, updated: change(encrypted, meta("finalizers", []any{"ray.io/x"})), want: change(encrypted, meta("finalizers", []any{"ray.io/x"})),
+		},
+		"somebody orders to remove it": {
+			reason: "only the operator gives orders", cached: []client.Object{covering(), record()},
+			old: encrypted, updated: change(encrypted, annotated(object{v1alpha1.AnnotationEdit: `{"remove":true,"all":true}`})), want: change(encrypted, annotated(object{})),
+		},
+		"an injected manifest on a plain one": {
+			reason: "it is not half-converted, and the user is told", cached: []client.Object{covering(), record(notInjected)},
+			old: plain, updated: encrypted, want: plain, warning: left,
+		},
+		"an injected manifest on a suspended one": {
+			reason: "it has no pods that could break", cached: []client.Object{covering(), record(notInjected)},
+			old: change(plain, suspended), updated: change(encrypted, suspended), want: change(encrypted, suspended),
+		},
+		"stripped while admission was away": {
+			reason: "the operator decides", cached: []client.Object{covering(), record()},
+			old: plain, updated: change(plain, scaled), want: change(plain, scaled),
+		},
+		"put back after it was stripped": {
+			reason: "it is what the record asks for", cached: []client.Object{covering(), record()},
+			old: plain, updated: encrypted, want: encrypted,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, response := admitted(t, i, someone, c.old, c.updated)
+			got, response := admitted(t, injector(t, c.cached, c.live...), someone, c.old, c.updated)
 			if !response.Allowed {
 				t.Fatalf("refused: %v", response.Result)
 			}
@@ -317,87 +398,52 @@ func TestUpdateByOthers(t *testing.T) {
 	}
 }
 
-func TestUpdateKeepsTheRecordOfWorkerGroups(t *testing.T) {
-	updated := born(t)
-	added := normal(t, object{"groupName": "added", "rayStartParams": object{}, "template": pod("ray-worker")})
-	groups := updated["spec"].(object)["workerGroupSpecs"].([]any)
-	updated["spec"].(object)["workerGroupSpecs"] = append(groups, added)
-	got, _ := admitted(t, injector(t, []client.Object{policy()}), someone, born(t), updated)
-	if kept := got["metadata"].(object)["annotations"].(object)[v1alpha1.AnnotationRestored]; kept != `{"groups":["small","added"]}` {
-		t.Errorf("on record: %v", kept)
-	}
-}
-
 func TestUpdateThatCannotCarryIsRefused(t *testing.T) {
-	updated := normal(t, cluster())
+	updated := normal(t, rayCluster())
 	template := updated["spec"].(object)["headGroupSpec"].(object)["template"].(object)
 	template["spec"].(object)["containers"].([]any)[0].(object)["env"] = []any{object{"name": "RAY_USE_TLS", "value": "0"}}
-	_, response := admitted(t, injector(t, []client.Object{policy()}), someone, born(t), updated)
+	_, response := admitted(t, injector(t, []client.Object{covering()}), someone, born(t), updated)
 	if response.Allowed || !strings.Contains(response.Result.Message, "RayCluster train is encrypted by a RayTLSPolicy, and cannot stay so with this change: spec.headGroupSpec.template.spec.containers[0].env[RAY_USE_TLS]") {
 		t.Errorf("%+v", response.Result)
 	}
 }
 
-// authority is what the operator keeps where no tenant can write.
-func authority() client.Object {
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
-		Namespace: "raytls-system", Name: raycluster.AuthorityName(types.NamespacedName{Namespace: "ml", Name: "train"}),
-	}}
-}
-
-func TestWhatIsNotTheOperatorsIsNotDefended(t *testing.T) {
-	plain := normal(t, cluster())
-	forge := func(parameters string) object {
-		forged := born(t)
-		text := strings.ReplaceAll(string(raw(t, forged)), `{\"parameters\":{},\"revision\":1}`, parameters)
-		out, err := decode([]byte(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out.Object
+func TestARevisionThatNeverWasIsNotDefended(t *testing.T) {
+	plain := normal(t, rayCluster())
+	forged, err := decode([]byte(strings.ReplaceAll(string(raw(t, born(t))), `\"revision\":1}`, `\"revision\":999}`)))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for name, forged := range map[string]object{
-		"an image of the attacker's": forge(`{\"parameters\":{\"image\":\"evil\"},\"revision\":1}`),
-		"a revision that never was":  forge(`{\"parameters\":{},\"revision\":999}`),
-		"only a record":              normal(t, cluster(annotated(object{v1alpha1.AnnotationPolicy: "default", v1alpha1.AnnotationInjection: "1", v1alpha1.AnnotationEnableFailed: "x"}))),
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, response := admitted(t, injector(t, nil), someone, forged, plain)
-			if !response.Allowed {
-				t.Fatalf("its removal is refused: %v", response.Result)
-			}
-			if diff := cmp.Diff(plain, got); diff != "" {
-				t.Errorf("it cannot be taken out (-want +got):\n%s", diff)
-			}
-		})
+	got, response := admitted(t, injector(t, nil), someone, forged.Object, plain)
+	if !response.Allowed {
+		t.Fatalf("its removal is refused: %v", response.Result)
 	}
-	kept := born(t)
-	if got, _ := admitted(t, injector(t, []client.Object{authority()}), someone, kept, plain); !cmp.Equal(got, kept) {
-		t.Errorf("a kept cluster, which has an authority and no policy, loses its injection:\n%s", cmp.Diff(kept, got))
+	if diff := cmp.Diff(plain, got); diff != "" {
+		t.Errorf("it cannot be taken out (-want +got):\n%s", diff)
 	}
 }
 
 func TestWhatCannotBeStoredIsNotLookedAt(t *testing.T) {
-	r := request(t, someone, nil, cluster())
+	r := request(t, someone, nil, rayCluster())
 	r.Object.Raw = append([]byte(strings.Repeat(" ", maxBytes)), r.Object.Raw...)
-	if response := injector(t, []client.Object{policy()}).Handle(t.Context(), r); !response.Allowed || response.Patch != nil {
+	if response := injector(t, []client.Object{covering()}).Handle(t.Context(), r); !response.Allowed || response.Patch != nil {
 		t.Errorf("%+v", response)
 	}
 }
 
 func TestLargeObjects(t *testing.T) {
-	large := cluster(func(c object) {
+	large := rayCluster(func(c object) {
 		groups := []any{}
 		for n := range injection.MaxWorkerGroups + 1 {
 			groups = append(groups, object{"groupName": fmt.Sprint(n), "template": pod("a")})
 		}
 		c["spec"].(object)["workerGroupSpecs"] = groups
 	})
-	i := injector(t, []client.Object{policy()})
+	i := injector(t, []client.Object{covering()})
 	if _, response := admitted(t, i, someone, nil, large); !response.Allowed || response.Patch != nil || !strings.Contains(strings.Join(response.Warnings, ""), "has 257 worker groups") {
 		t.Errorf("%+v", response)
 	}
-	if _, response := admitted(t, i, someone, normal(t, cluster()), large); !response.Allowed || response.Patch != nil {
+	if _, response := admitted(t, i, someone, normal(t, rayCluster()), large); !response.Allowed || response.Patch != nil {
 		t.Errorf("a plain cluster may grow: %+v", response.Result)
 	}
 	if _, response := admitted(t, i, someone, born(t), large); response.Allowed {
@@ -427,24 +473,24 @@ func TestLargeObjects(t *testing.T) {
 }
 
 func TestAtMostSoManyAtATime(t *testing.T) {
-	i := injector(t, []client.Object{policy()})
+	i := injector(t, []client.Object{covering()})
 	i.Limit = semaphore.NewWeighted(1)
 	if err := i.Limit.Acquire(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if response := i.Handle(ctx, request(t, someone, nil, cluster())); response.Allowed {
+	if response := i.Handle(ctx, request(t, someone, nil, rayCluster())); response.Allowed {
 		t.Error("it is let through without being looked at")
 	}
 	i.Limit.Release(1)
-	if response := i.Handle(t.Context(), request(t, someone, nil, cluster())); !response.Allowed {
+	if response := i.Handle(t.Context(), request(t, someone, nil, rayCluster())); !response.Allowed {
 		t.Errorf("refused: %v", response.Result)
 	}
 }
 
 func TestTheOperatorsOrders(t *testing.T) {
-	encrypted, plain := born(t), normal(t, cluster())
+	encrypted, plain := born(t), normal(t, rayCluster())
 	order := func(o object, e string) object {
 		out := normal(t, o)
 		annotations, _ := out["metadata"].(object)["annotations"].(object)
@@ -466,9 +512,6 @@ func TestTheOperatorsOrders(t *testing.T) {
 		t.Error("the order is stored")
 	}
 	got, _ = admitted(t, i, operator, encrypted, order(encrypted, remove))
-	if diff := cmp.Diff(encrypted["metadata"], got["metadata"]); diff != "" {
-		t.Errorf("the record that the operator keeps (-want +got):\n%s", diff)
-	}
 	if diff := cmp.Diff(plain["spec"], got["spec"]); diff != "" {
 		t.Errorf("removed by order (-want +got):\n%s", diff)
 	}
@@ -485,14 +528,14 @@ func TestTheOperatorsOrders(t *testing.T) {
 }
 
 func TestAnEndingClusterIsLeftAlone(t *testing.T) {
-	ending := normal(t, cluster(meta("deletionTimestamp", "2026-01-01T00:00:00Z")))
+	ending := normal(t, rayCluster(meta("deletionTimestamp", "2026-01-01T00:00:00Z")))
 	if got, _ := admitted(t, injector(t, nil), someone, born(t), ending); !cmp.Equal(got, ending) {
 		t.Error("it is changed")
 	}
 }
 
 func TestWhatIsNoObjectIsRefused(t *testing.T) {
-	r := request(t, someone, nil, cluster())
+	r := request(t, someone, nil, rayCluster())
 	r.Object.Raw = []byte("[")
 	if response := injector(t, nil).Handle(t.Context(), r); response.Allowed {
 		t.Error("it is let through")

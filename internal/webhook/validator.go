@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/controller/acceptance"
-	"github.com/raytls/raytls/internal/controller/coverage"
+	"github.com/raytls/raytls/internal/jsonpatch"
+	"github.com/raytls/raytls/internal/policy"
 )
 
 // PolicyPath is where the API server sends RayTLSPolicies.
@@ -27,47 +27,68 @@ type Validator struct {
 	// Cached reads policies. Secrets are not looked at: API servers are not alone in reaching the webhook, and others are not
 	// to learn from it which Secrets there are.
 	Cached client.Reader
-	Images acceptance.Allowlist
+	Images policy.Allowlist
 }
 
 var _ admission.Handler = &Validator{}
 
 // Handle answers one admission request for a RayTLSPolicy.
 func (v *Validator) Handle(ctx context.Context, request admission.Request) admission.Response {
-	var policy, old v1alpha1.RayTLSPolicy
-	if err := json.Unmarshal(request.Object.Raw, &policy); err != nil {
-		return admission.Errored(http.StatusBadRequest, fmt.Errorf("reading the RayTLSPolicy: %w", err))
+	asked, err := decodePolicy(request.Object.Raw)
+	if err != nil {
+		return admission.Errored(http.StatusBadRequest, err)
 	}
 	if request.Operation == admissionv1.Update {
-		if err := json.Unmarshal(request.OldObject.Raw, &old); err != nil {
-			return admission.Errored(http.StatusBadRequest, fmt.Errorf("reading the RayTLSPolicy: %w", err))
+		old, err := decodePolicy(request.OldObject.Raw)
+		if err != nil {
+			return admission.Errored(http.StatusBadRequest, err)
 		}
-		if apiequality.Semantic.DeepEqual(old.Spec, policy.Spec) {
+		if apiequality.Semantic.DeepEqual(old.Spec, asked.Spec) {
 			return admission.Allowed("") // whatever is wrong with it was so before
 		}
 	}
-	policy.Namespace = request.Namespace
-	spec := policy.Spec.WithDefaults()
-	if verdict := acceptance.Spec(&spec, v.Images); !verdict.Accepted {
-		return admission.Denied(fmt.Sprintf("RayTLSPolicy %s is not accepted: %s", policy.Name, verdict.Message))
+	asked.Namespace = request.Namespace
+	spec := asked.Spec.WithDefaults()
+	if verdict := policy.Accept(policy.Acceptance{Spec: &spec, Images: v.Images}); !verdict.Accepted {
+		return admission.Denied(fmt.Sprintf("RayTLSPolicy %s is not accepted: %s", asked.Name, verdict.Message))
 	}
-	warnings, err := v.warnings(ctx, &policy)
+	warnings, err := v.warnings(ctx, &asked)
 	if err != nil {
 		// Only warnings are lost, and the policy's conditions say the same.
-		log.FromContext(ctx).Error(err, "Looking for what to warn of", "policy", policy.Name)
+		log.FromContext(ctx).Error(err, "Looking for what to warn of", "policy", asked.Name)
 	}
 	return admission.Allowed("").WithWarnings(warnings...)
 }
 
-func (v *Validator) warnings(ctx context.Context, policy *v1alpha1.RayTLSPolicy) ([]string, error) {
+// decodePolicy leaves out the init container's resources, which are not judged here. Requests come before the schema is checked,
+// and a quantity with a large exponent takes minutes to parse.
+func decodePolicy(raw []byte) (v1alpha1.RayTLSPolicy, error) {
+	var out v1alpha1.RayTLSPolicy
+	var object map[string]any
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return out, fmt.Errorf("reading the RayTLSPolicy: %w", err)
+	}
+	issuance := jsonpatch.Map(jsonpatch.Map(object["spec"])["issuance"])
+	delete(jsonpatch.Map(issuance["initContainer"]), "resources")
+	text, err := json.Marshal(object)
+	if err != nil {
+		return out, fmt.Errorf("reading the RayTLSPolicy: %w", err)
+	}
+	if err := json.Unmarshal(text, &out); err != nil {
+		return out, fmt.Errorf("reading the RayTLSPolicy: %w", err)
+	}
+	return out, nil
+}
+
+func (v *Validator) warnings(ctx context.Context, asked *v1alpha1.RayTLSPolicy) ([]string, error) {
 	var out []string
-	policies, err := coverage.Policies(ctx, v.Cached, policy.Namespace)
+	policies, err := policy.List(ctx, v.Cached, asked.Namespace)
 	if err != nil {
 		return out, err
 	}
 	for _, other := range policies {
-		if other.Name != policy.Name && other.DeletionTimestamp.IsZero() && covers(other) == covers(policy) {
-			out = append(out, fmt.Sprintf("RayTLSPolicy %s covers %s too; the older of the two is followed", other.Name, covers(policy)))
+		if other.Name != asked.Name && other.DeletionTimestamp.IsZero() && covers(other) == covers(asked) {
+			out = append(out, fmt.Sprintf("RayTLSPolicy %s covers %s too; the older of the two is followed", other.Name, covers(asked)))
 		}
 	}
 	slices.Sort(out)
@@ -75,12 +96,12 @@ func (v *Validator) warnings(ctx context.Context, policy *v1alpha1.RayTLSPolicy)
 }
 
 // covers says what a policy covers, as far as two policies can be seen to cover the same without looking at clusters.
-func covers(policy *v1alpha1.RayTLSPolicy) string {
-	switch spec := policy.Spec; {
+func covers(asked *v1alpha1.RayTLSPolicy) string {
+	switch spec := asked.Spec; {
 	case spec.TargetRef != nil:
 		return fmt.Sprintf("%s %s", spec.TargetRef.Kind, spec.TargetRef.Name)
 	case spec.Selector != nil && len(spec.Selector.MatchLabels)+len(spec.Selector.MatchExpressions) == 0:
 		return "every RayCluster of the namespace"
 	}
-	return "what " + policy.Name + " selects"
+	return "what " + asked.Name + " selects"
 }

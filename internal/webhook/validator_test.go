@@ -31,15 +31,15 @@ func TestValidator(t *testing.T) {
 		old, policy     *v1alpha1.RayTLSPolicy
 		refused, warned string
 	}{
-		"sound":                     {reason: "nothing is said", policy: policy()},
-		"a selector":                {reason: "the schema cannot parse it", policy: policy(wrong), refused: `RayTLSPolicy default is not accepted: spec.selector: "Near" is not a valid label selector operator`},
-		"an image":                  {reason: "the list is the administrator's", policy: policy(image), refused: "spec.issuance.initContainer.image: elsewhere/openssl:1 is not among the images"},
-		"it becomes wrong":          {reason: "the change is refused", old: policy(), policy: policy(image), refused: "is not among the images"},
-		"it was wrong before":       {reason: "its finalizer has to go through", old: policy(image), policy: policy(image, func(p *v1alpha1.RayTLSPolicy) { p.Finalizers = []string{"x"} })},
-		"another covers everything": {reason: "one of them will lose", cached: []client.Object{policy(named("first"))}, policy: policy(), warned: "RayTLSPolicy first covers every RayCluster of the namespace too"},
-		"another has the target":    {reason: "one of them will lose", cached: []client.Object{policy(target, named("first"))}, policy: policy(target), warned: "RayTLSPolicy first covers RayCluster x too"},
-		"singling out":              {reason: "that is what targetRef is for", cached: []client.Object{policy(named("first"))}, policy: policy(target)},
-		"itself":                    {reason: "an update is no overlap", cached: []client.Object{policy()}, old: policy(), policy: policy(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Paused = true })},
+		"sound":                     {reason: "nothing is said", policy: covering()},
+		"a selector":                {reason: "the schema cannot parse it", policy: covering(wrong), refused: `RayTLSPolicy default is not accepted: spec.selector: "Near" is not a valid label selector operator`},
+		"an image":                  {reason: "the list is the administrator's", policy: covering(image), refused: "spec.issuance.initContainer.image: elsewhere/openssl:1 is not among the images"},
+		"it becomes wrong":          {reason: "the change is refused", old: covering(), policy: covering(image), refused: "is not among the images"},
+		"it was wrong before":       {reason: "its finalizer has to go through", old: covering(image), policy: covering(image, func(p *v1alpha1.RayTLSPolicy) { p.Finalizers = []string{"x"} })},
+		"another covers everything": {reason: "one of them will lose", cached: []client.Object{covering(named("first"))}, policy: covering(), warned: "RayTLSPolicy first covers every RayCluster of the namespace too"},
+		"another has the target":    {reason: "one of them will lose", cached: []client.Object{covering(target, named("first"))}, policy: covering(target), warned: "RayTLSPolicy first covers RayCluster x too"},
+		"singling out":              {reason: "that is what targetRef is for", cached: []client.Object{covering(named("first"))}, policy: covering(target)},
+		"itself":                    {reason: "an update is no overlap", cached: []client.Object{covering()}, old: covering(), policy: covering(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Paused = true })},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := &Validator{Cached: reader(t, c.cached...)}

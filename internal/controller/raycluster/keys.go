@@ -1,10 +1,7 @@
 package raycluster
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,222 +11,180 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/controller/acceptance"
-	"github.com/raytls/raytls/internal/gencert"
-	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/keys"
+	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/pki"
+	"github.com/raytls/raytls/internal/policy"
 )
 
-// Keys of an authority's Secret, in the operator's namespace.
-const (
-	keyAuthorityCertificate = "authority.crt"
-	keyAuthorityKey         = "authority.key"
-	keyAuthoritySettings    = "settings"
-)
-
-// Keys of a cluster's CA Secret, in the cluster's namespace.
-const (
-	keyIssuerKey         = "ca.key"
-	keyIssuerCertificate = "issuer.crt"
-	keyChain             = "chain.pem"
-	keyBundle            = "ca.crt"
-	keyProfile           = "profile"
-)
-
-// AuthorityName is the name of the Secret that holds a cluster's authority, in the operator's namespace.
-func AuthorityName(cluster types.NamespacedName) string {
-	sum := sha256.Sum256([]byte(cluster.String()))
-	return "raytls-" + hex.EncodeToString(sum[:16])
-}
-
-// settings are what keys are made by. They are kept beside the authority, where nobody in the cluster's namespace
-// can write, so that a cluster whose policy is gone gets new issuers by the same rules.
-type settings struct {
-	AuthorityKey          pki.KeyAlgorithm `json:"authorityKey"`
-	AuthorityValidityDays int32            `json:"authorityValidityDays"`
-	LeafKey               string           `json:"leafKey"`
-	LeafValidityDays      int32            `json:"leafValidityDays"`
-	HeadDNSNames          []string         `json:"headDNSNames,omitempty"`
-	HeadServiceShortName  bool             `json:"headServiceShortName,omitempty"`
-}
-
-// settingsOf takes them from a policy's spec with its defaults. further are names of the head that are the cluster's own.
-func settingsOf(spec *v1alpha1.RayTLSPolicySpec, further ...string) settings {
-	names := append(slices.Clone(spec.PodCertificate.HeadDNSNames), further...)
-	slices.Sort(names)
-	names = slices.Compact(names)
-	return settings{
-		AuthorityKey:          pki.KeyAlgorithm(spec.CertificateAuthority.KeyAlgorithm),
-		AuthorityValidityDays: spec.CertificateAuthority.ValidityDays,
-		LeafKey:               string(spec.PodCertificate.KeyAlgorithm),
-		LeafValidityDays:      spec.PodCertificate.ValidityDays,
-		HeadDNSNames:          names,
-		HeadServiceShortName:  spec.PodCertificate.HeadServiceShortName,
+// provideKeys sees to the authority and the CA Secret of a cluster that carries the injection or is about to.
+func (a *application) provideKeys(ctx context.Context) error {
+	a.issuerSecret = a.facts.IssuerSecret
+	if !a.decision.WantsKeys {
+		return nil
 	}
-}
-
-func (s settings) leafValidity() time.Duration { return acceptance.Days(s.LeafValidityDays) }
-
-// profile is what the scripts read.
-func (s settings) profile(a *pki.Authority, i *pki.Issuer, headUntilIssuerEnd bool) ([]byte, error) {
-	return gencert.Profile{
-		Revision: injection.Revision, Authority: a.ID(), Issuer: i.ID(),
-		IssuerNotBefore: i.NotBefore(), IssuerNotAfter: i.NotAfter(),
-		KeyAlgorithm: s.LeafKey, ValidityDays: int(s.LeafValidityDays),
-		HeadDNSNames: s.HeadDNSNames, HeadServiceShortName: s.HeadServiceShortName, HeadUntilIssuerEnd: headUntilIssuerEnd,
-		CAKeyAlgorithm: string(s.AuthorityKey),
-	}.Marshal()
-}
-
-// newAuthority makes the Secret with a new authority for the cluster.
-func newAuthority(cluster types.NamespacedName, namespace string, s settings, parent *pki.Parent, now time.Time) (*corev1.Secret, error) {
-	authority, err := pki.NewAuthority(pki.AuthorityOptions{
-		Name: cluster.String(), KeyAlgorithm: s.AuthorityKey, Validity: acceptance.Days(s.AuthorityValidityDays), Now: now, Parent: parent,
-	})
+	if a.facts.KeysError != nil {
+		return a.facts.KeysError
+	}
+	if err := a.nameConflict(ctx); err != nil {
+		return err
+	}
+	parent, err := a.parent()
 	if err != nil {
-		return nil, fmt.Errorf("making the authority: %w", err)
+		return err
 	}
-	key, err := authority.KeyPEM()
-	if err != nil {
-		return nil, fmt.Errorf("making the authority: %w", err)
-	}
-	text, err := json.Marshal(s)
-	if err != nil {
-		return nil, fmt.Errorf("keeping the authority's settings: %w", err)
-	}
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: AuthorityName(cluster), Labels: labelsFor(v1alpha1.ComponentAuthority),
-			Annotations: map[string]string{v1alpha1.AnnotationCluster: cluster.String()},
-		},
-		Type: corev1.SecretTypeOpaque,
-		Data: map[string][]byte{keyAuthorityCertificate: authority.CertificatePEM(), keyAuthorityKey: key, keyAuthoritySettings: text},
-	}, nil
-}
-
-// parseAuthority reads what newAuthority made.
-func parseAuthority(cluster types.NamespacedName, secret *corev1.Secret) (*pki.Authority, settings, error) {
-	var s settings
-	if of := secret.Annotations[v1alpha1.AnnotationCluster]; of != cluster.String() {
-		return nil, s, fmt.Errorf("it is annotated as that of %q", of)
-	}
-	if err := json.Unmarshal(secret.Data[keyAuthoritySettings], &s); err != nil {
-		return nil, s, errors.New("its settings cannot be read")
-	}
-	authority, err := pki.ParseAuthority(secret.Data[keyAuthorityCertificate], secret.Data[keyAuthorityKey])
-	return authority, s, err
-}
-
-// issuance is what a cluster's CA Secret is to hold.
-type issuance struct {
-	issuer *pki.Issuer
-	data   map[string][]byte
-	// why says why a new issuer was made; empty if the one that was there is kept.
-	why string
-	// renew is when the issuer is to be replaced.
-	renew time.Time
-}
-
-// issue keeps the issuer in the CA Secret (nil when there is none) if it is the authority's, unaltered and young enough,
-// and makes a new one otherwise. Nothing is returned that the verifiers do not take.
-func issue(authority *pki.Authority, secret *corev1.Secret, s settings, headUntilIssuerEnd bool, now time.Time) (*issuance, error) {
-	out := &issuance{}
-	out.issuer, out.why = keep(authority, secret, s, now)
-	if out.why != "" {
-		var err error
-		out.issuer, err = authority.NewIssuer(pki.IssuerOptions{KeyAlgorithm: s.AuthorityKey, Validity: 2 * s.leafValidity(), Now: now})
-		if err != nil {
-			return nil, fmt.Errorf("making the issuer: %w", err)
+	now := a.facts.Now
+	if a.facts.Keys.IssuerDue(a.facts.KeySettings(), now) {
+		if wait := a.issuers.wait(a.facts.Key, now); wait > 0 {
+			a.requeueAt(now.Add(wait))
+			if a.decision.Edited != nil { // templates come after keys
+				return kube.Waitf(v1alpha1.ReasonEnabling, "waiting %s before the cluster gets another issuer", wait.Round(time.Second)).RetryAfter(wait)
+			}
+			return nil
 		}
 	}
-	key, err := out.issuer.KeyPEM()
+	next, why, renewAt, err := keys.Next(a.facts.Keys, a.facts.KeySettings(), parent, a.facts.KeyPods(), now)
 	if err != nil {
-		return nil, fmt.Errorf("making the issuer: %w", err)
+		return err
 	}
-	profile, err := s.profile(authority, out.issuer, headUntilIssuerEnd)
-	if err != nil {
-		return nil, fmt.Errorf("writing the profile: %w", err)
+	if err := a.writeAuthority(ctx, next); err != nil {
+		return err
 	}
-	out.data = map[string][]byte{
-		keyIssuerKey: key, keyIssuerCertificate: out.issuer.CertificatePEM(), keyChain: out.issuer.CertificatePEM(),
-		keyBundle: authority.CertificatePEM(), keyProfile: profile,
+	a.requeueAt(renewAt)
+	if err := a.publish(ctx, next, why); err != nil {
+		return err
 	}
-	out.renew = renewal(authority, out.issuer, s)
-	if secret != nil && maps.EqualFunc(secret.Data, out.data, slices.Equal) {
-		return out, nil
+	if why != "" {
+		a.issuers.made(a.facts.Key, now)
 	}
-	if err := pki.Publishable(out.issuer, out.data[keyChain], out.data[keyBundle], now); err != nil {
-		return nil, fmt.Errorf("checking the issuer before it is published: %w", err)
-	}
-	return out, nil
+	return nil
 }
 
-// keep returns the issuer of the CA Secret, or why it cannot stay.
-func keep(authority *pki.Authority, secret *corev1.Secret, s settings, now time.Time) (*pki.Issuer, string) {
-	if secret == nil {
-		return nil, "there was none"
+// nameConflict finds a Secret of somebody else under the name of the CA Secret, before anything is made for the cluster.
+func (a *application) nameConflict(ctx context.Context) error {
+	if a.facts.IssuerSecret != nil {
+		return nil
 	}
-	issuer, err := pki.ParseIssuer(secret.Data[keyIssuerCertificate], secret.Data[keyIssuerKey])
+	key := types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: keys.IssuerSecretName(a.facts.Key)}
+	known := &metav1.PartialObjectMetadata{}
+	known.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	if err := a.SecretNames.Get(ctx, key, known); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	secret, err := kube.ReadSecret(ctx, a.Live, key)
+	if err != nil || secret == nil {
+		return err
+	}
+	return kube.NameConflict(secret, kube.Labels(v1alpha1.ComponentIssuer), a.facts.Object)
+}
+
+// parent is the brought CA for a new authority; nil for a self-signed one.
+func (a *application) parent() (*pki.Parent, error) {
+	if a.facts.AuthoritySecret != nil || a.facts.Policy == nil || a.facts.Policy.CertificateAuthority.SecretRef == nil {
+		return nil, nil
+	}
+	parent, verdict := policy.BroughtCA(a.facts.Policy, a.facts.BroughtCA, a.facts.Now)
+	if !verdict.Accepted {
+		return nil, kube.UserMustActf(v1alpha1.ReasonNotAccepted, "%s", verdict.Message)
+	}
+	return parent, nil
+}
+
+// writeAuthority writes the authority's Secret where it differs.
+func (a *application) writeAuthority(ctx context.Context, next keys.Store) error {
+	data, err := next.AuthorityData()
 	if err != nil {
-		return nil, "the Secret was altered"
+		return err
 	}
-	if err := authority.CheckIssuer(issuer, now); err != nil {
-		return nil, fmt.Sprintf("the one that was there is not usable: %v", err)
+	existing := a.facts.AuthoritySecret
+	if existing != nil {
+		if maps.EqualFunc(existing.Data, data, slices.Equal) {
+			return nil
+		}
+		log.FromContext(ctx).Info("Updating the settings beside the authority", "secret", existing.Name)
+		changed := existing.DeepCopy()
+		changed.Data = data
+		if err := a.Client.Update(ctx, changed, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
+			return fmt.Errorf("updating Secret %s: %w", changed.Name, err)
+		}
+		return nil
 	}
-	if !slices.Equal(secret.Data[keyChain], issuer.CertificatePEM()) || !slices.Equal(secret.Data[keyBundle], authority.CertificatePEM()) {
-		return nil, "the Secret was altered"
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: a.Settings.Namespace, Name: keys.AuthoritySecretName(a.facts.Key), Labels: kube.Labels(v1alpha1.ComponentAuthority),
+			Annotations: map[string]string{v1alpha1.AnnotationCluster: a.facts.Key.String()},
+		},
+		Type: corev1.SecretTypeOpaque, Data: data,
 	}
-	if !now.Before(renewal(authority, issuer, s)) {
-		return nil, "it was due"
+	log.FromContext(ctx).Info("Creating authority", "secret", secret.Name, "generation", next.Generation)
+	if err := kube.Create(ctx, a.Client, a.Live, secret, nil); err != nil {
+		return err
 	}
-	return issuer, ""
+	a.event(false, "AuthorityCreated", "Create", "created the cluster's authority in the operator's namespace")
+	return nil
 }
 
-// renewal is when an issuer is to be replaced: halfway, so that a leaf signed just before still ends before it. One that
-// is cut to its authority's end cannot be made to last longer by replacing it.
-func renewal(authority *pki.Authority, issuer *pki.Issuer, s settings) time.Time {
-	if !issuer.NotAfter().Before(authority.NotAfter()) {
-		return issuer.NotAfter()
+// publish writes the cluster's CA Secret where it differs.
+func (a *application) publish(ctx context.Context, next keys.Store, why string) error {
+	data, err := next.IssuerData()
+	if err != nil {
+		return err
 	}
-	due := issuer.IssuedAt().Add(s.leafValidity())
-	if last := issuer.NotAfter().Add(-s.leafValidity()); last.Before(due) {
-		due = last
+	existing := a.facts.IssuerSecret
+	want := issuerSecret(a.facts.Object, existing, data)
+	logger := log.FromContext(ctx).WithValues("secret", want.Name, "issuer", next.Issuer.ID())
+	a.keys = next
+	switch {
+	case sameSecret(existing, want):
+		return nil
+	case existing != nil && (existing.Type != corev1.SecretTypeOpaque || existing.Immutable != nil):
+		logger.Info("Deleting CA Secret that cannot be updated")
+		if err := kube.Delete(ctx, a.Client, existing.DeepCopy()); err != nil {
+			return err
+		}
+		return kube.ErrStale
+	case existing == nil:
+		logger.Info("Creating CA Secret")
+		if err := kube.Create(ctx, a.Client, a.Live, want, a.facts.Object); err != nil {
+			return err
+		}
+	default:
+		logger.Info("Updating CA Secret")
+		if err := a.Client.Update(ctx, want, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
+			return fmt.Errorf("updating Secret %s: %w", want.Name, err)
+		}
 	}
-	// Up to a fiftieth earlier, so that clusters enabled together do not renew together.
-	spread := s.leafValidity() / 50 / 256 * time.Duration(issuer.Certificate().SerialNumber.Bytes()[0])
-	return due.Add(-spread)
+	a.issuerSecret = want
+	if why != "" {
+		a.event(false, "IssuerCreated", "Issue", fmt.Sprintf("made issuer %s, valid until %s: %s", next.Issuer.ID(), next.Issuer.NotAfter().UTC().Format(time.RFC3339), why))
+	}
+	return nil
 }
 
-// issuerSecret is the cluster's CA Secret with that data: a new one, or a changed copy of the one that is there.
-func issuerSecret(cluster metav1.Object, existing *corev1.Secret, data map[string][]byte) *corev1.Secret {
+// issuerSecret is the cluster's CA Secret with that data: a new one, or a changed copy of the one that exists.
+func issuerSecret(of metav1.Object, existing *corev1.Secret, data map[string][]byte) *corev1.Secret {
 	secret := &corev1.Secret{Type: corev1.SecretTypeOpaque}
 	if existing != nil {
 		secret = existing.DeepCopy()
 	}
-	secret.Namespace, secret.Name = cluster.GetNamespace(), injection.SecretName(cluster.GetName())
+	secret.Namespace, secret.Name = of.GetNamespace(), keys.IssuerSecretName(types.NamespacedName{Namespace: of.GetNamespace(), Name: of.GetName()})
 	if secret.Labels == nil {
 		secret.Labels = map[string]string{}
 	}
-	maps.Copy(secret.Labels, labelsFor(v1alpha1.ComponentIssuer))
-	secret.OwnerReferences = append(slices.DeleteFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool {
-		return o.Kind == RayClusterKind().Kind && o.UID != cluster.GetUID() // of an earlier cluster of the name
-	}), ownerReference(cluster))
-	if existing != nil && ownedByUID(existing, cluster.GetUID()) {
-		secret.OwnerReferences = secret.OwnerReferences[:len(secret.OwnerReferences)-1]
+	maps.Copy(secret.Labels, kube.Labels(v1alpha1.ComponentIssuer))
+	secret.OwnerReferences = slices.DeleteFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool {
+		return o.Kind == kuberay.RayClusterGVK().Kind && o.UID != of.GetUID() // of an earlier cluster of the name
+	})
+	if !kube.OwnedBy(secret, of.GetUID()) {
+		secret.OwnerReferences = append(secret.OwnerReferences, ownerReference(of))
 	}
 	secret.Data = data
 	return secret
-}
-
-// ownerReference has the garbage collector delete what the cluster owns with it. It does not block the cluster's
-// deletion, which would take a permission on its finalizers.
-func ownerReference(cluster metav1.Object) metav1.OwnerReference {
-	gvk := RayClusterKind()
-	return metav1.OwnerReference{
-		APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind, Name: cluster.GetName(), UID: cluster.GetUID(),
-	}
 }
 
 func sameSecret(a, b *corev1.Secret) bool {
@@ -237,6 +192,20 @@ func sameSecret(a, b *corev1.Secret) bool {
 		apiequality.Semantic.DeepEqual(a.Labels, b.Labels) && apiequality.Semantic.DeepEqual(a.OwnerReferences, b.OwnerReferences)
 }
 
-func labelsFor(component string) map[string]string {
-	return map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelComponent: component}
+// removeKeys deletes the keys of a cluster that is plaintext again, before the record of it goes.
+func (a *application) removeKeys(ctx context.Context) error {
+	if !a.decision.Plan.Release {
+		return nil
+	}
+	for _, secret := range []*corev1.Secret{a.facts.IssuerSecret, a.facts.AuthoritySecret} {
+		if secret == nil {
+			continue
+		}
+		log.FromContext(ctx).Info("Deleting keys", "secret", client.ObjectKeyFromObject(secret))
+		if err := kube.Delete(ctx, a.Client, secret.DeepCopy()); err != nil {
+			return err
+		}
+	}
+	a.keys, a.issuerSecret = keys.Store{}, nil
+	return a.removeScripts(ctx, a.facts.Key)
 }

@@ -2,15 +2,12 @@
 package raycluster
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -21,19 +18,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/controller/acceptance"
-	"github.com/raytls/raytls/internal/controller/observed"
-	"github.com/raytls/raytls/internal/rollout"
-)
-
-// RayClusterKind is the version of RayCluster that is read and written. KubeRay has served it since v1.0.
-func RayClusterKind() schema.GroupVersionKind { return rayv1.GroupVersion.WithKind("RayCluster") }
-
-const (
-	// soon is when to look again after the cache was found to lag behind the API server.
-	soon = 500 * time.Millisecond
-	// later is when to look again at what nothing that is watched tells of.
-	later = time.Minute
+	"github.com/raytls/raytls/internal/cluster"
+	"github.com/raytls/raytls/internal/keys"
+	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/kuberay"
 )
 
 // Reconciler reconciles RayClusters.
@@ -41,142 +29,121 @@ type Reconciler struct {
 	// Client reads from caches and writes. Live reads past them, one object at a time.
 	Client client.Client
 	Live   client.Reader
-	// SecretNames caches the metadata of all Secrets, since what is not the operator's is not labelled as such.
+	// SecretNames caches the metadata of all Secrets, since those that are not the operator's are not labelled as such.
 	SecretNames cache.Cache
-	// Namespace is the operator's own, where authorities are kept.
-	Namespace string
 	// Kinds has the kinds watched that RayClusters are made for.
-	Kinds *Kinds
-	// ClusterDomain is the Kubernetes cluster's DNS domain.
-	ClusterDomain string
-	// Images are the init images that policies may name.
-	Images   acceptance.Allowlist
+	Kinds *kuberay.Kinds
+	// Gatherer reads the facts, and Settings are what decisions depend on besides.
+	Gatherer cluster.Gatherer
+	Settings cluster.Settings
 	Clock    clock.PassiveClock
 	Recorder recorder.EventRecorder
-	Observed *observed.Clusters
-	// Admission says where admission is active.
+	// Admission tells when it becomes active in a namespace, or ends there.
 	Admission Admission
-	// began is when the reconciler was set up.
-	began  time.Time
-	slots  slots
-	issues issues
+
+	slots   slots
+	issuers issuers
 }
 
-// Admission knows the namespaces in which RayClusters are admitted by the operator.
+// Admission knows the namespaces in which the operator's webhook admits RayClusters.
 type Admission interface {
-	// Active says whether the namespace is one of them, and why.
+	// Active reports whether the namespace is one of them, and gives the reason.
 	Active(namespace string) (active bool, reason string)
-	// Source asks to look at clusters again when that changes for their namespace.
+	// Source enqueues requests when that changes for their namespace.
 	Source(requests func(ctx context.Context, namespace string) []reconcile.Request) source.Source
 }
-
-// step is a part of a reconcile. It reads and adds to the state; what it returns ends the reconcile.
-type step func(context.Context, *state) error
 
 // +kubebuilder:rbac:groups=ray.io,resources=rayclusters,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=ray.io,resources=rayjobs;rayservices;raycronjobs,verbs=get;list;watch
 // +kubebuilder:rbac:groups=ray.io,resources=rayservices,verbs=patch
 // +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies,verbs=get;list;watch
+// +kubebuilder:rbac:groups=raytls.io,resources=rayclustertlses,verbs=get;list;watch;create;delete
+// +kubebuilder:rbac:groups=raytls.io,resources=rayclustertlses/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete,namespace=raytls-system
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// Reconcile takes one step for one RayCluster.
+// Reconcile takes one step for one RayCluster: it gathers facts, decides, applies the decision and reports.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-	st, err := r.gather(ctx, request.NamespacedName)
+	facts, err := r.Gatherer.Gather(ctx, request.NamespacedName, r.Clock.Now())
 	if apierrors.IsNotFound(err) {
-		r.Observed.Delete(request.NamespacedName)
-		r.slots.release(request.NamespacedName)
-		r.issues.forget(request.NamespacedName)
 		return ctrl.Result{}, r.forget(ctx, request.NamespacedName)
 	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	planned := r.plan(ctx, st)
-	if planned != nil {
-		// Nothing is changed then, but the cluster's keys are seen to all the same: its pods must be able to start.
-		st.planned, st.edited = rollout.Plan{}, nil
+	decision := cluster.Decide(facts, r.Settings)
+	a := &application{Reconciler: r, facts: facts, decision: &decision, tls: facts.TLS, keys: facts.Keys}
+	err = a.apply(ctx)
+	if reportErr := a.report(ctx, err); reportErr != nil && (err == nil || kube.AsOutcome(err) != nil) {
+		err = reportErr
 	}
-	for _, run := range []step{r.provideKeys, r.wakePods} {
-		err = errors.Join(err, run(ctx, st))
+	return a.result(ctx, err)
+}
+
+// application is a decision that is being carried out.
+type application struct {
+	*Reconciler
+	facts    *cluster.Facts
+	decision *cluster.Decision
+
+	// tls is the cluster's RayClusterTLS as it was written last; nil if there is none.
+	tls  *v1alpha1.RayClusterTLS
+	keys keys.Store
+	// issuerSecret is the CA Secret as it is now, and why says why a new issuer was made.
+	issuerSecret *corev1.Secret
+	scripts      *corev1.ConfigMap
+	// recorded reports whether the record of the plan is written.
+	recorded bool
+	// requeue is when to reconcile though nothing happens; zero for never.
+	requeue time.Time
+}
+
+// requeueAt asks for a reconcile at that time at the latest.
+func (a *application) requeueAt(at time.Time) {
+	if !at.IsZero() && (a.requeue.IsZero() || at.Before(a.requeue)) {
+		a.requeue = at
 	}
-	if planned == nil && err == nil {
-		for _, run := range []step{r.removeKeys, r.upgradeService, r.write, r.deletePods} {
-			if err = run(ctx, st); err != nil {
-				break
-			}
+}
+
+// step is a part of carrying a decision out. An error ends it.
+type step func(context.Context) error
+
+// apply carries the decision out. Keys come first, so that no pod waits for them, and they are kept also where the plan may not be
+// carried out: running clusters must be able to start pods.
+func (a *application) apply(ctx context.Context) error {
+	steps := []step{a.ensureTLS, a.provideKeys, a.provideScripts, a.wakePods}
+	if a.decision.Writes() {
+		steps = append(steps, a.removeKeys, a.record, a.verifyRecord, a.upgradeService, a.edit, a.deletePods)
+	}
+	for _, run := range steps {
+		if err := run(ctx); err != nil {
+			return err
 		}
 	}
-	r.slots.settle(st, err)
-	r.observe(st, cmp.Or(planned, err))
-	return r.result(ctx, st, cmp.Or(err, planned))
+	return nil
 }
 
-// problem is what a user has to mend. It is reported, and tried again when something changes.
-type problem struct {
-	reason, message string
-	// again asks to look again, where nothing that is watched tells that it was mended.
-	again time.Duration
-}
-
-func (p *problem) Error() string { return p.message }
-
-func problemf(reason, format string, args ...any) *problem {
-	return &problem{reason: reason, message: fmt.Sprintf(format, args...)}
-}
-
-// errStale says that the cache lags behind the API server.
-var errStale = errors.New("the cache lags behind the API server")
-
-// result turns the outcome of a reconcile into when the next one is.
-func (r *Reconciler) result(ctx context.Context, st *state, err error) (ctrl.Result, error) {
-	var user *problem
+// result turns what came of a reconcile into when the next one is.
+func (a *application) result(ctx context.Context, err error) (ctrl.Result, error) {
+	outcome := kube.AsOutcome(err)
 	switch {
-	case err == nil:
-	case errors.Is(err, errStale), apierrors.IsConflict(err):
+	case kube.IsStale(err):
 		log.FromContext(ctx).V(1).Info("Reading again", "cause", err.Error())
-		return ctrl.Result{RequeueAfter: soon}, nil
-	case errors.As(err, &user):
-		if user.again > 0 {
-			st.again(r.Clock.Now().Add(user.again))
-		}
-	default:
-		return ctrl.Result{}, err
+		return ctrl.Result{RequeueAfter: kube.StaleRequeue}, nil
+	case err != nil && outcome == nil:
+		return ctrl.Result{}, fmt.Errorf("RayCluster %s: %w", a.facts.Key, err)
+	case outcome == nil:
+		outcome = a.decision.Obstacle
 	}
-	if st.next.IsZero() {
+	if outcome != nil && outcome.After > 0 {
+		a.requeueAt(a.facts.Now.Add(outcome.After))
+	}
+	a.requeueAt(a.decision.Plan.RequeueAt)
+	if a.requeue.IsZero() {
 		return ctrl.Result{}, nil
 	}
-	return ctrl.Result{RequeueAfter: max(st.next.Sub(r.Clock.Now()), time.Second)}, nil
-}
-
-// observe tells what was found of the cluster.
-func (r *Reconciler) observe(st *state, err error) {
-	var user *problem
-	status := &st.status
-	switch {
-	case errors.As(err, &user):
-		status.Reason, status.Message, status.BlockedBy = user.reason, user.message, ""
-	case err == nil, errors.Is(err, errStale), apierrors.IsConflict(err):
-	default:
-		status.Reason, status.Message, status.BlockedBy = v1alpha1.ReasonError, err.Error(), ""
-	}
-	status.Message = cut(status.Message, maxMessage)
-	found := observed.Cluster{UID: st.cluster.UID, Decision: observed.DecisionOf(st.decision)}
-	if policy := st.decision.Policy; policy != nil && st.cluster.DeletionTimestamp.IsZero() && status.Reason != "" {
-		found.Policy, found.Status = policy.Name, *status
-		found.Encrypted = st.decision.Goal == rollout.Encrypted && status.Reason == v1alpha1.ReasonEncrypted
-	}
-	for _, loser := range st.decision.Losers {
-		if found.Conflicts == nil {
-			found.Conflicts = map[string]v1alpha1.ClusterStatus{}
-		}
-		found.Conflicts[loser.Name] = v1alpha1.ClusterStatus{
-			Name: st.cluster.Name, Reason: v1alpha1.ReasonPolicyConflict, Pods: status.Pods,
-			Message: fmt.Sprintf("RayTLSPolicy %s covers this RayCluster already; narrow one of the two, or single the cluster out with a targetRef", st.decision.Policy.Name),
-		}
-	}
-	r.Observed.Set(st.key, found)
+	return ctrl.Result{RequeueAfter: max(a.requeue.Sub(a.Clock.Now()), time.Second)}, nil
 }

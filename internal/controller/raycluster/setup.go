@@ -6,15 +6,13 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -24,128 +22,29 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/controller/coverage"
+	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/jsonpatch"
+	"github.com/raytls/raytls/internal/kuberay"
 )
 
 // workers is how many clusters are reconciled at a time. Making keys keeps a core busy, waiting for the API server does not.
 const workers = 8
 
-// CacheOptions are what the cache holds for this package: of Secrets and ConfigMaps only the operator's own, of pods only
-// Ray's and of those only what is looked at.
-func CacheOptions() (map[client.Object]cache.ByObject, error) {
-	ours, err := labels.NewRequirement(v1alpha1.LabelManagedBy, selection.Equals, []string{v1alpha1.ManagedBy})
-	if err != nil {
-		return nil, fmt.Errorf("selecting the operator's own objects: %w", err)
-	}
-	rays, err := labels.NewRequirement(labelCluster, selection.Exists, nil)
-	if err != nil {
-		return nil, fmt.Errorf("selecting Ray's pods: %w", err)
-	}
-	cluster := &unstructured.Unstructured{}
-	cluster.SetGroupVersionKind(RayClusterKind())
-	own := cache.ByObject{Label: labels.NewSelector().Add(*ours), Transform: slimOwn}
-	return map[client.Object]cache.ByObject{
-		&corev1.Secret{}:    own,
-		&corev1.ConfigMap{}: own,
-		&corev1.Pod{}:       {Label: labels.NewSelector().Add(*rays), Transform: slimPod},
-		cluster:             {Transform: slimCluster},
-	}, nil
-}
-
-// tooLarge stands in a cached RayCluster's spec for one that is larger than is looked at.
-const tooLarge = "raytls.io/too-large"
-
-var errTooLarge = fmt.Errorf("it has more than %d worker groups, which is more than can be injected; use fewer", injection.MaxWorkerGroups)
-
-// slimCluster drops specs that would take the operator's memory: whoever may create RayClusters decides how many there are.
-func slimCluster(object any) (any, error) {
-	cluster, ok := object.(*unstructured.Unstructured)
-	if !ok {
-		return object, nil
-	}
-	if injection.TooLarge(jsonpatch.Map(cluster.Object["spec"])) {
-		cluster.Object["spec"] = map[string]any{tooLarge: true}
-	}
-	return cluster, nil
-}
-
-// slimPod keeps of a pod what is looked at: a cluster can have thousands.
-func slimPod(object any) (any, error) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return object, nil
-	}
-	var status []corev1.ContainerStatus
-	if s := initStatus(pod); s != nil {
-		status = append(status, *s)
-	}
-	pod.ManagedFields = nil
-	pod.Annotations = only(pod.Annotations, v1alpha1.AnnotationSync)
-	pod.Labels = only(pod.Labels, labelCluster, labelNodeType, labelGroup)
-	pod.Spec = corev1.PodSpec{
-		NodeName:       pod.Spec.NodeName,
-		InitContainers: injection.SlimContainers(pod.Spec.InitContainers), Containers: injection.SlimContainers(pod.Spec.Containers),
-	}
-	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase, Conditions: pod.Status.Conditions, InitContainerStatuses: status}
-	return pod, nil
-}
-
-// maxOwnBytes is more than the operator ever puts into one of its own objects.
-const maxOwnBytes = 256 << 10
-
-// slimOwn keeps what claims by its label to be the operator's from filling the memory: anybody can label.
-func slimOwn(object any) (any, error) {
-	size := 0
-	switch o := object.(type) {
-	case *corev1.Secret:
-		o.ManagedFields = nil
-		for _, value := range o.Data {
-			size += len(value)
-		}
-		if size > maxOwnBytes {
-			o.Data = nil
-		}
-	case *corev1.ConfigMap:
-		o.ManagedFields = nil
-		o.BinaryData = nil
-		for _, value := range o.Data {
-			size += len(value)
-		}
-		if size > maxOwnBytes {
-			o.Data = nil
-		}
-	}
-	return object, nil
-}
-
-func only(from map[string]string, keys ...string) map[string]string {
-	out := map[string]string{}
-	for _, key := range keys {
-		if value, ok := from[key]; ok {
-			out[key] = value
-		}
-	}
-	return out
-}
-
 // SetupWithManager registers the reconciler, its indexes and its watches.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
-	r.began = r.Clock.Now()
 	indexer := mgr.GetFieldIndexer()
-	if err := indexer.IndexField(ctx, &corev1.Pod{}, IndexPodCluster, func(o client.Object) []string {
-		return []string{o.GetLabels()[labelCluster]}
+	if err := indexer.IndexField(ctx, &corev1.Pod{}, cluster.IndexPodCluster, func(o client.Object) []string {
+		return []string{o.GetLabels()[kuberay.LabelCluster]}
 	}); err != nil {
 		return fmt.Errorf("indexing pods: %w", err)
 	}
-	cluster, secrets := &unstructured.Unstructured{}, &metav1.PartialObjectMetadata{}
-	cluster.SetGroupVersionKind(RayClusterKind())
+	rayCluster, secrets := kuberay.NewRayCluster(), &metav1.PartialObjectMetadata{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("raycluster").
-		For(cluster).
-		Watches(cluster, r.slotFreed()).
+		For(rayCluster).
+		Watches(&v1alpha1.RayClusterTLS{}, r.onTLS()).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.bySecret)).
 		WatchesRawSource(r.Admission.Source(r.allOf)).
@@ -153,7 +52,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.injectedIn)).
 		Watches(&v1alpha1.RayTLSPolicy{}, handler.EnqueueRequestsFromMapFunc(r.allIn),
 			// Not the status, which says what was found of the clusters.
-			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, deletionChanged()))).
+			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, deletionChanged()))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Build(r)
 	if err != nil {
@@ -164,7 +63,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 }
 
 // watchOwners looks at clusters again when what is read of their owners changes.
-func (r *Reconciler) watchOwners(mgr ctrl.Manager, c controller.Controller) Watcher {
+func (r *Reconciler) watchOwners(mgr ctrl.Manager, c controller.Controller) kuberay.Watcher {
 	return func(ctx context.Context, kind v1alpha1.TargetKind, object *unstructured.Unstructured) error {
 		clusters := r.byService
 		if kind == v1alpha1.TargetRayCronJob {
@@ -172,7 +71,7 @@ func (r *Reconciler) watchOwners(mgr ctrl.Manager, c controller.Controller) Watc
 		}
 		if kind == v1alpha1.TargetRayJob {
 			clusters = byJob
-			if err := mgr.GetFieldIndexer().IndexField(ctx, object, IndexJobCluster, func(o client.Object) []string {
+			if err := mgr.GetFieldIndexer().IndexField(ctx, object, cluster.IndexJobCluster, func(o client.Object) []string {
 				if name := clusterOfJob(o); name != "" {
 					return []string{name}
 				}
@@ -181,7 +80,7 @@ func (r *Reconciler) watchOwners(mgr ctrl.Manager, c controller.Controller) Watc
 				return fmt.Errorf("indexing: %w", err)
 			}
 		}
-		return c.Watch(source.Kind(mgr.GetCache(), object, handler.TypedEnqueueRequestsFromMapFunc(clusters), ownerChanged()))
+		return c.Watch(source.Kind(mgr.GetCache(), object, handler.TypedEnqueueRequestsFromMapFunc(clusters), kuberay.OwnerChanged()))
 	}
 }
 
@@ -199,7 +98,7 @@ func request(namespace, name string) []reconcile.Request {
 }
 
 func byLabel(_ context.Context, o client.Object) []reconcile.Request {
-	return request(o.GetNamespace(), o.GetLabels()[labelCluster])
+	return request(o.GetNamespace(), o.GetLabels()[kuberay.LabelCluster])
 }
 
 func byJob(_ context.Context, job *unstructured.Unstructured) []reconcile.Request {
@@ -210,7 +109,7 @@ func byJob(_ context.Context, job *unstructured.Unstructured) []reconcile.Reques
 func (r *Reconciler) byService(ctx context.Context, o *unstructured.Unstructured) []reconcile.Request {
 	self := v1alpha1.TargetReference{Kind: v1alpha1.TargetRayService, Name: o.GetName()}
 	return r.clustersIn(ctx, o.GetNamespace(), func(c *unstructured.Unstructured) bool {
-		owner, found := coverage.Owner(c)
+		owner, found := kuberay.Owner(c)
 		return found && owner == self
 	})
 }
@@ -220,13 +119,12 @@ func clusterOfJob(o client.Object) string {
 	if !ok {
 		return ""
 	}
-	name, _, _ := unstructured.NestedString(job.Object, "status", "rayClusterName")
-	return name
+	return kuberay.JobCluster(job)
 }
 
 // bySecret maps an authority or a CA Secret to its cluster.
 func (r *Reconciler) bySecret(_ context.Context, o client.Object) []reconcile.Request {
-	if o.GetLabels()[v1alpha1.LabelComponent] == v1alpha1.ComponentAuthority && o.GetNamespace() == r.Namespace {
+	if o.GetLabels()[v1alpha1.LabelComponent] == v1alpha1.ComponentAuthority && o.GetNamespace() == r.Settings.Namespace {
 		namespace, name, _ := strings.Cut(o.GetAnnotations()[v1alpha1.AnnotationCluster], "/")
 		return request(namespace, name)
 	}
@@ -272,9 +170,8 @@ func (r *Reconciler) injectedIn(ctx context.Context, o client.Object) []reconcil
 }
 
 func (r *Reconciler) clustersIn(ctx context.Context, namespace string, keep func(*unstructured.Unstructured) bool) []reconcile.Request {
-	var clusters unstructured.UnstructuredList
-	clusters.SetGroupVersionKind(RayClusterKind())
-	if err := r.Client.List(ctx, &clusters, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	clusters := kuberay.NewRayClusterList()
+	if err := r.Client.List(ctx, clusters, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Listing RayClusters", "namespace", namespace)
 		return nil
 	}
@@ -287,27 +184,50 @@ func (r *Reconciler) clustersIn(ctx context.Context, namespace string, keep func
 	return out
 }
 
-// slotFreed wakes the clusters that wait for others when one of those is through.
-func (r *Reconciler) slotFreed() handler.EventHandler {
-	wake := func(namespace string, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-		for _, key := range r.Observed.Waiting(namespace) {
-			q.Add(reconcile.Request{NamespacedName: key})
+// onTLS reconciles the cluster of a RayClusterTLS that somebody else changed or deleted, and, when a restart ends, the clusters of
+// the namespace that wait for their turn.
+func (r *Reconciler) onTLS() handler.EventHandler {
+	holds := func(o client.Object) string {
+		tls, ok := o.(*v1alpha1.RayClusterTLS)
+		if !ok || tls.Status.Rollout == nil && tls.Status.Injection.FailedHash == "" {
+			return ""
+		}
+		return fmt.Sprint(tls.Status.Rollout != nil, tls.Status.Injection.FailedHash)
+	}
+	wake := func(ctx context.Context, namespace string, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		for _, waiting := range r.waiting(ctx, namespace) {
+			q.Add(waiting)
 		}
 	}
-	holds := func(o metav1.Object) string {
-		a := o.GetAnnotations()
-		return a[v1alpha1.AnnotationRollout] + "/" + a[v1alpha1.AnnotationEnableFailed]
-	}
 	return handler.Funcs{
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			if before := holds(e.ObjectOld); before != "/" && before != holds(e.ObjectNew) {
-				wake(e.ObjectNew.GetNamespace(), q)
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(e.ObjectNew)})
+			if before := holds(e.ObjectOld); before != "" && before != holds(e.ObjectNew) {
+				wake(ctx, e.ObjectNew.GetNamespace(), q)
 			}
 		},
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			if holds(e.Object) != "/" {
-				wake(e.Object.GetNamespace(), q)
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(e.Object)})
+			if holds(e.Object) != "" {
+				wake(ctx, e.Object.GetNamespace(), q)
 			}
 		},
 	}
+}
+
+// waiting are the namespace's clusters whose restart waits for that of others.
+func (r *Reconciler) waiting(ctx context.Context, namespace string) []reconcile.Request {
+	var list v1alpha1.RayClusterTLSList
+	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Listing RayClusterTLSes", "namespace", namespace)
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		condition := meta.FindStatusCondition(list.Items[i].Status.Conditions, v1alpha1.ConditionEncrypted)
+		if condition != nil && condition.Reason == v1alpha1.ReasonWaitingForSlot {
+			out = append(out, request(namespace, list.Items[i].Name)...)
+		}
+	}
+	return out
 }

@@ -2,87 +2,51 @@ package raycluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/rollout"
+	"github.com/raytls/raytls/internal/cluster"
+	"github.com/raytls/raytls/internal/kube"
 )
 
-// slots holds the clusters whose restart was started and is not in the cache yet.
-type slots struct {
-	mu    sync.Mutex
-	taken map[types.NamespacedName]types.NamespacedName // cluster to policy
-}
+// slots has the restarts of clusters begin one after another, so that each sees those that began before it. A slot itself is a
+// fact: the restart on record in a RayClusterTLS.
+type slots struct{ mu sync.Mutex }
 
-func (s *slots) release(cluster types.NamespacedName) {
+// claimTimeout bounds how long one cluster keeps others from beginning.
+const claimTimeout = 10 * time.Second
+
+// claim fails unless the policy has a slot left for the cluster's restart, as the API server has it now. No other restart begins
+// until release is called, which is to be after the record is written.
+func (s *slots) claim(ctx context.Context, a *application) (release func(), err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.taken, cluster)
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	var list v1alpha1.RayClusterTLSList
+	if err := a.Live.List(ctx, &list, client.InNamespace(a.facts.Key.Namespace)); err != nil {
+		return s.mu.Unlock, fmt.Errorf("listing RayClusterTLSes: %w", err)
+	}
+	others := slices.DeleteFunc(list.Items, func(t v1alpha1.RayClusterTLS) bool { return t.Name == a.facts.Key.Name })
+	goal := a.decision.Snapshot.Goal
+	if a.decision.Snapshot.Approved {
+		goal = v1alpha1.GoalPlaintext // an approval is for this cluster, whatever became of others
+	}
+	running := a.decision.Snapshot.Provisioned && !a.decision.Snapshot.Suspended && len(a.facts.Pods) > 0
+	if why := cluster.NoSlot(a.facts.Decision.Policy.Name, a.facts.Policy.Rollout.MaxConcurrentClusters, others, goal); why != "" && running {
+		return s.mu.Unlock, kube.Waitf(v1alpha1.ReasonWaitingForSlot, "%s", why).RetryAfter(kube.UnwatchedRetry)
+	}
+	return s.mu.Unlock, nil
 }
 
-// settle gives the slot back unless a restart was started that the cache does not show yet.
-func (s *slots) settle(st *state, err error) {
-	unseen := errors.Is(err, errStale) || apierrors.IsConflict(err) || err == nil && st.written && st.planned.Progress != nil
-	if st.snapshot.Progress != nil || !unseen {
-		s.release(st.key)
-	}
-}
-
-// takeSlot reserves one of the policy's slots for the cluster, or says what it has to wait for.
-func (r *Reconciler) takeSlot(ctx context.Context, st *state) (why string, err error) {
-	if !st.snapshot.Provisioned || st.snapshot.Suspended || len(st.pods) == 0 {
-		return "", nil
-	}
-	policy := types.NamespacedName{Namespace: st.key.Namespace, Name: st.decision.Policy.Name}
-	var clusters unstructured.UnstructuredList
-	clusters.SetGroupVersionKind(RayClusterKind())
-	if err := r.Client.List(ctx, &clusters, client.InNamespace(st.key.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return "", fmt.Errorf("listing RayClusters: %w", err)
-	}
-	busy := map[string]bool{}
-	for i := range clusters.Items {
-		other := &clusters.Items[i]
-		annotations := other.GetAnnotations()
-		if other.GetName() == st.key.Name || annotations[v1alpha1.AnnotationPolicy] != policy.Name || other.GetDeletionTimestamp() != nil {
-			continue
-		}
-		if annotations[v1alpha1.AnnotationRollout] != "" {
-			busy[other.GetName()] = true
-		}
-		_, excluded := other.GetLabels()[v1alpha1.LabelExclude]
-		failed := annotations[v1alpha1.AnnotationEnableFailed] != "" && !excluded
-		if failed && st.snapshot.Approval == "" && st.snapshot.Goal == rollout.Encrypted {
-			return fmt.Sprintf("enabling RayCluster %s failed, and no further running cluster is started until that is mended; approve this one to start it all the same", other.GetName()), nil
-		}
-	}
-	r.slots.mu.Lock()
-	defer r.slots.mu.Unlock()
-	for cluster, of := range r.slots.taken {
-		if of == policy && cluster != st.key {
-			busy[cluster.Name] = true
-		}
-	}
-	if most := int(st.policy.Rollout.MaxConcurrentClusters); len(busy) >= most {
-		return fmt.Sprintf("%d of at most %d clusters (rollout.maxConcurrentClusters) are being restarted; this one comes later", len(busy), most), nil
-	}
-	if r.slots.taken == nil {
-		r.slots.taken = map[types.NamespacedName]types.NamespacedName{}
-	}
-	r.slots.taken[st.key] = policy
-	return "", nil
-}
-
-// issues holds when each cluster got its last issuer. Making keys takes time, and whoever can alter a CA Secret must not
+// issuers holds when each cluster got its last issuer. Making keys takes time, and whoever can alter a CA Secret must not
 // be able to keep the operator from everybody else's.
-type issues struct {
+type issuers struct {
 	mu   sync.Mutex
 	last map[types.NamespacedName]time.Time
 }
@@ -90,28 +54,28 @@ type issues struct {
 // issueInterval is how far apart two issuers of one cluster are at least.
 const issueInterval = 10 * time.Second
 
-// wait says how long the cluster has to wait for its next issuer.
-func (i *issues) wait(cluster types.NamespacedName, now time.Time) time.Duration {
+// wait is how long the cluster has to wait for its next issuer.
+func (i *issuers) wait(of types.NamespacedName, now time.Time) time.Duration {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	last, known := i.last[cluster]
+	last, known := i.last[of]
 	if !known {
 		return 0
 	}
 	return max(0, last.Add(issueInterval).Sub(now))
 }
 
-func (i *issues) made(cluster types.NamespacedName, now time.Time) {
+func (i *issuers) made(of types.NamespacedName, now time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.last == nil {
 		i.last = map[types.NamespacedName]time.Time{}
 	}
-	i.last[cluster] = now
+	i.last[of] = now
 }
 
-func (i *issues) forget(cluster types.NamespacedName) {
+func (i *issuers) forget(of types.NamespacedName) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	delete(i.last, cluster)
+	delete(i.last, of)
 }

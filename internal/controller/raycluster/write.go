@@ -2,11 +2,8 @@ package raycluster
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,190 +14,140 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/jsonpatch"
-	"github.com/raytls/raytls/internal/record"
-	"github.com/raytls/raytls/internal/rollout"
+	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/policy"
 )
 
-// write changes the cluster's templates and what is on record on it, in one patch. Where admission is active, the patch
-// asks the webhook to change the templates, so that they stay with whoever applies the cluster.
-func (r *Reconciler) write(ctx context.Context, st *state) error {
-	if st.decision.Policy == nil || st.planned.Reason == "" || st.paused() {
-		return nil
-	}
-	want := st.record()
-	want[v1alpha1.AnnotationEdit] = ""
+// edit changes the cluster's templates. Where admission is active, the patch orders the webhook to change them, so that they
+// stay with whoever applies the cluster.
+func (a *application) edit(ctx context.Context) error {
+	plan := &a.decision.Plan
 	var operations []jsonpatch.Operation
-	if st.edited != nil {
-		operations = jsonpatch.Diff(st.spec, st.edited)
+	if a.decision.Edited != nil {
+		operations = jsonpatch.Diff(a.facts.Spec, a.decision.Edited)
 	}
-	changes := len(operations) > 0
-	admission, why := r.Admission.Active(st.key.Namespace)
-	if end := r.admissionEnd(st); changes && why == v1alpha1.ReasonAdmissionPending && st.now.Before(end) {
-		st.again(end)
-		return st.awaitAdmission()
-	}
-	// An order that is stored already was not heard, and the same one would change nothing.
-	asks := changes && admission && st.object.GetAnnotations()[v1alpha1.AnnotationEdit] == ""
-	if asks {
-		operations, want[v1alpha1.AnnotationEdit] = nil, st.edit.String()
-	}
-	operations = append(operations, record.Operations(st.object.GetAnnotations(), want)...)
 	if len(operations) == 0 {
 		return nil
 	}
-	log.FromContext(ctx).Info("Patching RayCluster", "edit", st.planned.Edit, "reason", st.planned.Reason, "message", st.planned.Message)
-	stored, err := r.patch(ctx, st.object, operations)
-	if err != nil || stored == nil {
+	admitted, _ := a.Admission.Active(a.facts.Key.Namespace)
+	stored := a.facts.Object.GetAnnotations()[v1alpha1.AnnotationEdit]
+	// An order that is stored already was not heard, and the same one would change nothing.
+	order := ""
+	if admitted && stored == "" {
+		order = a.decision.Edit.String()
+		operations = jsonpatch.Set(a.facts.Object.Object, order, editPath()...)
+	} else {
+		operations = append(operations, jsonpatch.Unset(a.facts.Object.Object, editPath()...)...)
+	}
+	log.FromContext(ctx).Info("Patching RayCluster", "edit", plan.Edit, "reason", plan.Reason, "message", plan.Message)
+	patched, err := a.patch(ctx, a.facts.Object, operations)
+	if err != nil || patched == nil {
 		return err
 	}
-	if asks && stored.GetAnnotations()[v1alpha1.AnnotationEdit] == want[v1alpha1.AnnotationEdit] {
-		if err := r.writeUnheard(ctx, st, stored); err != nil {
+	if order != "" && patched.GetAnnotations()[v1alpha1.AnnotationEdit] == order {
+		if err := a.editUnheard(ctx, patched); err != nil {
 			return err
 		}
 	}
-	st.written = true
-	if event := st.planned.Event; event != nil {
-		r.event(st, event.Warning, event.Reason, "Patch", event.Message)
+	if plan.Record.Equal(&a.decision.Snapshot.Record) {
+		a.tellEvent()
 	}
 	return nil
 }
 
-// admissionPatience is how long admission may take to reach a namespace with a new policy, or an operator that has started.
-const admissionPatience = 15 * time.Second
+func editPath() []string { return []string{"metadata", "annotations", v1alpha1.AnnotationEdit} }
 
-// admissionEnd is until when pending admission is worth waiting for.
-func (r *Reconciler) admissionEnd(st *state) time.Time {
-	since := st.decision.Policy.CreationTimestamp.Time
-	if r.began.After(since) {
-		since = r.began
-	}
-	return since.Add(admissionPatience)
-}
-
-// awaitAdmission puts a change of the templates off: made a moment before admission is active, it would take them from
-// whoever applies the cluster.
-func (st *state) awaitAdmission() error {
-	reason := v1alpha1.ReasonEnabling
-	if st.decision.Goal != rollout.Encrypted {
-		reason = v1alpha1.ReasonDisabling
-	}
-	return problemf(reason, "first, the API server is to send the RayClusters of this namespace to the operator's webhook; see the policy's condition %s", v1alpha1.ConditionAdmissionActive)
-}
-
-// writeUnheard changes the templates itself, since the webhook was not asked: it may have been taken away a moment ago.
-func (r *Reconciler) writeUnheard(ctx context.Context, st *state, stored *unstructured.Unstructured) error {
+// editUnheard changes the templates itself, since the webhook did not: it may have been removed a moment ago.
+func (a *application) editUnheard(ctx context.Context, stored *unstructured.Unstructured) error {
 	log.FromContext(ctx).Info("Patching the templates, since admission did not")
 	spec := jsonpatch.Map(stored.Object["spec"])
-	edited, err := st.edit.Render(spec, st.key.Name)
+	edited, err := a.decision.Edit.Render(spec, a.facts.Key.Name)
 	if err != nil {
-		return applyProblem(err)
+		return policy.Conflict(err)
 	}
-	operations := append(jsonpatch.Diff(spec, edited),
-		record.Operations(stored.GetAnnotations(), map[string]string{v1alpha1.AnnotationEdit: ""})...)
-	_, err = r.patch(ctx, stored, operations)
+	operations := append(jsonpatch.Diff(spec, edited), jsonpatch.Unset(stored.Object, editPath()...)...)
+	_, err = a.patch(ctx, stored, operations)
 	return err
 }
 
 // patch makes the operations on exactly that version of the RayCluster. It returns what was stored, nil if the cluster is
 // gone.
-func (r *Reconciler) patch(ctx context.Context, object *unstructured.Unstructured, operations []jsonpatch.Operation) (*unstructured.Unstructured, error) {
+func (a *application) patch(ctx context.Context, object *unstructured.Unstructured, operations []jsonpatch.Operation) (*unstructured.Unstructured, error) {
 	patch, err := jsonpatch.Patch(operations, object.GetResourceVersion())
 	if err != nil {
 		return nil, fmt.Errorf("encoding the patch of the RayCluster: %w", err)
 	}
 	target := object.DeepCopy()
-	err = r.Client.Patch(ctx, target, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.ManagedBy))
+	err = a.Client.Patch(ctx, target, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.ManagedBy))
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
-	return target, rejected(err)
-}
-
-// rejected turns an API server's or a webhook's refusal of the patch into something for people.
-func rejected(err error) error {
 	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
-		p := problemf(v1alpha1.ReasonInjectionConflict, "the API server refuses the changed RayCluster: %v", err)
-		p.again = later // a webhook or a permission may be in the way
-		return p
+		// A webhook or a permission may be in the way.
+		return nil, kube.UserMustActf(v1alpha1.ReasonInjectionConflict, "the API server refuses the changed RayCluster: %v", err).RetryAfter(kube.UnwatchedRetry)
 	}
-	return err
+	return target, err
 }
 
-// deletePods deletes the pods of the plan. A plan that writes deletes nothing: pods go when the write is seen.
-func (r *Reconciler) deletePods(ctx context.Context, st *state) error {
-	if st.paused() || st.planned.Writes(&st.snapshot) {
+// upgradeService asks the RayService for a new cluster, once: it is read past the cache, and what it was asked for already is
+// not asked for again.
+func (a *application) upgradeService(ctx context.Context) error {
+	plan := &a.decision.Plan
+	if plan.Upgrade == "" {
+		return nil
+	}
+	seen, object := a.facts.Service, kuberay.NewObject(v1alpha1.TargetRayService)
+	if err := a.Live.Get(ctx, types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: seen.Name}, object); err != nil {
+		if apierrors.IsNotFound(err) {
+			return kube.ErrStale
+		}
+		return fmt.Errorf("reading RayService %s: %w", seen.Name, err)
+	}
+	now := kuberay.ReadService(object)
+	asked := cluster.ParseRequest(now.RestartedFor)
+	if asked.For == plan.Upgrade && asked.At.Equal(plan.Progress.Since) {
+		return nil
+	}
+	if now.UID != seen.UID || now.Active != seen.Active || now.Pending != seen.Pending {
+		return kube.ErrStale // the cluster may not be the one that serves any more
+	}
+	request := cluster.Request{For: plan.Upgrade, Goal: a.facts.Decision.Goal, At: plan.Progress.Since}
+	patch, err := jsonpatch.Patch(kuberay.RestartFor(object, request.String()), object.GetResourceVersion())
+	if err != nil {
+		return fmt.Errorf("encoding the patch of the RayService: %w", err)
+	}
+	log.FromContext(ctx).Info("Patching RayService", "rayService", now.Name, "goal", request.Goal, "message", plan.Message)
+	err = a.Client.Patch(ctx, object, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.ManagedBy))
+	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
+		// A webhook or a permission may be in the way.
+		return kube.UserMustActf(v1alpha1.ReasonBlocked, "the API server refuses the changed RayService %s: %v", now.Name, err).RetryAfter(kube.UnwatchedRetry)
+	}
+	if err != nil {
+		return fmt.Errorf("asking RayService %s for a new cluster: %w", now.Name, err)
+	}
+	return nil
+}
+
+// deletePods deletes the pods of the plan. A plan that writes deletes none: pods go when the write is seen.
+func (a *application) deletePods(ctx context.Context) error {
+	plan := &a.decision.Plan
+	if plan.Changes(&a.decision.Snapshot) {
 		return nil
 	}
 	var names []string
-	for _, pod := range st.planned.Delete {
-		log.FromContext(ctx).Info("Deleting pod", "pod", pod.Name, "reason", st.planned.Message)
-		uid := types.UID(pod.UID)
-		target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: st.key.Namespace, Name: pod.Name}}
-		err := r.Client.Delete(ctx, target, client.Preconditions{UID: &uid})
-		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-			continue // a conflict is another pod of that name: the one that was meant is gone
-		}
-		if err != nil {
-			return fmt.Errorf("deleting pod %s: %w", pod.Name, err)
+	for _, pod := range plan.Delete {
+		log.FromContext(ctx).Info("Deleting pod", "pod", pod.Name, "reason", plan.Message)
+		target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: a.facts.Key.Namespace, Name: pod.Name, UID: types.UID(pod.UID)}}
+		if err := kube.Delete(ctx, a.Client, target); err != nil {
+			return err
 		}
 		names = append(names, pod.Name)
 	}
 	if len(names) > 0 {
-		r.event(st, false, "RestartingPods", "Delete", fmt.Sprintf("%s: deleted %s", st.planned.Message, strings.Join(names, ", ")))
+		a.event(false, "RestartingPods", "Delete", fmt.Sprintf("%s: deleted %s", plan.Message, strings.Join(names, ", ")))
 	}
 	return nil
-}
-
-// wakePods has the kubelets of pods that wait for a Secret or ConfigMap look again now and not within a minute.
-func (r *Reconciler) wakePods(ctx context.Context, st *state) error {
-	if st.issued == nil || st.issuer == nil || st.paused() {
-		return nil
-	}
-	since := st.issued.issuer.IssuedAt()
-	if created := st.issuer.CreationTimestamp.Time; created.After(since) {
-		since = created
-	}
-	sum := sha256.New()
-	fmt.Fprint(sum, st.issued.issuer.ID(), st.issuer.UID)
-	if st.scripts != nil {
-		fmt.Fprint(sum, st.scripts.UID)
-		if created := st.scripts.CreationTimestamp.Time; created.After(since) {
-			since = created
-		}
-	}
-	token := hex.EncodeToString(sum.Sum(nil)[:8])
-	for i := range st.pods {
-		pod := &st.pods[i]
-		facts := podFacts(pod)
-		if !facts.Injected || facts.Certified || facts.Terminating || facts.Created.After(since) || pod.Annotations[v1alpha1.AnnotationSync] == token {
-			continue
-		}
-		if pod.Spec.NodeName == "" {
-			continue // its kubelet will read what is there by then
-		}
-		log.FromContext(ctx).Info("Annotating pod, so that its kubelet mounts the keys now", "pod", pod.Name)
-		// With the version, so that a cache which lags behind does not annotate a pod twice; its next event comes back here.
-		patch := fmt.Sprintf(`{"metadata":{"uid":%q,"resourceVersion":%q,"annotations":{%q:%q}}}`, pod.UID, pod.ResourceVersion, v1alpha1.AnnotationSync, token)
-		target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: st.key.Namespace, Name: pod.Name}}
-		err := r.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner(v1alpha1.ManagedBy))
-		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-			return fmt.Errorf("annotating pod %s: %w", pod.Name, err)
-		}
-	}
-	return nil
-}
-
-// event tells what happened to the cluster, and to its policy.
-func (r *Reconciler) event(st *state, warning bool, reason, action, note string) {
-	kind := corev1.EventTypeNormal
-	if warning {
-		kind = corev1.EventTypeWarning
-	}
-	note = cut(note, maxMessage)
-	if st.decision.Policy == nil {
-		r.Recorder.Eventf(st.object, nil, kind, reason, action, "%s", note)
-		return
-	}
-	r.Recorder.Eventf(st.object, st.decision.Policy, kind, reason, action, "%s", note)
 }

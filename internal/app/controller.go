@@ -1,0 +1,123 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/cluster"
+	"github.com/raytls/raytls/internal/controller/raycluster"
+	"github.com/raytls/raytls/internal/controller/raytlspolicy"
+	"github.com/raytls/raytls/internal/controller/webhookconfig"
+	"github.com/raytls/raytls/internal/kuberay"
+)
+
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=raytls-system
+// The leader election tells of its changes by events of the old API.
+// +kubebuilder:rbac:groups="",resources=events,verbs=create;patch,namespace=raytls-system
+// Whoever reads the metrics is authenticated and authorized by the API server.
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
+
+// RunController runs the controller against the API server of config until ctx ends.
+func RunController(ctx context.Context, config *rest.Config, options ControllerOptions) error {
+	caches, err := controllerCaches()
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(config, options.Options, ctrl.Options{
+		Cache:                         caches,
+		LeaderElection:                options.LeaderElect,
+		LeaderElectionID:              "raytls.io",
+		LeaderElectionNamespace:       options.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return err
+	}
+	if err := addControllers(ctx, mgr, options); err != nil {
+		return err
+	}
+	return run(ctx, mgr)
+}
+
+func addControllers(ctx context.Context, mgr ctrl.Manager, options ControllerOptions) error {
+	if err := checkServed(mgr.GetRESTMapper()); err != nil {
+		return err
+	}
+	names, err := secretNames(mgr, mgr.GetConfig())
+	if err != nil {
+		return err
+	}
+	if options.Registry != nil {
+		// The replica that leads reports, so that each cluster is reported once.
+		err := mgr.Add(manager.RunnableFunc(func(context.Context) error {
+			if err := options.Registry.Register(raytlspolicy.Metrics(mgr.GetClient())); err != nil {
+				return fmt.Errorf("registering metrics: %w", err)
+			}
+			return nil
+		}))
+		if err != nil {
+			return fmt.Errorf("adding the metrics: %w", err)
+		}
+	}
+	now, recorder := clock.RealClock{}, mgr.GetEventRecorder(v1alpha1.ManagedBy)
+	kinds := &kuberay.Kinds{Mapper: mgr.GetRESTMapper()}
+	registration := &webhookconfig.Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace, Clock: now,
+	}
+	clusters := &raycluster.Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Kinds: kinds,
+		Gatherer: cluster.Gatherer{
+			Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace,
+			ClusterDomain: cmp.Or(options.ClusterDomain, clusterDomain(resolvConf)), Served: kinds.Served,
+			Admission: func(namespace string) string {
+				_, reason := registration.Active(namespace)
+				return reason
+			},
+			Started: now.Now(),
+		},
+		Settings: cluster.Settings{Namespace: options.Namespace, Images: options.Images, Served: kinds.Served},
+		Clock:    now, Recorder: recorder, Admission: registration,
+	}
+	policies := &raytlspolicy.Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Kinds: kinds, Images: options.Images,
+		Clock: now, Recorder: recorder, Admission: registration,
+	}
+	if err := registration.SetupWithManager(mgr); err != nil {
+		return err
+	}
+	if err := clusters.SetupWithManager(ctx, mgr); err != nil {
+		return err
+	}
+	if err := policies.SetupWithManager(ctx, mgr); err != nil {
+		return err
+	}
+	if err := kinds.Discover(ctx); err != nil {
+		return err
+	}
+	if err := mgr.Add(kinds); err != nil {
+		return fmt.Errorf("adding the look-out for kinds of KubeRay: %w", err)
+	}
+	return nil
+}
+
+// checkServed fails where a CRD is missing that the controller cannot do without.
+func checkServed(mapper meta.RESTMapper) error {
+	for _, gvk := range []schema.GroupVersionKind{
+		kuberay.RayClusterGVK(), v1alpha1.GroupVersion.WithKind("RayTLSPolicy"), v1alpha1.GroupVersion.WithKind("RayClusterTLS"),
+	} {
+		if _, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version); err != nil {
+			return fmt.Errorf("the cluster does not serve %s of %s, so install KubeRay and this operator's CRDs first: %w", gvk.Kind, gvk.GroupVersion(), err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package raycluster
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/cluster"
+	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/kuberay"
+)
+
+// maxNote is how long the note of an event may be.
+const maxNote = 1024
+
+// ensureTLS makes the cluster's RayClusterTLS from the moment a policy covers the cluster. One that belongs to an earlier
+// RayCluster of the name is deleted first.
+func (a *application) ensureTLS(ctx context.Context) error {
+	if a.facts.Foreign != nil {
+		if !a.facts.Foreign.DeletionTimestamp.IsZero() {
+			return kube.Waitf(v1alpha1.ReasonNameConflict, "RayClusterTLS %s of an earlier RayCluster is being deleted and a finalizer holds it", a.facts.Key).RetryAfter(kube.UnwatchedRetry)
+		}
+		log.FromContext(ctx).Info("Deleting the RayClusterTLS of an earlier RayCluster of this name")
+		if err := kube.Delete(ctx, a.Client, a.facts.Foreign.DeepCopy()); err != nil {
+			return err
+		}
+		return kube.ErrStale
+	}
+	if a.tls != nil || a.facts.Deleting() || a.facts.Policy == nil && a.facts.AuthoritySecret == nil {
+		return nil
+	}
+	tls := &v1alpha1.RayClusterTLS{ObjectMeta: metav1.ObjectMeta{
+		Namespace: a.facts.Key.Namespace, Name: a.facts.Key.Name,
+		Labels:          map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy},
+		OwnerReferences: []metav1.OwnerReference{ownerReference(a.facts.Object)},
+	}}
+	err := a.Client.Create(ctx, tls, client.FieldOwner(v1alpha1.ManagedBy))
+	if apierrors.IsAlreadyExists(err) {
+		return kube.ErrStale
+	}
+	if err != nil {
+		return fmt.Errorf("creating RayClusterTLS %s: %w", a.facts.Key, err)
+	}
+	a.tls = tls
+	return nil
+}
+
+// record writes what the plan puts on record, before anything else is done by it: any replica can go on from there. The beginning
+// of a restart also takes one of the policy's slots.
+func (a *application) record(ctx context.Context) error {
+	before, plan := a.facts.Record(), &a.decision.Plan
+	if plan.Record.Equal(&before) {
+		a.recorded = true
+		return nil
+	}
+	if err := a.verifyCluster(ctx); err != nil {
+		return err
+	}
+	if before.Progress == nil && plan.Progress != nil {
+		release, err := a.slots.claim(ctx, a)
+		defer release()
+		if err != nil {
+			return err
+		}
+	}
+	a.recorded = true
+	if err := a.writeStatus(ctx, nil); err != nil {
+		a.recorded = false
+		return err
+	}
+	a.tellEvent()
+	return nil
+}
+
+// tellEvent tells what the plan did, once it is written.
+func (a *application) tellEvent() {
+	if event := a.decision.Plan.Event; event != nil {
+		a.event(event.Warning, event.Reason, "Patch", event.Message)
+	}
+}
+
+// verifyCluster keeps a record from being made of a RayCluster whose spec is not the newest.
+func (a *application) verifyCluster(ctx context.Context) error {
+	stored := &metav1.PartialObjectMetadata{}
+	stored.SetGroupVersionKind(kuberay.RayClusterGVK())
+	if err := a.Live.Get(ctx, a.facts.Key, stored); err != nil {
+		if apierrors.IsNotFound(err) {
+			return kube.ErrStale
+		}
+		return fmt.Errorf("reading RayCluster %s: %w", a.facts.Key, err)
+	}
+	if stored.UID != a.facts.Object.GetUID() || stored.Generation != a.facts.Object.GetGeneration() {
+		return kube.ErrStale
+	}
+	return nil
+}
+
+// verifyRecord keeps a plan that acts from acting on a record that is not the newest: the cache may lag behind what this or
+// another replica wrote.
+func (a *application) verifyRecord(ctx context.Context) error {
+	plan := &a.decision.Plan
+	if a.decision.Edited == nil && plan.Upgrade == "" && len(plan.Delete) == 0 {
+		return nil
+	}
+	var stored v1alpha1.RayClusterTLS
+	if err := a.Live.Get(ctx, a.facts.Key, &stored); err != nil {
+		if apierrors.IsNotFound(err) {
+			return kube.ErrStale
+		}
+		return fmt.Errorf("reading RayClusterTLS %s: %w", a.facts.Key, err)
+	}
+	if stored.UID != a.tls.UID || stored.ResourceVersion != a.tls.ResourceVersion {
+		return kube.ErrStale
+	}
+	return nil
+}
+
+// report writes the status, on every path.
+func (a *application) report(ctx context.Context, err error) error {
+	if a.tls == nil {
+		return nil
+	}
+	return a.writeStatus(ctx, err)
+}
+
+// writeStatus writes the status where it differs from what is stored. A merge patch keeps fields of a newer version of the API.
+func (a *application) writeStatus(ctx context.Context, err error) error {
+	status := cluster.Status(a.facts, a.decision, cluster.Done{Keys: a.keys, Recorded: a.recorded, Err: err})
+	if apiequality.Semantic.DeepEqual(a.tls.Status, status) {
+		return nil
+	}
+	changed := a.tls.DeepCopy()
+	changed.Status = status
+	patch := client.MergeFromWithOptions(a.tls.DeepCopy(), client.MergeFromWithOptimisticLock{})
+	if err := a.Client.Status().Patch(ctx, changed, patch, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
+		if apierrors.IsNotFound(err) {
+			return kube.ErrStale
+		}
+		return fmt.Errorf("writing the status of RayClusterTLS %s: %w", a.facts.Key, err)
+	}
+	a.tls = changed
+	return nil
+}
+
+// ownerReference has the garbage collector delete what the cluster owns with it. It does not block the cluster's
+// deletion, which would take a permission on its finalizers.
+func ownerReference(of metav1.Object) metav1.OwnerReference {
+	gvk := kuberay.RayClusterGVK()
+	return metav1.OwnerReference{
+		APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind, Name: of.GetName(), UID: of.GetUID(),
+	}
+}
+
+// event tells what happened to the cluster, and to its policy.
+func (a *application) event(warning bool, reason, action, note string) {
+	kind := corev1.EventTypeNormal
+	if warning {
+		kind = corev1.EventTypeWarning
+	}
+	note = kube.Truncate(note, maxNote)
+	if p := a.facts.Decision.Policy; p != nil {
+		a.Recorder.Eventf(a.facts.Object, p, kind, reason, action, "%s", note)
+		return
+	}
+	a.Recorder.Eventf(a.facts.Object, nil, kind, reason, action, "%s", note)
+}

@@ -1,0 +1,74 @@
+package raytlspolicy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+func TestMetrics(t *testing.T) {
+	good := record("train", 1, v1alpha1.PolicyReference{Name: "p", Generation: 1}, v1alpha1.ReasonEncrypted)
+	good.Status.Pods = v1alpha1.PodCounts{Total: 7, Certified: 3, Plaintext: 1, Outdated: 1}
+	good.Status.Issuer = v1alpha1.IssuerStatus{ID: "i", ExpiryTime: &metav1.Time{Time: epoch()}}
+	good.Status.EarliestExpiryTime = &metav1.Time{Time: epoch().AddDate(0, 0, -1)}
+	bad := record("serve", 1, v1alpha1.PolicyReference{Name: "p", Generation: 1}, v1alpha1.ReasonPaused)
+	bad.Status.Pods = v1alpha1.PodCounts{Total: 1, Certified: 1, Outdated: 1}
+	kept := record("kept", 1, v1alpha1.PolicyReference{}, v1alpha1.ReasonEncrypted)
+	want := []string{
+		`raytls_cluster_encrypted{serve,ns,p,Paused} 0`,
+		`raytls_cluster_encrypted{train,ns,p,Encrypted} 1`,
+		`raytls_cluster_issuer_not_after_seconds{train,ns,p} 1767225600`,
+		`raytls_cluster_leaf_not_after_seconds{train,ns,p} 1767139200`,
+		`raytls_cluster_pods{serve,ns,p,certified} 1`,
+		`raytls_cluster_pods{serve,ns,p,outdated} 1`,
+		`raytls_cluster_pods{serve,ns,p,plaintext} 0`,
+		`raytls_cluster_pods{serve,ns,p,starting} 0`,
+		`raytls_cluster_pods{train,ns,p,certified} 3`,
+		`raytls_cluster_pods{train,ns,p,outdated} 1`,
+		`raytls_cluster_pods{train,ns,p,plaintext} 1`,
+		`raytls_cluster_pods{train,ns,p,starting} 2`,
+	}
+	if diff := cmp.Diff(want, scrape(t, newClient(t, good, bad, kept))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	silent := interceptor.NewClient(newClient(t), interceptor.Funcs{
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+			return errors.New("not synced")
+		},
+	})
+	if got := scrape(t, silent); len(got) != 0 {
+		t.Errorf("a cache that does not answer costs its metrics alone: got %v", got)
+	}
+}
+
+// scrape returns the metrics with the values of their labels, whose names are sorted.
+func scrape(t *testing.T, reader client.Reader) []string {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(Metrics(reader))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			var labels []string
+			for _, label := range metric.GetLabel() {
+				labels = append(labels, label.GetValue())
+			}
+			out = append(out, fmt.Sprintf("%s{%s} %.0f", family.GetName(), strings.Join(labels, ","), metric.GetGauge().GetValue()))
+		}
+	}
+	return out
+}

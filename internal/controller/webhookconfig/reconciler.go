@@ -1,0 +1,176 @@
+// Package webhookconfig keeps the registration of the admission webhook with the API server: which namespaces it reaches, and
+// which authority API servers trust.
+package webhookconfig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/jsonpatch"
+	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/pki"
+)
+
+// Configuration is the name of the MutatingWebhookConfiguration, which is installed with the operator and never made here.
+const Configuration = "raytls"
+
+// Reconciler keeps the MutatingWebhookConfiguration and the authority of the webhook's certificates.
+type Reconciler struct {
+	// Client reads from caches and writes. Live reads past them.
+	Client client.Client
+	Live   client.Reader
+	// Namespace is the operator's own.
+	Namespace string
+	Clock     clock.PassiveClock
+
+	// current is the ID of the authority that was seen last, since when this process has seen it.
+	current string
+	since   time.Time
+
+	mu    sync.Mutex
+	found view
+	wake  []func(namespace string)
+}
+
+// state is what one reconcile found and decided.
+type state struct {
+	now time.Time
+	// configuration is nil if admission is not installed, secret if there is none of the operator's. Neither is ever changed.
+	configuration *admissionregistrationv1.MutatingWebhookConfiguration
+	secret        *corev1.Secret
+	// namespaces are those that the webhook is to reach.
+	namespaces []string
+
+	// authority is what API servers are to trust; nil if it is not known, or not the operator's.
+	authority *pki.Authority
+	// bundle is what caBundle is to be; nil leaves it as it is.
+	bundle []byte
+	// next is when to reconcile if nothing happens before.
+	next time.Time
+}
+
+// reconcileAt asks for a reconcile at that time at the latest.
+func (st *state) reconcileAt(at time.Time) {
+	if st.next.IsZero() || at.Before(st.next) {
+		st.next = at
+	}
+}
+
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations,resourceNames=raytls,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies,verbs=get;list;watch
+// +kubebuilder:rbac:groups=ray.io,resources=rayclusters,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete,namespace=raytls-system
+
+// Reconcile brings authority and configuration up to date. There is one request: the configuration's.
+func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
+	st, err := r.gather(ctx)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	// Which namespaces the webhook reaches does not wait for its authority.
+	err = errors.Join(r.keepAuthority(ctx, st), r.keepConfiguration(ctx, st))
+	r.observe(st)
+	if kube.IsStale(err) {
+		log.FromContext(ctx).V(1).Info("Reading again", "cause", err.Error())
+		return ctrl.Result{RequeueAfter: kube.StaleRequeue}, nil
+	}
+	if err != nil || st.next.IsZero() {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: max(st.next.Sub(r.Clock.Now()), time.Second)}, nil
+}
+
+// gather reads everything from the caches.
+func (r *Reconciler) gather(ctx context.Context) (*state, error) {
+	st := &state{now: r.Clock.Now()}
+	configuration, secret := &admissionregistrationv1.MutatingWebhookConfiguration{}, &corev1.Secret{}
+	for _, read := range []struct {
+		key  types.NamespacedName
+		into client.Object
+		set  func()
+	}{
+		{types.NamespacedName{Name: Configuration}, configuration, func() { st.configuration = configuration }},
+		{types.NamespacedName{Namespace: r.Namespace, Name: Secret}, secret, func() { st.secret = secret }},
+	} {
+		err := r.Client.Get(ctx, read.key, read.into)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", read.key, err)
+		}
+		read.set()
+	}
+	var policies v1alpha1.RayTLSPolicyList
+	if err := r.Client.List(ctx, &policies, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing policies: %w", err)
+	}
+	clusters := kuberay.NewRayClusterList()
+	if err := r.Client.List(ctx, clusters, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing RayClusters: %w", err)
+	}
+	var authorities corev1.SecretList
+	component := client.MatchingLabels{v1alpha1.LabelComponent: v1alpha1.ComponentAuthority}
+	if err := r.Client.List(ctx, &authorities, client.InNamespace(r.Namespace), component, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing authorities: %w", err)
+	}
+	exist := map[string]bool{}
+	for i := range clusters.Items {
+		exist[client.ObjectKeyFromObject(&clusters.Items[i]).String()] = true
+	}
+	st.namespaces = reach(policies.Items, authorities.Items, exist, r.Namespace)
+	return st, nil
+}
+
+// keepConfiguration patches caBundle and namespaceSelector of each webhook where they differ, and nothing else.
+func (r *Reconciler) keepConfiguration(ctx context.Context, st *state) error {
+	if st.configuration == nil {
+		return nil
+	}
+	operations := patch(st.configuration, st.namespaces, st.bundle)
+	if len(operations) == 0 {
+		return nil
+	}
+	body, err := jsonpatch.Patch(operations, st.configuration.ResourceVersion)
+	if err != nil {
+		return fmt.Errorf("encoding the patch of the webhook configuration: %w", err)
+	}
+	log.FromContext(ctx).Info("Patching the webhook configuration", "namespaces", len(st.namespaces), "operations", len(operations))
+	err = r.Client.Patch(ctx, st.configuration.DeepCopy(), client.RawPatch(types.JSONPatchType, body), client.FieldOwner(v1alpha1.ManagedBy))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("patching MutatingWebhookConfiguration %s: %w", Configuration, err)
+	}
+	return nil
+}
+
+// patch returns the operations that make the configuration reach these namespaces and trust this bundle (nil: as it is).
+func patch(configuration *admissionregistrationv1.MutatingWebhookConfiguration, namespaces []string, bundle []byte) []jsonpatch.Operation {
+	var operations []jsonpatch.Operation
+	for i := range configuration.Webhooks {
+		webhook := &configuration.Webhooks[i]
+		if bundle != nil && !slices.Equal(webhook.ClientConfig.CABundle, bundle) {
+			operations = append(operations, jsonpatch.Operation{Op: "add", Path: fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", i), Value: bundle})
+		}
+		want := selector(webhook.NamespaceSelector, namespaces)
+		if webhook.Name == webhookName && !apiequality.Semantic.DeepEqual(webhook.NamespaceSelector, want) {
+			operations = append(operations, jsonpatch.Operation{Op: "add", Path: fmt.Sprintf("/webhooks/%d/namespaceSelector", i), Value: want})
+		}
+	}
+	return operations
+}

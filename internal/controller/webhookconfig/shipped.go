@@ -1,0 +1,108 @@
+package webhookconfig
+
+import (
+	"net/url"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// webhookName is the name of the webhook for RayClusters in the configuration.
+	webhookName = "rayclusters-in-namespaces-with-a-raytlspolicy.raytls.io"
+	// serviceName is the Service of the webhook's pods, in the operator's namespace.
+	serviceName = "raytls-webhook"
+	servicePath = "/rayclusters/refused-while-the-raytls-operator-is-down/see-its-pods"
+	servicePort = 443
+	// asked is the condition under which the API server asks the webhook.
+	asked = "request.operation == 'CREATE' || " +
+		"object.?spec.?headGroupSpec.?template != oldObject.?spec.?headGroupSpec.?template || " +
+		"object.?spec.?autoscalerOptions != oldObject.?spec.?autoscalerOptions || " +
+		"object.?spec.?enableInTreeAutoscaling != oldObject.?spec.?enableInTreeAutoscaling || " +
+		"object.?spec.?workerGroupSpecs.orValue([]).map(g, g.?groupName) != oldObject.?spec.?workerGroupSpecs.orValue([]).map(g, g.?groupName) || " +
+		"object.?spec.?workerGroupSpecs.orValue([]).map(g, g.?template) != oldObject.?spec.?workerGroupSpecs.orValue([]).map(g, g.?template) || " +
+		"object.metadata.?annotations['raytls.io/edit'] != oldObject.metadata.?annotations['raytls.io/edit']"
+)
+
+// shipped is the webhook for RayClusters as it is installed in a namespace, but for what the operator keeps: caBundle and
+// namespaceSelector. The other webhook of the configuration only says early what a policy's conditions say, so it bears on
+// no RayCluster.
+func shipped(namespace string) *admissionregistrationv1.MutatingWebhook {
+	return &admissionregistrationv1.MutatingWebhook{
+		Name:                    webhookName,
+		AdmissionReviewVersions: []string{"v1"},
+		ClientConfig: admissionregistrationv1.WebhookClientConfig{Service: &admissionregistrationv1.ServiceReference{
+			Namespace: namespace, Name: serviceName, Path: new(servicePath), Port: new(int32(servicePort)),
+		}},
+		MatchPolicy: new(admissionregistrationv1.Equivalent),
+		Rules: []admissionregistrationv1.RuleWithOperations{{
+			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
+			Rule: admissionregistrationv1.Rule{
+				APIGroups: []string{"ray.io"}, APIVersions: []string{"v1"}, Resources: []string{"rayclusters"}, Scope: new(admissionregistrationv1.NamespacedScope),
+			},
+		}},
+		ObjectSelector:     &metav1.LabelSelector{},
+		MatchConditions:    []admissionregistrationv1.MatchCondition{{Name: "templates-or-order-change", Expression: asked}},
+		FailurePolicy:      new(admissionregistrationv1.Fail),
+		ReinvocationPolicy: new(admissionregistrationv1.IfNeededReinvocationPolicy),
+		SideEffects:        new(admissionregistrationv1.SideEffectClassNone),
+		TimeoutSeconds:     new(int32(10)),
+	}
+}
+
+// difference names the first field in which a webhook differs from the shipped one; empty for none. Any of them can let a
+// RayCluster pass without the webhook's changes.
+func difference(has, want *admissionregistrationv1.MutatingWebhook) string {
+	objects := has.ObjectSelector
+	if objects == nil {
+		objects = &metav1.LabelSelector{} // the API server's default
+	}
+	for _, field := range []struct {
+		name      string
+		has, want any
+	}{
+		{"admissionReviewVersions", has.AdmissionReviewVersions, want.AdmissionReviewVersions},
+		{"rules", has.Rules, want.Rules},
+		{"matchPolicy", has.MatchPolicy, want.MatchPolicy},
+		{"matchConditions", has.MatchConditions, want.MatchConditions},
+		{"objectSelector", objects, want.ObjectSelector},
+		{"failurePolicy", has.FailurePolicy, want.FailurePolicy},
+		{"reinvocationPolicy", has.ReinvocationPolicy, want.ReinvocationPolicy},
+		{"sideEffects", has.SideEffects, want.SideEffects},
+		{"timeoutSeconds", has.TimeoutSeconds, want.TimeoutSeconds},
+	} {
+		if !apiequality.Semantic.DeepEqual(field.has, field.want) {
+			return field.name
+		}
+	}
+	return calledDifferently(&has.ClientConfig, &want.ClientConfig)
+}
+
+// calledDifferently names the first field in which API servers call another address. A URL with the webhook's path may stand
+// for the Service, where the webhook runs outside the cluster: nobody without the authority's key can answer there.
+func calledDifferently(has, want *admissionregistrationv1.WebhookClientConfig) string {
+	if has.URL != nil {
+		if to, err := url.Parse(*has.URL); err != nil || to.Path != *want.Service.Path {
+			return "clientConfig.url"
+		}
+		return ""
+	}
+	if has.Service == nil {
+		return "clientConfig.service"
+	}
+	for _, field := range []struct {
+		name      string
+		has, want any
+	}{
+		{"namespace", has.Service.Namespace, want.Service.Namespace},
+		{"name", has.Service.Name, want.Service.Name},
+		{"path", has.Service.Path, want.Service.Path},
+		{"port", has.Service.Port, want.Service.Port},
+	} {
+		if !apiequality.Semantic.DeepEqual(field.has, field.want) {
+			return "clientConfig.service." + field.name
+		}
+	}
+	return ""
+}
