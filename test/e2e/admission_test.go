@@ -16,6 +16,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -45,7 +47,13 @@ var _ = Describe("A cluster that is created under a policy", func() {
 		n.create(ctx, newPolicy("all", ""))
 		n.admitted(ctx, "all")
 		n.create(ctx, newCluster("born", workers("small", 2), autoscaled))
+		Eventually(ctx, func(ctx context.Context) types.UID { return n.tls(ctx, "born").UID }).ShouldNot(BeEmpty())
+		Expect(kubectl(ctx, "-n", n.name, "wait", "--for=condition=Encrypted", "rctls/born", "--timeout=90s")).To(ContainSubstring("condition met"))
+		for _, p := range n.pods.there("born") {
+			Expect(p.injected()).To(BeTrue(), p.pod.Name)
+		}
 		n.encrypted(ctx, "all", "born", 3)
+		Expect(n.tls(ctx, "born").Status.Injection.Since).To(BeNil(), "it was created with TLS")
 		n.startedOnce("born", map[string]int{"head": 1, "small": 2})
 		for _, worker := range n.pods.live("born", isWorker) {
 			n.joined(ctx, "born", worker)
@@ -112,30 +120,20 @@ var _ = Describe("Admission that is down", Serial, func() {
 		n.admitted(ctx, "all")
 		n.create(ctx, newCluster("there", workers("small", 1)))
 		n.encrypted(ctx, "all", "there", 2)
-		scaleOperator := func(replicas int) {
-			run(ctx, "kubectl", "-n", operatorNamespace, "scale", "deployment/"+operatorName, fmt.Sprintf("--replicas=%d", replicas))
-		}
-		scaleOperator(0)
-		DeferCleanup(func(ctx SpecContext) {
-			run(ctx, "kubectl", "-n", operatorNamespace, "scale", "deployment/"+operatorName, "--replicas=2")
-			awaitOperator(ctx)
-		}, NodeTimeout(time.Minute))
-		Eventually(ctx, func(ctx context.Context) string {
-			return kubectl(ctx, "-n", operatorNamespace, "get", "pods", "-o", "name")
-		}).Should(BeEmpty())
+		scale(ctx, webhookName, 0)
 		refused := newCluster("refused")
 		refused.Namespace = n.name
 		err := api.Create(ctx, refused)
 		Expect(err).To(MatchError(And(
 			ContainSubstring("rayclusters-in-namespaces-with-a-raytlspolicy.raytls.io"), ContainSubstring("refused-while-the-raytls-operator-is-down/see-its-pods"))))
-		measured("refusal while the operator is down: %v", err)
+		measured("refusal while the webhook is down: %v", err)
 		other.create(ctx, newCluster("elsewhere"))
 		other.running(ctx, "elsewhere", 1, plaintext)
-		By("pods of the cluster that is there being replaced without the operator")
+		By("pods of the cluster that is there being replaced without the webhook")
 		Expect(api.Delete(ctx, &n.pods.live("there", isWorker)[0].pod)).To(Succeed())
 		n.running(ctx, "there", 2, podRecord.injected)
 		n.create(ctx, newPolicy("later", "there"))
-		scaleOperator(2)
+		run(ctx, "kubectl", "-n", operatorNamespace, "scale", "deployment/"+webhookName, "--replicas=2")
 		awaitOperator(ctx)
 		By("whoever tries again succeeding, as soon as the API server reaches the webhook")
 		Eventually(ctx, func(ctx context.Context) error {
@@ -145,6 +143,66 @@ var _ = Describe("Admission that is down", Serial, func() {
 		}).Should(Succeed())
 		n.encrypted(ctx, "all", "accepted", 1)
 		n.startedOnce("accepted", map[string]int{"head": 1})
+	}, SpecTimeout(4*time.Minute))
+
+	It("goes on while the controller is down: RayClusters are still created with TLS", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		n.create(ctx, newPolicy("all", ""))
+		n.admitted(ctx, "all")
+		scale(ctx, controllerName, 0)
+		n.create(ctx, newCluster("born", workers("small", 1)))
+		templates := injection.Inspect(n.rayCluster(ctx, "born").Object["spec"].(map[string]any), "born")
+		Expect(templates).To(HaveLen(2))
+		for _, template := range templates {
+			Expect(template.State).To(Equal(injection.Injected), template.Path)
+		}
+		By("the controller coming back, which makes the keys that the pods wait for")
+		run(ctx, "kubectl", "-n", operatorNamespace, "scale", "deployment/"+controllerName, "--replicas=2")
+		awaitOperator(ctx)
+		n.encrypted(ctx, "all", "born", 2)
+		n.startedOnce("born", map[string]int{"head": 1, "small": 1})
+	}, SpecTimeout(4*time.Minute))
+
+	It("refuses nothing while one of its pods is left", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		n.create(ctx, newPolicy("all", ""))
+		n.admitted(ctx, "all")
+		ended, stop := make(chan struct{}), make(chan struct{})
+		created, refusals := 0, []error{}
+		go func() {
+			defer close(ended)
+			for {
+				select {
+				case <-stop:
+					return
+				case <-ctx.Done():
+					return
+				default:
+				}
+				cluster := newCluster(fmt.Sprintf("tried-%d", created))
+				cluster.Namespace = n.name
+				if err := api.Create(ctx, cluster, client.DryRunAll); err != nil {
+					refusals = append(refusals, err)
+				}
+				created++
+			}
+		}()
+		for _, pod := range operatorPods(ctx, webhookName) {
+			Expect(api.Delete(ctx, &pod)).To(Succeed())
+			Eventually(ctx, func(ctx context.Context) []string {
+				names := []string{}
+				for _, left := range operatorPods(ctx, webhookName) {
+					names = append(names, left.Name)
+				}
+				return names
+			}).ShouldNot(ContainElement(pod.Name))
+			awaitDeployment(ctx, webhookName)
+		}
+		close(stop)
+		<-ended
+		measured("%d dry runs while both webhook pods were replaced, one after the other", created)
+		Expect(created).To(BeNumerically(">", 10))
+		Expect(refusals).To(BeEmpty())
 	}, SpecTimeout(4*time.Minute))
 })
 

@@ -107,6 +107,9 @@ func newPolicy(name, cluster string, options ...policyOption) *v1alpha1.RayTLSPo
 	return policy
 }
 
+// immediate is for policies that restart clusters which run.
+func immediate(p *v1alpha1.RayTLSPolicy) { p.Spec.Rollout.EnablePolicy = v1alpha1.EnableImmediate }
+
 func shortName(p *v1alpha1.RayTLSPolicy) { p.Spec.PodCertificate.HeadServiceShortName = true }
 
 func defaultResources(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Resources = nil }

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -37,6 +36,7 @@ var _ = Describe("A policy with a selector", func() {
 		Expect(message).To(ContainSubstring("old"))
 		untouched(ctx, n, "old", 10*time.Second)
 		Expect(n.annotations(ctx, "old")).To(BeEmpty())
+		Expect(n.tls(ctx, "old").Status.Pods).To(Equal(v1alpha1.PodCounts{Total: 2, Plaintext: 2}))
 
 		By("creating a cluster")
 		n.create(ctx, newCluster("new", workers("small", 1)))
@@ -48,18 +48,19 @@ var _ = Describe("A policy with a selector", func() {
 		n.condition(ctx, "all", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAwaitingApproval)
 
 		By("approving the restart")
-		n.patch(ctx, &v1alpha1.RayTLSPolicy{}, "all", fmt.Sprintf(`{"metadata":{"annotations":{%q:"old=now"}}}`, v1alpha1.AnnotationApproveRestart))
+		approved := n.approve(ctx, "old")
 		n.encrypted(ctx, "all", "old", 2)
 		n.condition(ctx, "all", v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEncrypted)
-		Expect(n.annotations(ctx, "old")).To(HaveKeyWithValue(v1alpha1.AnnotationApproved, "now"))
+		Expect(n.annotations(ctx, "old")).To(BeEmpty())
+		Expect(n.policy(ctx, "all").Spec.Rollout.Approvals).To(Equal([]v1alpha1.Approval{{Cluster: "old", Restart: approved.ID}}))
 		Expect(n.pods.counts("old")).To(Equal(map[string]int{"head": 2, "small": 2}))
 		n.joined(ctx, "old", n.only("old", isWorker))
 	}, SpecTimeout(4*time.Minute))
 
 	It("leaves out what carries raytls.io/exclude", func(ctx SpecContext) {
 		n := newNamespace(ctx)
-		n.create(ctx, newPolicy("all", "", func(p *v1alpha1.RayTLSPolicy) { p.Spec.Rollout.Enable = v1alpha1.EnableImmediate }))
-		n.create(ctx, newCluster("out", func(c *rayv1.RayCluster) { c.Labels = map[string]string{v1alpha1.LabelExclude: ""} }))
+		n.create(ctx, newPolicy("all", "", immediate))
+		n.create(ctx, newCluster("out", func(c *rayv1.RayCluster) { c.Labels = map[string]string{v1alpha1.LabelExclude: v1alpha1.ExcludeTrue} }))
 		n.running(ctx, "out", 1, plaintext)
 		n.ready(ctx, "out")
 		untouched(ctx, n, "out", 3*time.Second)
@@ -75,7 +76,7 @@ var _ = Describe("A paused policy", func() {
 		n.create(ctx, newCluster("still"))
 		n.running(ctx, "still", 1, plaintext)
 		n.ready(ctx, "still")
-		n.create(ctx, newPolicy("still", "still", func(p *v1alpha1.RayTLSPolicy) { p.Spec.Paused = true }))
+		n.create(ctx, newPolicy("still", "still", immediate, func(p *v1alpha1.RayTLSPolicy) { p.Spec.Paused = true }))
 		n.condition(ctx, "still", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonPaused)
 		untouched(ctx, n, "still", 3*time.Second)
 		n.patch(ctx, &v1alpha1.RayTLSPolicy{}, "still", `{"spec":{"paused":false}}`)
@@ -93,7 +94,7 @@ var _ = Describe("Two policies for one cluster", func() {
 		message := n.condition(ctx, "second", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonPolicyConflict)
 		Expect(message).To(ContainSubstring("first"))
 		n.condition(ctx, "first", v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEncrypted)
-		Expect(n.annotations(ctx, "wanted")).To(HaveKeyWithValue(v1alpha1.AnnotationPolicy, "first"))
+		Expect(n.tls(ctx, "wanted").Status.PolicyRef.Name).To(Equal("first"))
 		Expect(n.spec(ctx, "wanted")).To(MatchJSON(spec))
 		Expect(n.pods.uids("wanted")).To(Equal(uids))
 	}, SpecTimeout(2*time.Minute))

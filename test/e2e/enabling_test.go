@@ -101,13 +101,21 @@ var _ = Describe("The sample", Label("core"), Ordered, func() {
 		n.condition(ctx, policy, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEncrypted)
 		lines := strings.Split(strings.TrimSpace(kubectl(ctx, "-n", n.name, "get", "raytlspolicy")), "\n")
 		Expect(lines).To(HaveLen(2))
-		Expect(strings.Fields(lines[0])).To(Equal([]string{"NAME", "MODE", "CLUSTERS", "READY", "EXPIRES", "AGE"}))
+		Expect(strings.Fields(lines[0])).To(Equal([]string{"NAME", "READY", "ENCRYPTED", "CLUSTERS", "EXPIRES", "AGE"}))
 		row := strings.Fields(lines[1])
 		Expect(row).To(HaveLen(6))
-		Expect(row[:4]).To(Equal([]string{policy, "Script", "1/1", "True"}))
+		Expect(row[:4]).To(Equal([]string{policy, "True", "1", "1"}))
 		expires, err := time.Parse(time.RFC3339, row[4])
 		Expect(err).NotTo(HaveOccurred())
 		Expect(expires).To(BeTemporally("~", time.Now().Add(365*24*time.Hour), time.Hour), "the leaves of the workers end first")
+		status := n.policy(ctx, policy).Status
+		Expect([]int32{status.Clusters, status.EncryptedClusters, status.Pods, status.PlaintextPods, status.OutdatedPods}).To(Equal([]int32{1, 1, 3, 0, 0}))
+		By("the cluster's own report")
+		lines = strings.Split(strings.TrimSpace(kubectl(ctx, "-n", n.name, "get", "rctls")), "\n")
+		Expect(lines).To(HaveLen(2))
+		Expect(strings.Fields(lines[0])).To(Equal([]string{"NAME", "POLICY", "ENCRYPTED", "REASON", "PODS", "EXPIRES", "AGE"}))
+		Expect(strings.Fields(lines[1])[:6]).To(Equal([]string{cluster, policy, "True", v1alpha1.ReasonEncrypted, "3", row[4]}))
+		Expect(n.annotations(ctx, cluster)).To(BeEmpty())
 	}, SpecTimeout(time.Minute))
 
 	It("talks with mutual TLS", func(ctx SpecContext) {
@@ -123,7 +131,7 @@ var _ = Describe("The sample", Label("core"), Ordered, func() {
 				Should(And(ContainSubstring("autoscaler ok"), Not(ContainSubstring("autoscaler FAILED"))))
 		}
 		By("the short name being refused")
-		Expect(n.healthCheck(ctx, worker, "", "$RAY_IP")).To(refused("is not in peer certificate"))
+		Expect(n.healthCheck(ctx, worker, "", "$RAY_IP")).To(refused(`is not in peer certificate|Hostname Verification Check failed`))
 		By("plaintext being refused")
 		Expect(n.healthCheck(ctx, worker, "RAY_USE_TLS=0", "$FQ_RAY_IP")).To(refused(""))
 		By("a client without a certificate being refused")
@@ -187,7 +195,7 @@ var _ = Describe("The sample", Label("core"), Ordered, func() {
 	}, SpecTimeout(3*time.Minute))
 
 	It("gets its spec back exactly when the policy goes, and runs in plaintext", func(ctx SpecContext) {
-		Expect(n.policy(ctx, policy).Spec.DeletionPolicy).To(Equal(v1alpha1.DeletionRemove))
+		Expect(n.policy(ctx, policy).Spec.DeletionPolicy).To(Equal(v1alpha1.DeletionDisable))
 		counts := n.pods.counts(cluster)
 		n.deletePolicy(ctx, policy)
 		n.running(ctx, cluster, 4, plaintext)
@@ -216,7 +224,7 @@ func rayEnv() []corev1.EnvVar {
 	}
 }
 
-// nothingLeft checks that a cluster's Secrets, and the scripts, are gone.
+// nothingLeft checks that a cluster's Secrets, and the scripts, are gone, and so is what is on record of the injection.
 func nothingLeft(ctx context.Context, n *namespace, cluster string) {
 	GinkgoHelper()
 	Eventually(ctx, func(g Gomega, ctx context.Context) {
@@ -232,6 +240,13 @@ func nothingLeft(ctx context.Context, n *namespace, cluster string) {
 		for _, authority := range authorities.Items {
 			g.Expect(authority.Annotations[v1alpha1.AnnotationCluster]).NotTo(Equal(n.name + "/" + cluster))
 		}
+		tls := &v1alpha1.RayClusterTLS{}
+		if err := api.Get(ctx, n.key(cluster), tls); apierrors.IsNotFound(err) {
+			return
+		}
+		g.Expect(api.Get(ctx, n.key(cluster), &rayv1.RayCluster{})).To(Succeed(), "a RayClusterTLS goes with its RayCluster")
+		g.Expect(tls.Status.Injection).To(BeZero())
+		g.Expect(tls.Status.Rollout).To(BeNil())
 	}).Should(Succeed())
 }
 

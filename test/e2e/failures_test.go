@@ -23,7 +23,6 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
-	"github.com/raytls/raytls/internal/rollout"
 )
 
 var _ = Describe("The operator", func() {
@@ -32,11 +31,11 @@ var _ = Describe("The operator", func() {
 		n.create(ctx, newCluster("killed", workers("first", 1), workers("second", 1)))
 		n.running(ctx, "killed", 3, plaintext)
 		n.ready(ctx, "killed")
-		n.create(ctx, newPolicy("killed", "killed"))
+		n.create(ctx, newPolicy("killed", "killed", immediate))
 
 		By("killing it when the canary is gone")
 		Eventually(ctx, func(g Gomega, ctx context.Context) {
-			g.Expect(n.phase(ctx, "killed")).To(Equal(string(rollout.PhaseCanary)))
+			g.Expect(n.phase(ctx, "killed")).To(Equal(v1alpha1.PhaseCanary))
 			g.Expect(n.pods.all("killed", plaintext, func(p podRecord) bool { return !p.live() })).To(HaveLen(1))
 		}).WithPolling(50 * time.Millisecond).Should(Succeed())
 		killOperator(ctx)
@@ -44,7 +43,7 @@ var _ = Describe("The operator", func() {
 
 		By("killing it when the head is gone")
 		Eventually(ctx, func(g Gomega, ctx context.Context) {
-			g.Expect(n.phase(ctx, "killed")).To(Equal(string(rollout.PhaseHead)))
+			g.Expect(n.phase(ctx, "killed")).To(Equal(v1alpha1.PhaseHead))
 			g.Expect(n.pods.live("killed", isHead, plaintext)).To(BeEmpty())
 		}).WithPolling(50 * time.Millisecond).Should(Succeed())
 		killOperator(ctx)
@@ -72,7 +71,7 @@ var _ = Describe("An init image in which no certificate can be made", func() {
 		n.ready(ctx, "poor")
 		before := n.spec(ctx, "poor")
 		head := n.only("poor", isHead)
-		n.create(ctx, newPolicy("poor", "poor", func(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Image = image }))
+		n.create(ctx, newPolicy("poor", "poor", immediate, func(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Image = image }))
 
 		message := n.condition(ctx, "poor", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonEnableFailed)
 		Expect(message).To(ContainSubstring("poor"))

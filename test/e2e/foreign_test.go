@@ -38,8 +38,8 @@ var _ = Describe("What is somebody else's", func() {
 		n.running(ctx, "taken", 1, plaintext)
 		n.ready(ctx, "foreign")
 		n.ready(ctx, "taken")
-		n.create(ctx, newPolicy("foreign", "foreign"))
-		n.create(ctx, newPolicy("taken", "taken"))
+		n.create(ctx, newPolicy("foreign", "foreign", immediate))
+		n.create(ctx, newPolicy("taken", "taken", immediate))
 
 		message := n.condition(ctx, "foreign", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonForeignTLS)
 		Expect(message).To(ContainSubstring("spec.headGroupSpec.template.spec.containers[0].env[RAY_USE_TLS]"))
@@ -57,7 +57,7 @@ var _ = Describe("A brought CA", func() {
 		n.create(ctx, newCluster("brought", workers("small", 1)))
 		n.running(ctx, "brought", 2, plaintext)
 		n.ready(ctx, "brought")
-		n.create(ctx, newPolicy("brought", "brought", func(p *v1alpha1.RayTLSPolicy) {
+		n.create(ctx, newPolicy("brought", "brought", immediate, func(p *v1alpha1.RayTLSPolicy) {
 			p.Spec.CertificateAuthority.SecretRef = &v1alpha1.SecretReference{Name: "ca-tls"}
 		}))
 		message := n.condition(ctx, "brought", v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonCASecretNotFound)
@@ -66,6 +66,10 @@ var _ = Describe("A brought CA", func() {
 		certificate, key, root := newCA()
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "ca-tls"}, Data: map[string][]byte{"ca.crt": []byte("no certificate"), "ca.key": key}}
 		n.create(ctx, secret)
+		message = n.condition(ctx, "brought", v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonCASecretNotLabelled)
+		Expect(message).To(ContainSubstring(v1alpha1.LabelCA))
+		secret.Labels = map[string]string{v1alpha1.LabelCA: v1alpha1.CATrue}
+		Expect(api.Update(ctx, secret)).To(Succeed())
 		message = n.condition(ctx, "brought", v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonCASecretInvalid)
 		Expect(message).NotTo(ContainSubstring("PRIVATE KEY"))
 		n.condition(ctx, "brought", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNotAccepted)

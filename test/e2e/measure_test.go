@@ -58,7 +58,7 @@ var _ = Describe("Measurements", Serial, func() {
 		n.ready(ctx, "two")
 
 		began = time.Now()
-		n.create(ctx, newPolicy("two", "two", defaultResources))
+		n.create(ctx, newPolicy("two", "two", immediate, defaultResources))
 		n.encrypted(ctx, "two", "two", 2)
 		var gone time.Time
 		for _, p := range n.pods.all("two", plaintext) {

@@ -85,7 +85,7 @@ var _ = Describe("TLS by hand", func() {
 		old := n.pods.uids(cluster)
 
 		migrated, said := raytls(ctx, manifests, "migrate", "-f", "-")
-		Expect(said).To(And(ContainSubstring("Nothing restarts when you apply this"), ContainSubstring("raytls.io/approve-restart="+cluster+"=1")))
+		Expect(said).To(And(ContainSubstring("Nothing restarts when you apply this"), ContainSubstring("get rctls "+cluster)))
 		n.apply(ctx, migrated)
 		message := n.condition(ctx, cluster, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAwaitingApproval)
 		Expect(message).To(ContainSubstring(cluster))
@@ -93,7 +93,7 @@ var _ = Describe("TLS by hand", func() {
 		n.joined(ctx, cluster, n.only(cluster, isWorker))
 
 		began := time.Now()
-		Expect(kubectl(ctx, "-n", n.name, "annotate", "rtls", cluster, "raytls.io/approve-restart="+cluster+"=1", "--overwrite")).To(ContainSubstring("annotated"))
+		n.approve(ctx, cluster)
 		n.encrypted(ctx, cluster, cluster, 2)
 		measured("migration of TLS by hand: %.1f s from the approval until all pods are Ready", time.Since(began).Seconds())
 		n.joined(ctx, cluster, n.only(cluster, isWorker))

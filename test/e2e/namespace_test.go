@@ -86,6 +86,38 @@ func (n *namespace) spec(ctx context.Context, name string) string {
 	return string(text)
 }
 
+// tls reads the RayClusterTLS of a cluster; it is empty while there is none.
+func (n *namespace) tls(ctx context.Context, cluster string) *v1alpha1.RayClusterTLS {
+	GinkgoHelper()
+	object := &v1alpha1.RayClusterTLS{}
+	Expect(client.IgnoreNotFound(api.Get(ctx, n.key(cluster), object))).To(Succeed())
+	return object
+}
+
+// pending waits until a restart of the cluster waits for this reason, and describes it.
+func (n *namespace) pending(ctx context.Context, cluster, reason string) v1alpha1.PendingRestart {
+	GinkgoHelper()
+	var found v1alpha1.PendingRestart
+	Eventually(ctx, func(g Gomega, ctx context.Context) {
+		restart := n.tls(ctx, cluster).Status.PendingRestart
+		g.Expect(restart).NotTo(BeNil())
+		g.Expect(restart.Reason).To(Equal(reason), restart.Message)
+		found = *restart
+	}).Should(Succeed())
+	return found
+}
+
+// approve runs the command that the message of a restart that waits ends with.
+func (n *namespace) approve(ctx context.Context, cluster string) v1alpha1.PendingRestart {
+	GinkgoHelper()
+	restart := n.pending(ctx, cluster, v1alpha1.ReasonAwaitingApproval)
+	_, command, found := strings.Cut(restart.Message, "run: ")
+	Expect(found).To(BeTrue(), restart.Message)
+	Expect(command).To(ContainSubstring(restart.ID))
+	run(ctx, "sh", "-c", command)
+	return restart
+}
+
 // annotations are the operator's on a RayCluster.
 func (n *namespace) annotations(ctx context.Context, name string) map[string]string {
 	GinkgoHelper()
@@ -95,13 +127,12 @@ func (n *namespace) annotations(ctx context.Context, name string) map[string]str
 }
 
 // phase is how far the operator is in restarting a cluster.
-func (n *namespace) phase(ctx context.Context, name string) string {
+func (n *namespace) phase(ctx context.Context, name string) v1alpha1.RolloutPhase {
 	GinkgoHelper()
-	var progress struct{ Phase string }
-	if text := n.annotations(ctx, name)[v1alpha1.AnnotationRollout]; text != "" {
-		Expect(json.Unmarshal([]byte(text), &progress)).To(Succeed())
+	if rollout := n.tls(ctx, name).Status.Rollout; rollout != nil {
+		return rollout.Phase
 	}
-	return progress.Phase
+	return ""
 }
 
 func (n *namespace) scale(ctx context.Context, name string, group, replicas int) {
@@ -182,17 +213,16 @@ func (n *namespace) encrypted(ctx context.Context, policy, cluster string, pods 
 	n.running(ctx, cluster, pods, podRecord.injected)
 	n.ready(ctx, cluster)
 	Eventually(ctx, func(g Gomega, ctx context.Context) {
-		p := &v1alpha1.RayTLSPolicy{}
-		g.Expect(api.Get(ctx, n.key(policy), p)).To(Succeed())
-		var found *v1alpha1.ClusterStatus
-		for i := range p.Status.Clusters {
-			if p.Status.Clusters[i].Name == cluster {
-				found = &p.Status.Clusters[i]
-			}
+		status := n.tls(ctx, cluster).Status
+		g.Expect(status.PolicyRef.Name).To(Equal(policy))
+		for _, kind := range []string{v1alpha1.ConditionEncrypted, v1alpha1.ConditionCertified, v1alpha1.ConditionUpToDate} {
+			condition := meta.FindStatusCondition(status.Conditions, kind)
+			g.Expect(condition).NotTo(BeNil())
+			g.Expect(condition.Status).To(Equal(metav1.ConditionTrue), "%s: %s: %s", kind, condition.Reason, condition.Message)
 		}
-		g.Expect(found).NotTo(BeNil())
-		g.Expect(found.Reason).To(Equal(v1alpha1.ReasonEncrypted), found.Message)
-		g.Expect(found.Pods).To(Equal(v1alpha1.PodCounts{Total: int32(pods), UpToDate: int32(pods)}))
+		g.Expect(status.Pods).To(Equal(v1alpha1.PodCounts{Total: int32(pods), Certified: int32(pods)}))
+		g.Expect(status.Rollout).To(BeNil())
+		g.Expect(status.PendingRestart).To(BeNil())
 	}).Should(Succeed())
 }
 
@@ -208,8 +238,13 @@ func (n *namespace) createInjected(ctx context.Context, cluster *rayv1.RayCluste
 	GinkgoHelper()
 	suspended(cluster)
 	n.create(ctx, cluster)
-	Eventually(ctx, func(ctx context.Context) map[string]string { return n.annotations(ctx, cluster.Name) }).
-		Should(HaveKey(v1alpha1.AnnotationInjection))
+	Eventually(ctx, func(g Gomega, ctx context.Context) {
+		status := n.tls(ctx, cluster.Name).Status
+		g.Expect(status.Injection.Revision).NotTo(BeZero())
+		condition := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionEncrypted)
+		g.Expect(condition).NotTo(BeNil())
+		g.Expect([]string{string(condition.Status), condition.Reason}).To(Equal([]string{string(metav1.ConditionFalse), v1alpha1.ReasonSuspended}), condition.Message)
+	}).Should(Succeed())
 	n.patch(ctx, &rayv1.RayCluster{}, cluster.Name, `{"spec":{"suspend":false}}`)
 }
 
@@ -232,12 +267,14 @@ func (n *namespace) only(cluster string, keep ...func(podRecord) bool) podRecord
 // dump prints what one wants to see of a spec that failed.
 func (n *namespace) dump(ctx context.Context) {
 	for _, args := range [][]string{
-		{"-n", n.name, "get", "raytlspolicies,secrets,configmaps", "-o", "wide"},
+		{"-n", n.name, "get", "raytlspolicies,rayclustertlses,secrets,configmaps", "-o", "wide"},
 		{"-n", n.name, "get", "raytlspolicies", "-o", "jsonpath={range .items[*]}{.metadata.name}{\": \"}{.status}{\"\\n\"}{end}"},
-		{"-n", n.name, "get", "rayclusters", "-o", "jsonpath={range .items[*]}{.metadata.name}{\": \"}{.metadata.annotations}{\" \"}{.status}{\"\\n\"}{end}"},
+		{"-n", n.name, "get", "rayclustertlses", "-o", "jsonpath={range .items[*]}{.metadata.name}{\": \"}{.status}{\"\\n\"}{end}"},
+		{"-n", n.name, "get", "rayclusters", "-o", "jsonpath={range .items[*]}{.metadata.name}{\": \"}{.status}{\"\\n\"}{end}"},
 		{"-n", n.name, "get", "pods", "-o", "wide"},
 		{"-n", n.name, "get", "events", "--sort-by=.lastTimestamp"},
-		{"-n", operatorNamespace, "logs", "deployment/" + operatorName, "--tail=60"},
+		{"-n", operatorNamespace, "logs", "-l", "app.kubernetes.io/component=controller", "--tail=60"},
+		{"-n", operatorNamespace, "logs", "-l", "app.kubernetes.io/component=webhook", "--tail=60"},
 	} {
 		GinkgoWriter.Printf("-- kubectl %s\n%s\n", strings.Join(args, " "), kubectl(ctx, args...))
 	}

@@ -266,7 +266,7 @@ var _ = Describe("A RayService", func() {
 		n.serve(ctx, "serve", old)
 		uids, spec := n.pods.uids(old), n.spec(ctx, old)
 
-		n.create(ctx, newPolicy("serve", "", targeting(v1alpha1.TargetRayService, "serve")))
+		n.create(ctx, newPolicy("serve", "", immediate, targeting(v1alpha1.TargetRayService, "serve")))
 		next := n.child(ctx, v1alpha1.TargetRayService, "serve", old)
 		asked := n.asked(ctx, "serve")
 		Expect(asked).NotTo(BeEmpty())

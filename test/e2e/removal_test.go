@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
@@ -44,9 +45,46 @@ var _ = Describe("A deleted policy", func() {
 		By("a new policy adopting the cluster")
 		n.create(ctx, newPolicy("second", ""))
 		n.encrypted(ctx, "second", "kept", 3)
-		Expect(n.annotations(ctx, "kept")).To(HaveKeyWithValue(v1alpha1.AnnotationPolicy, "second"))
 		Consistently(ctx, func() any { return n.pods.uids("kept") }).WithTimeout(3 * time.Second).Should(Equal(uids))
 		Expect(n.secret(ctx, injection.SecretName("kept")).Data).To(Equal(keys))
+	}, SpecTimeout(3*time.Minute))
+})
+
+var _ = Describe("A deleted RayClusterTLS", func() {
+	It("of a running encrypted cluster is made again from what there is, and nobody restarts", Label("core"), func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		n.create(ctx, newPolicy("all", "", immediate))
+		n.admitted(ctx, "all")
+		n.create(ctx, newCluster("forgotten", workers("small", 1)))
+		n.encrypted(ctx, "all", "forgotten", 2)
+		spec, uids := n.spec(ctx, "forgotten"), n.pods.uids("forgotten")
+		keys := n.secret(ctx, injection.SecretName("forgotten")).Data
+		before := n.tls(ctx, "forgotten")
+
+		Expect(api.Delete(ctx, n.tls(ctx, "forgotten"))).To(Succeed())
+		Eventually(ctx, func(ctx context.Context) types.UID { return n.tls(ctx, "forgotten").UID }).ShouldNot(Or(BeEmpty(), Equal(before.UID)))
+		n.encrypted(ctx, "all", "forgotten", 2)
+		after := n.tls(ctx, "forgotten").Status
+		Expect(after.Injection.Revision).To(Equal(before.Status.Injection.Revision))
+		Expect(after.Injection.Groups).To(Equal(before.Status.Injection.Groups))
+		Expect(after.Authority).To(Equal(before.Status.Authority))
+		Expect(after.Issuer).To(Equal(before.Status.Issuer))
+		Consistently(ctx, func(g Gomega, ctx context.Context) {
+			g.Expect(n.pods.uids("forgotten")).To(Equal(uids))
+			g.Expect(n.spec(ctx, "forgotten")).To(MatchJSON(spec))
+			g.Expect(n.secret(ctx, injection.SecretName("forgotten")).Data).To(Equal(keys))
+		}).WithTimeout(5 * time.Second).Should(Succeed())
+		for _, p := range n.pods.live("forgotten") {
+			Expect(p.restarts()).To(BeZero(), p.pod.Name)
+		}
+
+		By("a worker more, which joins")
+		n.scale(ctx, "forgotten", 0, 2)
+		n.encrypted(ctx, "all", "forgotten", 3)
+		for _, worker := range n.pods.live("forgotten", isWorker) {
+			n.joined(ctx, "forgotten", worker)
+		}
+		Expect(n.pods.counts("forgotten")).To(Equal(map[string]int{"head": 1, "small": 2}))
 	}, SpecTimeout(3*time.Minute))
 })
 

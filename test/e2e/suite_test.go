@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,9 +31,10 @@ import (
 const (
 	// root is the repository's, where the Makefile and the samples are.
 	root = "../.."
-	// operatorNamespace and operatorName are those of config/manager.
+	// operatorNamespace, controllerName and webhookName are the namespace and the Deployments of config/default.
 	operatorNamespace = "raytls-system"
-	operatorName      = "raytls-manager"
+	controllerName    = "raytls-controller"
+	webhookName       = "raytls-webhook"
 	// rayImage is what the samples use.
 	rayImage = "rayproject/ray:2.52.0"
 	// specLabel marks the namespaces of this suite.
@@ -106,20 +108,27 @@ func allowInitImages(ctx context.Context, images ...string) {
 			args += fmt.Sprintf("%q,", "--allowed-init-image="+image)
 		}
 	}
-	// The annotation starts it anew where one of the same image's name runs already, which may be an older one.
-	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"raytls-e2e/started":%q}},"spec":{"containers":[{"name":"manager","args":[%s]}]}}}}`,
-		time.Now().Format(time.RFC3339), args[:len(args)-1])
-	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: operatorName}}
-	Expect(api.Patch(ctx, deployment, client.RawPatch(types.StrategicMergePatchType, []byte(patch)))).To(Succeed())
+	for deployment, container := range map[string]string{controllerName: "controller", webhookName: "webhook"} {
+		// The annotation starts it anew where one of the same image's name runs already, which may be an older one.
+		patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"raytls-e2e/started":%q}},"spec":{"containers":[{"name":%q,"args":[%q,%s]}]}}}}`,
+			time.Now().Format(time.RFC3339), container, container, args[:len(args)-1])
+		object := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: deployment}}
+		Expect(api.Patch(ctx, object, client.RawPatch(types.StrategicMergePatchType, []byte(patch)))).To(Succeed())
+	}
 }
 
 // awaitOperator waits until exactly the operator that was asked for runs.
 func awaitOperator(ctx context.Context) {
 	GinkgoHelper()
-	key := types.NamespacedName{Namespace: operatorNamespace, Name: operatorName}
+	awaitDeployment(ctx, controllerName)
+	awaitDeployment(ctx, webhookName)
+}
+
+func awaitDeployment(ctx context.Context, name string) {
+	GinkgoHelper()
 	Eventually(ctx, func(g Gomega, ctx context.Context) {
 		var d appsv1.Deployment
-		g.Expect(api.Get(ctx, key, &d)).To(Succeed())
+		g.Expect(api.Get(ctx, types.NamespacedName{Namespace: operatorNamespace, Name: name}, &d)).To(Succeed())
 		g.Expect(d.Status.ObservedGeneration).To(Equal(d.Generation))
 		for _, replicas := range []int32{d.Status.UpdatedReplicas, d.Status.ReadyReplicas, d.Status.Replicas} {
 			g.Expect(replicas).To(Equal(*d.Spec.Replicas))
@@ -127,7 +136,34 @@ func awaitOperator(ctx context.Context) {
 	}).Should(Succeed())
 }
 
-// killOperator kills the operator without any time to end well.
+// scale scales one of the operator's Deployments, and has it as it was when the spec ends. It waits until no pod is left
+// where none is to be.
+func scale(ctx context.Context, name string, replicas int) {
+	GinkgoHelper()
+	to := func(ctx context.Context, replicas int) {
+		run(ctx, "kubectl", "-n", operatorNamespace, "scale", "deployment/"+name, fmt.Sprintf("--replicas=%d", replicas))
+	}
+	DeferCleanup(func(ctx SpecContext) {
+		to(ctx, 2)
+		awaitOperator(ctx)
+	}, NodeTimeout(time.Minute))
+	to(ctx, replicas)
+	if replicas == 0 {
+		Eventually(ctx, func(ctx context.Context) []corev1.Pod { return operatorPods(ctx, name) }).Should(BeEmpty())
+	}
+}
+
+// operatorPods are the pods of one of the operator's Deployments, also those that end.
+func operatorPods(ctx context.Context, deployment string) []corev1.Pod {
+	GinkgoHelper()
+	var list corev1.PodList
+	Expect(api.List(ctx, &list, client.InNamespace(operatorNamespace), client.MatchingLabels{
+		"app.kubernetes.io/name": "raytls", "app.kubernetes.io/component": strings.TrimPrefix(deployment, "raytls-"),
+	})).To(Succeed())
+	return list.Items
+}
+
+// killOperator kills controller and webhook without any time to end well.
 func killOperator(ctx context.Context) {
 	GinkgoHelper()
 	Expect(api.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(operatorNamespace),

@@ -15,10 +15,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// documented are the YAML examples of docs/gitops.md of that kind that have the field.
+// page is what the examples are read from.
+const page = "docs/tasks/gitops.md"
+
+// documented are the YAML examples of the page of that kind that have the field.
 func documented(t *testing.T, kind string, field ...any) []*unstructured.Unstructured {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "gitops.md"))
+	text, err := os.ReadFile(filepath.Join("..", "..", filepath.FromSlash(page)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,25 +33,25 @@ func documented(t *testing.T, kind string, field ...any) []*unstructured.Unstruc
 		}
 		o := &unstructured.Unstructured{}
 		if err := yaml.Unmarshal([]byte(block), &o.Object); err != nil {
-			t.Fatalf("an example of docs/gitops.md: %v\n%s", err, block)
+			t.Fatalf("an example of %s: %v\n%s", page, err, block)
 		}
 		if o.GetKind() == kind && at(o, field...) != nil {
 			out = append(out, o)
 		}
 	}
 	if len(out) == 0 {
-		t.Fatalf("docs/gitops.md has no example of a %s with %v", kind, field)
+		t.Fatalf("%s has no example of a %s with %v", page, kind, field)
 	}
 	return out
 }
 
-// documentedChecks are the health checks of docs/gitops.md for policies.
+// documentedChecks are the health checks of the page for policies.
 func documentedChecks(t *testing.T) (fluxCheck, argoCheck) {
 	t.Helper()
 	return fluxCheckOf(t, "RayTLSPolicy"), argoCheckOf(t, "raytls.io_RayTLSPolicy")
 }
 
-// documentedExpressions are Flux's health checks of docs/gitops.md.
+// documentedExpressions are Flux's health checks of the page.
 func documentedExpressions(t *testing.T) []kustomize.CustomHealthCheck {
 	t.Helper()
 	text, err := yaml.Marshal(documented(t, "Kustomization", "spec", "healthCheckExprs")[0].Object["spec"])
@@ -79,7 +82,7 @@ func fluxCheckOf(t *testing.T, kind string) fluxCheck {
 		}
 		return fluxCheck{evaluator}
 	}
-	t.Fatalf("docs/gitops.md has no health check of Flux for a %s", kind)
+	t.Fatalf("%s has no health check of Flux for a %s", page, kind)
 	return fluxCheck{}
 }
 

@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/ssa/utils"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -35,7 +34,9 @@ import (
 
 const (
 	operatorNamespace = "raytls-system"
-	operatorUser      = "system:serviceaccount:raytls-system:raytls-manager"
+	// operatorUser is the controller, the only one of the operator's two accounts that writes; webhookUser is the other.
+	operatorUser = "system:serviceaccount:raytls-system:raytls-controller"
+	webhookUser  = "system:serviceaccount:raytls-system:raytls-webhook"
 )
 
 // env is nil where there is no control plane to run against.
@@ -74,8 +75,9 @@ type environment struct {
 	server       *envtest.Environment
 	config       *rest.Config
 	admin        client.WithWatch
-	operator     *exec.Cmd
-	ended        chan error
+	// operator is its processes, controller and webhook. Each tells ended how it ended.
+	operator []*exec.Cmd
+	ended    chan error
 	// webhook is where the operator serves admission.
 	webhook string
 }
@@ -83,9 +85,14 @@ type environment struct {
 func (e *environment) log() string   { return filepath.Join(e.folder, "log") }
 func (e *environment) audit() string { return filepath.Join(e.folder, "audit") }
 
-// kubeconfig is the operator's, personal that of somebody with kubectl.
-func (e *environment) kubeconfig() string { return filepath.Join(e.folder, "kubeconfig") }
-func (e *environment) personal() string   { return filepath.Join(e.folder, "personal") }
+// kubeconfig is that of one of the operator's processes, personal that of somebody with kubectl.
+func (e *environment) kubeconfig(process string) string {
+	return filepath.Join(e.folder, process+".kubeconfig")
+}
+func (e *environment) personal() string { return filepath.Join(e.folder, "personal") }
+
+// authority is where the webhook finds its authority.
+func (e *environment) authority() string { return filepath.Join(e.folder, "authority") }
 
 func (e *environment) start() error {
 	kuberay, err := e.kuberay()
@@ -145,8 +152,8 @@ func (e *environment) build() error {
 	return nil
 }
 
-// install applies config/rbac and config/webhook, and makes a user that is the service account which they are for. Only
-// where the webhook is served differs: there is no Service here.
+// install applies the roles and the webhook's configuration, and makes a user for each service account. Only where the
+// webhook is served differs: there is no Service here.
 func (e *environment) install() error {
 	ctx := context.Background()
 	if err := e.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}}); err != nil {
@@ -157,7 +164,7 @@ func (e *environment) install() error {
 		return err
 	}
 	e.webhook = address
-	for _, name := range []string{"rbac/role.yaml", "rbac/role_binding.yaml", "webhook/webhook.yaml"} {
+	for _, name := range []string{"controller/role.yaml", "controller/role_binding.yaml", "webhook/role.yaml", "webhook/role_binding.yaml", "webhook/webhook.yaml"} {
 		objects, err := e.read(filepath.Join(e.root, "config", name))
 		if err != nil {
 			return err
@@ -171,24 +178,27 @@ func (e *environment) install() error {
 			}
 		}
 	}
-	user, err := e.server.AddUser(envtest.User{
-		Name: operatorUser, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace, "system:authenticated"},
-	}, nil)
-	if err != nil {
-		return err
-	}
-	kubeconfig, err := user.KubeConfig()
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(e.kubeconfig(), kubeconfig, 0o600); err != nil {
-		return err
+	for process, name := range map[string]string{"controller": operatorUser, "webhook": webhookUser} {
+		user, err := e.server.AddUser(envtest.User{
+			Name: name, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace, "system:authenticated"},
+		}, nil)
+		if err != nil {
+			return err
+		}
+		kubeconfig, err := user.KubeConfig()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(e.kubeconfig(process), kubeconfig, 0o600); err != nil {
+			return err
+		}
 	}
 	person, err := e.server.AddUser(envtest.User{Name: "person", Groups: []string{"system:masters"}}, nil)
 	if err != nil {
 		return err
 	}
-	if kubeconfig, err = person.KubeConfig(); err != nil {
+	kubeconfig, err := person.KubeConfig()
+	if err != nil {
 		return err
 	}
 	return os.WriteFile(e.personal(), kubeconfig, 0o600)
@@ -229,43 +239,72 @@ func freeAddress() (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-// run starts the operator, and waits until its webhook is trusted.
+// run starts the operator, and waits until its webhook serves.
 func (e *environment) run() error {
-	log, err := os.Create(e.log())
+	e.ended = make(chan error, 2)
+	if err := e.launch("controller", "--leader-elect=false"); err != nil {
+		return err
+	}
+	if err := e.await("made the webhook's authority", e.mount); err != nil {
+		return err
+	}
+	if err := e.launch("webhook", "--webhook-bind-address="+e.webhook, "--webhook-dns-name=127.0.0.1", "--webhook-ca-dir="+e.authority()); err != nil {
+		return err
+	}
+	return e.await("begun to answer admission requests", func() bool {
+		connection, err := net.DialTimeout("tcp", e.webhook, time.Second)
+		return err == nil && connection.Close() == nil
+	})
+}
+
+// launch starts one of the operator's processes.
+func (e *environment) launch(process string, args ...string) error {
+	log, err := os.OpenFile(e.log(), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	e.operator = exec.Command(filepath.Join(e.folder, "manager"),
-		"--namespace="+operatorNamespace, "--leader-elect=false", "--metrics-bind-address=0", "--health-probe-bind-address=0",
-		"--webhook-bind-address="+e.webhook, "--webhook-dns-name=127.0.0.1")
-	e.operator.Env = append(os.Environ(), "KUBECONFIG="+e.kubeconfig())
-	e.operator.Stdout, e.operator.Stderr = log, log
-	if err := e.operator.Start(); err != nil {
+	args = append([]string{process, "--namespace=" + operatorNamespace, "--metrics-bind-address=0", "--health-probe-bind-address=0"}, args...)
+	command := exec.Command(filepath.Join(e.folder, "manager"), args...)
+	command.Env = append(os.Environ(), "KUBECONFIG="+e.kubeconfig(process))
+	command.Stdout, command.Stderr = log, log
+	if err := command.Start(); err != nil {
 		return err
 	}
-	e.ended = make(chan error, 1)
-	go func() { e.ended <- e.operator.Wait() }()
-	return e.trusted()
+	e.operator = append(e.operator, command)
+	go func() { e.ended <- command.Wait() }()
+	return nil
 }
 
-func (e *environment) trusted() error {
+// await waits until the operator has done something.
+func (e *environment) await(what string, done func() bool) error {
 	for range 600 {
-		select {
-		case err := <-e.ended:
-			e.operator = nil
-			return errors.Join(fmt.Errorf("the operator ended: %w", err), e.tail())
-		case <-time.After(100 * time.Millisecond):
-		}
-		config := &admissionregistrationv1.MutatingWebhookConfiguration{}
-		if err := e.admin.Get(context.Background(), client.ObjectKey{Name: "raytls"}, config); err != nil {
-			return err
-		}
-		if len(config.Webhooks[0].ClientConfig.CABundle) > 0 {
+		if done() {
 			return nil
 		}
+		select {
+		case err := <-e.ended:
+			e.operator = e.operator[:len(e.operator)-1]
+			return errors.Join(fmt.Errorf("a process of the operator ended: %w", err), e.tail())
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
-	return errors.Join(errors.New("the operator has not put a caBundle into its webhook"), e.tail())
+	return errors.Join(errors.New("the operator has not "+what), e.tail())
+}
+
+// mount writes the webhook's authority where the kubelet would; false while there is none.
+func (e *environment) mount() bool {
+	secret := &corev1.Secret{}
+	key := client.ObjectKey{Namespace: operatorNamespace, Name: "raytls-webhook-ca"}
+	if e.admin.Get(context.Background(), key, secret) != nil || os.MkdirAll(e.authority(), 0o700) != nil {
+		return false
+	}
+	for name, content := range secret.Data {
+		if os.WriteFile(filepath.Join(e.authority(), name), content, 0o600) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // tail is the end of the operator's log.
@@ -280,11 +319,15 @@ func (e *environment) tail() error {
 // stop ends everything, and says what in the operator's log should not be there.
 func (e *environment) stop() error {
 	var failures []error
-	if e.operator != nil {
-		failures = append(failures, e.operator.Process.Signal(syscall.SIGTERM))
+	for _, process := range e.operator {
+		failures = append(failures, process.Process.Signal(syscall.SIGTERM))
+	}
+	for range e.operator {
 		if err := <-e.ended; err != nil {
-			failures = append(failures, fmt.Errorf("the operator did not end well: %w", err))
+			failures = append(failures, fmt.Errorf("a process of the operator did not end well: %w", err))
 		}
+	}
+	if e.operator != nil {
 		text, err := os.ReadFile(e.log())
 		failures = append(failures, err)
 		for line := range strings.Lines(string(text)) {

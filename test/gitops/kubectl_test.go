@@ -2,6 +2,7 @@ package gitops_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/ssa"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 )
 
@@ -61,13 +64,21 @@ func (f *folder) apply(flags ...string) string {
 func (f *folder) clean(flags ...string) {
 	f.w.t.Helper()
 	f.w.settles()
-	before := f.w.get(clusterKind, "sample")
-	for range 2 {
-		f.apply(flags...)
+	kinds := []schema.GroupVersionKind{clusterKind, policyKind}
+	before := make([]int64, len(kinds))
+	for i, kind := range kinds {
+		before[i] = f.w.get(kind, "sample").GetGeneration()
 	}
-	after := f.w.get(clusterKind, "sample")
-	if before.GetGeneration() != after.GetGeneration() {
-		f.w.t.Errorf("applied again, the generation goes from %d to %d", before.GetGeneration(), after.GetGeneration())
+	for range 2 {
+		out := f.apply(flags...)
+		if flags == nil && (!strings.Contains(out, "sample configured") || !strings.Contains(out, "raytlspolicy.raytls.io/sample unchanged")) {
+			f.w.t.Errorf("kubectl apply prints something else than is documented: %s", out)
+		}
+	}
+	for i, kind := range kinds {
+		if after := f.w.get(kind, "sample").GetGeneration(); before[i] != after {
+			f.w.t.Errorf("applied again, the generation of the %s goes from %d to %d", kind.Kind, before[i], after)
+		}
 	}
 	if out, code := f.kubectl(append([]string{"diff"}, flags...)...); code != 0 {
 		f.w.t.Errorf("kubectl diff: exit code %d: %s", code, out)
@@ -117,6 +128,44 @@ func TestKubectlKeepsWhatIsEncryptedLater(t *testing.T) {
 	f.apply("--server-side")
 	w.encrypted("sample", "sample")
 	f.clean("--server-side")
+}
+
+// The command in the message approves the restart. Flux takes the approval back, as everything that was done with kubectl and
+// is not in Git, but the restart has begun by then.
+func TestFluxTakesBackAnApprovalOfKubectls(t *testing.T) {
+	w := newWorld(t)
+	policy, cluster := w.manifest("selector.yaml"), w.cluster()
+	w.folder() // skips without kubectl
+	w.does(ssa.CreatedAction, cluster)
+	w.eventually("the cluster runs in plaintext", func() error { return w.ray.up(w.ctx, "sample") })
+	time.Sleep(1100 * time.Millisecond) // a pod of this very second could be taken for one that is made from now on
+	w.applies(policy)
+	w.says("sample", "Ready", "False/AwaitingApproval")
+	w.settles()
+	message, _ := at(w.get(tlsKind, "sample"), "status", "pendingRestart", "message").(string)
+	_, command, found := strings.Cut(message, "to approve it, run: kubectl ")
+	if !found {
+		t.Fatalf("the message has no command: %s", message)
+	}
+	cmd := exec.CommandContext(w.ctx, "sh", "-c", `exec "$KUBECTL" `+command)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+env.personal(), "HOME="+env.folder)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", command, err, out)
+	}
+	w.eventually("the restart begins", func() error {
+		if o := w.get(tlsKind, "sample"); at(o, "status", "rollout") == nil && condition(o, "Encrypted") != "True/Encrypted" {
+			return fmt.Errorf("it has not: %v", o.Object["status"])
+		}
+		return nil
+	})
+	if got := w.applies(policy, cluster)["RayTLSPolicy"]; got != ssa.ConfiguredAction {
+		t.Errorf("Flux leaves an approval that is not in Git: %s", got)
+	}
+	if got := at(w.get(policyKind, "sample"), "spec", "rollout", "approvals"); got != nil {
+		t.Errorf("the approvals are %v", got)
+	}
+	w.encrypted("sample", "sample")
+	w.unchanged(policy, cluster)
 }
 
 // A cluster that was made with kubectl is put under Flux.

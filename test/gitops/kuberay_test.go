@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -123,9 +125,13 @@ func (k *kubeRay) run(ctx context.Context, pod *corev1.Pod) error {
 	before := pod.Status.DeepCopy()
 	pod.Status.Phase = corev1.PodRunning
 	ready := corev1.ConditionTrue
+	if len(before.InitContainerStatuses) > 0 && before.InitContainerStatuses[0].State.Terminated != nil {
+		return nil // it runs already
+	}
 	if encryptedPod(pod) {
 		status := corev1.ContainerStatus{Name: "raytls-init", Image: "i", ImageID: "i"}
-		err := k.c.Get(ctx, client.ObjectKey{Namespace: k.namespace, Name: "raytls-" + pod.Labels["ray.io/cluster"]}, &corev1.Secret{})
+		secret := &corev1.Secret{}
+		err := k.c.Get(ctx, client.ObjectKey{Namespace: k.namespace, Name: "raytls-" + pod.Labels["ray.io/cluster"]}, secret)
 		switch {
 		case apierrors.IsNotFound(err):
 			status.State.Running = &corev1.ContainerStateRunning{}
@@ -133,7 +139,7 @@ func (k *kubeRay) run(ctx context.Context, pod *corev1.Pod) error {
 		case err != nil:
 			return err
 		default:
-			status.State.Terminated = &corev1.ContainerStateTerminated{Reason: "Completed"}
+			status.State.Terminated = &corev1.ContainerStateTerminated{Reason: "Completed", Message: certified(secret)}
 		}
 		pod.Status.InitContainerStatuses = []corev1.ContainerStatus{status}
 	}
@@ -142,6 +148,18 @@ func (k *kubeRay) run(ctx context.Context, pod *corev1.Pod) error {
 		return nil
 	}
 	return k.c.Status().Update(ctx, pod)
+}
+
+// certified is what the init container says of a certificate that it made with the cluster's CA Secret.
+func certified(secret *corev1.Secret) string {
+	profile := map[string]string{}
+	for line := range strings.Lines(string(secret.Data["profile"])) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		profile[key] = value
+	}
+	now := time.Now().UTC()
+	return fmt.Sprintf(`{"authority":%q,"issuer":%q,"serial":"%032x","notAfter":%q,"issuedAt":%q}`+"\n", profile["authority"], profile["issuer"],
+		now.UnixNano(), now.AddDate(1, 0, 0).Format(time.RFC3339), now.Format(time.RFC3339))
 }
 
 func (k *kubeRay) report(ctx context.Context, cluster *unstructured.Unstructured, ready bool) error {

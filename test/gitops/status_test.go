@@ -85,7 +85,7 @@ func conformance(policy *unstructured.Unstructured) (problems []error) {
 			}
 		}
 	}
-	for _, kind := range []string{"Accepted", "Ready", "AdmissionActive"} {
+	for _, kind := range []string{"Accepted", "Ready", "UpToDate", "AdmissionActive", "Stalled"} {
 		if !seen[kind] {
 			problems = append(problems, fmt.Errorf("a status without the condition %s", kind))
 		}
@@ -102,7 +102,7 @@ func kstatus(t *testing.T, policy *unstructured.Unstructured) status.Status {
 	return result.Status
 }
 
-// What kstatus makes of a policy in each of its states, and what the health checks of docs/gitops.md make of it.
+// What kstatus makes of a policy in each of its states, and what the health checks of docs/tasks/gitops.md make of it.
 func TestHealthOfPolicies(t *testing.T) {
 	flux, argo := documentedChecks(t)
 	health := func(w *world, reason, condition string, kind string, kstatusWants status.Status, fluxWants status.Status, argoWants string) {
@@ -131,15 +131,19 @@ func TestHealthOfPolicies(t *testing.T) {
 	brought := w.manifest("selector.yaml", set("ca-tls", "spec", "certificateAuthority", "secretRef", "name"))
 	w.applies(brought)
 	health(w, "the Secret may come with the next apply", "False/CASecretNotFound", "Accepted", status.InProgressStatus, status.InProgressStatus, "Progressing")
-	w.must(w.c.Create(w.ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "ca-tls"}, StringData: map[string]string{"ca.crt": "none", "ca.key": "none"},
-	}))
-	health(w, "a policy that names no usable CA is a failure", "False/CASecretInvalid", "Accepted", status.InProgressStatus, status.FailedStatus, "Degraded")
+	ca := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "ca-tls"}, StringData: map[string]string{"ca.crt": "none", "ca.key": "none"}}
+	w.must(w.c.Create(w.ctx, ca))
+	health(w, "a Secret that nobody has allowed to be used is a failure", "False/CASecretNotLabelled", "Accepted", status.FailedStatus, status.FailedStatus, "Degraded")
+	ca.Labels = map[string]string{"raytls.io/ca": "true"}
+	w.must(w.c.Update(w.ctx, ca))
+	health(w, "a policy that names no usable CA is a failure", "False/CASecretInvalid", "Accepted", status.FailedStatus, status.FailedStatus, "Degraded")
 
-	approved := policy.DeepCopy()
-	set("sample=1", "metadata", "annotations", "raytls.io/approve-restart")(approved)
-	w.applies(approved)
+	w.applies(policy)
 	health(w, "mended, it is in force", "True/Accepted", "Accepted", status.InProgressStatus, status.CurrentStatus, "Healthy")
+	w.says("sample", "Stalled", "False/NothingToDo")
+	approved := policy.DeepCopy()
+	w.approve(approved, "sample")
+	w.applies(approved)
 	w.encrypted("sample", "sample")
 	health(w, "all is done", "True/Encrypted", "Ready", status.CurrentStatus, status.CurrentStatus, "Healthy")
 	w.delete(clusterKind, "sample")
@@ -150,14 +154,16 @@ func TestHealthOfPolicies(t *testing.T) {
 // The checks must not take an old answer for a new one, nor no answer for any.
 func TestHealthOfAPolicyThatNobodyHasLookedAt(t *testing.T) {
 	flux, argo := documentedChecks(t)
-	accepted := func(generation int64, status string) any {
-		return map[string]any{
-			"observedGeneration": generation,
-			"conditions": []any{map[string]any{
-				"type": "Accepted", "status": status, "reason": "R", "message": "m", "observedGeneration": generation,
-			}},
+	because := func(generation int64, reason string, statuses ...string) any {
+		var conditions []any
+		for i, status := range statuses {
+			conditions = append(conditions, map[string]any{
+				"type": []string{"Accepted", "Stalled"}[i], "status": status, "reason": reason, "message": "m", "observedGeneration": generation,
+			})
 		}
+		return map[string]any{"observedGeneration": generation, "conditions": conditions}
 	}
+	accepted := func(generation int64, statuses ...string) any { return because(generation, "R", statuses...) }
 	for name, c := range map[string]struct {
 		reason string
 		status any
@@ -171,6 +177,10 @@ func TestHealthOfAPolicyThatNobodyHasLookedAt(t *testing.T) {
 		"old, bad":      {"as above", accepted(1, "False"), status.InProgressStatus, "Progressing"},
 		"good":          {"it is in force", accepted(2, "True"), status.CurrentStatus, "Healthy"},
 		"bad":           {"it is refused", accepted(2, "False"), status.FailedStatus, "Degraded"},
+		"stalled":       {"a cluster can go no further", accepted(2, "True", "True"), status.FailedStatus, "Degraded"},
+		"not stalled":   {"clusters go on", accepted(2, "True", "False"), status.CurrentStatus, "Healthy"},
+		"no CA":         {"the Secret may come with the next apply", because(2, "CASecretNotFound", "False", "False"), status.InProgressStatus, "Progressing"},
+		"no kind":       {"KubeRay's CRD may come with the next apply", because(2, "TargetKindNotServed", "False", "False"), status.InProgressStatus, "Progressing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			policy := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": "p", "generation": int64(2)}}}

@@ -35,6 +35,7 @@ var (
 	clusterKind = schema.GroupVersionKind{Group: "ray.io", Version: "v1", Kind: "RayCluster"}
 	serviceKind = schema.GroupVersionKind{Group: "ray.io", Version: "v1", Kind: "RayService"}
 	policyKind  = schema.GroupVersionKind{Group: "raytls.io", Version: "v1alpha1", Kind: "RayTLSPolicy"}
+	tlsKind     = schema.GroupVersionKind{Group: "raytls.io", Version: "v1alpha1", Kind: "RayClusterTLS"}
 	worlds      atomic.Int64
 )
 
@@ -360,9 +361,9 @@ func cmpErr(err error, otherwise string) error {
 	return errors.New(otherwise)
 }
 
-// condition is a policy's, as status/reason; empty if it has none.
-func condition(policy *unstructured.Unstructured, kind string) string {
-	conditions, _ := at(policy, "status", "conditions").([]any)
+// condition is one of an object's, as status/reason; empty if it has none.
+func condition(o *unstructured.Unstructured, kind string) string {
+	conditions, _ := at(o, "status", "conditions").([]any)
 	for _, c := range conditions {
 		if fields := c.(map[string]any); fields["type"] == kind {
 			return fmt.Sprintf("%v/%v", fields["status"], fields["reason"])
@@ -386,6 +387,38 @@ func (w *world) says(policy, kind, want string) {
 	})
 }
 
+// reports waits until the RayClusterTLS of the cluster has that condition.
+func (w *world) reports(cluster, kind, want string) {
+	w.t.Helper()
+	w.eventually("the RayClusterTLS says "+kind+"="+want, func() error {
+		o, err := w.find(tlsKind, cluster)
+		if err != nil {
+			return err
+		}
+		if got := condition(o, kind); got != want {
+			return fmt.Errorf("it says %s: %v", got, o.Object["status"])
+		}
+		return nil
+	})
+}
+
+// approve adds to a policy's manifest the approval of the cluster's restart that waits.
+func (w *world) approve(policy *unstructured.Unstructured, cluster string) {
+	w.t.Helper()
+	var id string
+	w.eventually("a restart waits", func() error {
+		o, err := w.find(tlsKind, cluster)
+		if err != nil {
+			return err
+		}
+		if id, _ = at(o, "status", "pendingRestart", "id").(string); id == "" {
+			return fmt.Errorf("none does: %v", o.Object["status"])
+		}
+		return nil
+	})
+	add(map[string]any{"cluster": cluster, "restart": id}, "spec", "rollout", "approvals")(policy)
+}
+
 // encrypted waits until every pod of the one cluster runs, and is encrypted.
 func (w *world) encrypted(policy, cluster string) {
 	w.t.Helper()
@@ -394,8 +427,9 @@ func (w *world) encrypted(policy, cluster string) {
 		if err != nil {
 			return err
 		}
-		if got, clusters := condition(p, "Ready"), at(p, "status", "encrypted"); got != "True/Encrypted" || clusters != "1/1" {
-			return fmt.Errorf("the policy says %s of %v: %v", got, clusters, p.Object["status"])
+		one := at(p, "status", "clusters") == int64(1) && at(p, "status", "encryptedClusters") == int64(1)
+		if got := condition(p, "Ready"); got != "True/Encrypted" || !one {
+			return fmt.Errorf("the policy says %s: %v", got, p.Object["status"])
 		}
 		if err := w.ray.up(w.ctx, cluster); err != nil {
 			return err
@@ -403,6 +437,7 @@ func (w *world) encrypted(policy, cluster string) {
 		return w.ray.encrypted(w.ctx, cluster) // of a pod that KubeRay makes just then, the policy hears a moment later
 	})
 	w.complete(cluster)
+	w.reports(cluster, "Certified", "True/Certified")
 }
 
 // complete sees that each template and each pod of the cluster carries the injection.

@@ -16,46 +16,48 @@ var _ = Describe("Approval", func() {
 	var w *world
 	BeforeEach(func() { w = newWorld() })
 
-	It("leaves running clusters alone until they are approved, each token good once and for its cluster only", func() {
+	It("leaves running clusters alone until they are approved, each approval good once and for its cluster only", func() {
 		a, b := w.run("a"), w.run("b")
 		podsA, podsB := uids(w.pods("a")), uids(w.pods("b"))
 		w.mark()
 		w.policy("p", selecting())
 		w.says("p", "a", v1alpha1.ReasonAwaitingApproval, "suspend it, or approve")
+		pending := w.status("a").PendingRestart
+		Expect(pending).To(HaveValue(And(HaveField("Action", v1alpha1.ActionEnable), HaveField("Reason", v1alpha1.ReasonAwaitingApproval), HaveField("BlockedBy", ""))))
+		Expect(pending.Message).To(And(ContainSubstring("kubectl patch raytlspolicy p -n "+w.ns), ContainSubstring(pending.ID)), "the command to copy")
 		w.says("p", "b", v1alpha1.ReasonAwaitingApproval)
 		w.untouched(a, podsA)
 		w.untouched(b, podsB)
-		Expect(w.condition("p", v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonAwaitingApproval))
-		Expect(w.condition("p", v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionFalse), "never True while pods speak plaintext")
+		w.readySays("p", v1alpha1.ReasonAwaitingApproval)
 
-		w.approve("p", "a=one")
+		w.approve("p", "a")
 		w.encrypted("p", "a")
-		Expect(w.get("a").GetAnnotations()).To(HaveKeyWithValue(v1alpha1.AnnotationApproved, "one"))
+		Expect(w.status("a").PendingRestart).To(BeNil())
 		same(Default, b, w.get("b"))
 		Expect(uids(w.pods("b"))).To(Equal(podsB))
 
-		w.approve("p", "a=one, b=two")
+		w.approve("p", "b")
 		w.encrypted("p", "b")
 		w.quiet()
 	})
 
-	It("does not take the same token twice", func() {
+	It("does not take the same approval twice", func() {
 		w.run("a")
 		w.ray.certificate = func(*corev1.Pod) outcome { return "raytls-init: no openssl in this image" }
 		w.policy("p", selecting())
 		w.says("p", "a", v1alpha1.ReasonAwaitingApproval)
-		w.approve("p", "a=one")
+		first := w.approve("p", "a")
 		w.says("p", "a", v1alpha1.ReasonEnableFailed)
 		w.eventually(func(g Gomega) {
-			g.Expect(w.clusterStatus("p", "a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
-			g.Expect(w.get("a").GetAnnotations()).NotTo(HaveKey(v1alpha1.AnnotationRollout))
+			g.Expect(w.status("a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
+			g.Expect(w.status("a").Rollout).To(BeNil())
 		})
 		w.quiet()
 		w.ray.certificate = nil
-		w.approve("p", "a=one,b=x")
+		w.approveID("p", "b", "abcdef")
 		w.quiet()
-		Expect(w.clusterStatus("p", "a").Reason).To(Equal(v1alpha1.ReasonEnableFailed))
-		w.approve("p", "a=two")
+		Expect(w.reason("a")).To(Equal(v1alpha1.ReasonEnableFailed))
+		Expect(w.approve("p", "a")).NotTo(Equal(first))
 		w.encrypted("p", "a")
 	})
 
@@ -73,7 +75,7 @@ var _ = Describe("Approval", func() {
 		}
 		started := func() (out int) {
 			for i := range 3 {
-				if w.get(fmt.Sprintf("c%d", i)).GetAnnotations()[v1alpha1.AnnotationRollout] != "" {
+				if w.status(fmt.Sprintf("c%d", i)).Rollout != nil {
 					out++
 				}
 			}
@@ -81,8 +83,8 @@ var _ = Describe("Approval", func() {
 		}
 		waiting := func() (out int) {
 			for i := range 3 {
-				if s := w.clusterStatus("p", fmt.Sprintf("c%d", i)); s.Reason == v1alpha1.ReasonWaitingForSlot {
-					Expect(s.Message).To(ContainSubstring("maxConcurrentClusters"))
+				if c := w.clusterCondition(fmt.Sprintf("c%d", i), v1alpha1.ConditionEncrypted); c.Reason == v1alpha1.ReasonWaitingForSlot {
+					Expect(c.Message).To(ContainSubstring("maxConcurrentClusters"))
 					out++
 				}
 			}
@@ -123,28 +125,30 @@ var _ = Describe("A failed canary", func() {
 		w.ray.certificate = noOpenssl
 		w.policy("p", selecting(immediately))
 		w.eventually(func(g Gomega) {
-			reasons := w.clusterStatus("p", "a").Reason + " " + w.clusterStatus("p", "b").Reason
+			reasons := w.reason("a") + " " + w.reason("b")
 			g.Expect(reasons).To(Or(
 				Equal(v1alpha1.ReasonEnableFailed+" "+v1alpha1.ReasonWaitingForSlot),
 				Equal(v1alpha1.ReasonWaitingForSlot+" "+v1alpha1.ReasonEnableFailed),
 			))
 		})
 		failed, other := "a", "b"
-		if w.clusterStatus("p", "b").Reason == v1alpha1.ReasonEnableFailed {
+		if w.reason("b") == v1alpha1.ReasonEnableFailed {
 			failed, other = "b", "a"
 		}
 		w.eventually(func(g Gomega) {
 			for _, name := range []string{failed, other} {
-				g.Expect(w.clusterStatus("p", name).Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
+				g.Expect(w.status(name).Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
 			}
-			g.Expect(w.get(failed).GetAnnotations()).NotTo(HaveKey(v1alpha1.AnnotationRollout))
+			g.Expect(w.status(failed).Rollout).To(BeNil())
 		})
 		after := w.get(failed)
 		Expect(after.Object["spec"]).To(Equal(before.Object["spec"]), "the templates are as they were, to the byte of JSON")
-		Expect(after.GetAnnotations()).To(HaveKey(v1alpha1.AnnotationEnableFailed))
-		Expect(w.clusterStatus("p", failed).Message).To(ContainSubstring("new approval"))
-		Expect(w.clusterStatus("p", other).Message).To(ContainSubstring("enabling RayCluster " + failed + " failed"))
-		Expect(w.condition("p", v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonEnableFailed))
+		Expect(w.status(failed).Injection.FailedHash).NotTo(BeEmpty())
+		Expect(w.status(failed).Injection.FailedMessage).To(ContainSubstring("no openssl in this image"))
+		Expect(w.clusterCondition(failed, v1alpha1.ConditionEncrypted).Message).To(ContainSubstring("when you approve the restart"))
+		Expect(w.clusterCondition(failed, v1alpha1.ConditionStalled).Status).To(Equal(metav1.ConditionTrue))
+		Expect(w.clusterCondition(other, v1alpha1.ConditionEncrypted).Message).To(ContainSubstring("enabling RayCluster " + failed + " failed"))
+		w.readySays("p", v1alpha1.ReasonEnableFailed)
 		touched := w.deleted()
 		Expect(touched).To(HaveLen(2), "the canary, and its replacement when the template was back")
 		for _, name := range touched {
@@ -164,7 +168,7 @@ var _ = Describe("A failed canary", func() {
 		w.update(failed, inHead(func(c map[string]any) { c["image"] = "rayproject/ray:2.53.0" }))
 		w.encrypted("p", failed)
 		w.encrypted("p", other)
-		Expect(w.get(failed).GetAnnotations()).NotTo(HaveKey(v1alpha1.AnnotationEnableFailed))
+		Expect(w.status(failed).Injection.FailedHash).To(BeEmpty())
 	})
 
 	It("is put back where the head is what fails", onEveryKubeRay, func() {
@@ -175,11 +179,11 @@ var _ = Describe("A failed canary", func() {
 			}
 			return succeeds
 		}
-		w.policy("p", targeting("a"))
+		w.policy("p", targeting("a", immediately))
 		w.says("p", "a", v1alpha1.ReasonEnableFailed, "put back")
 		w.eventually(func(g Gomega) {
-			g.Expect(w.clusterStatus("p", "a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
-			g.Expect(w.get("a").GetAnnotations()).NotTo(HaveKey(v1alpha1.AnnotationRollout))
+			g.Expect(w.status("a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
+			g.Expect(w.status("a").Rollout).To(BeNil())
 		})
 		Expect(w.get("a").Object["spec"]).To(Equal(before.Object["spec"]))
 		Expect(w.deleted()).To(HaveLen(4), "the canary, the head, and both again when the templates were back")
@@ -191,11 +195,11 @@ var _ = Describe("A failed canary", func() {
 		group["template"].(map[string]any)["spec"].(map[string]any)["terminationGracePeriodSeconds"] = int64(1)
 		before := w.run("a", groups(group))
 		w.ray.certificate = func(*corev1.Pod) outcome { return hangs }
-		w.policy("p", targeting("a", func(s *v1alpha1.RayTLSPolicySpec) { s.Rollout.ProgressDeadlineSeconds = 10 }))
+		w.policy("p", targeting("a", immediately, func(s *v1alpha1.RayTLSPolicySpec) { s.Rollout.ProgressDeadlineSeconds = 10 }))
 		w.says("p", "a", v1alpha1.ReasonEnabling, "waiting for the replacement")
 		w.says("p", "a", v1alpha1.ReasonEnableFailed)
 		w.eventually(func(g Gomega) {
-			g.Expect(w.clusterStatus("p", "a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
+			g.Expect(w.status("a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
 		})
 		w.eventually(func(g Gomega) { g.Expect(w.get("a").Object["spec"]).To(Equal(before.Object["spec"])) })
 		Eventually(func(g Gomega) {
@@ -216,7 +220,7 @@ var _ = Describe("A failed canary", func() {
 			}
 			return "raytls-init: no openssl in this image"
 		}
-		w.policy("p", targeting("a"))
+		w.policy("p", targeting("a", immediately))
 		w.says("p", "a", v1alpha1.ReasonEnableFailed)
 		w.updatePolicy("p", func(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Image = allowedImage })
 		w.encrypted("p", "a")

@@ -107,7 +107,7 @@ func enable(b *testing.B, e *environment, ns string, count int) []time.Duration 
 			if !ok {
 				continue
 			}
-			if _, seen := patched[c.GetName()]; !seen && c.GetAnnotations()[v1alpha1.AnnotationInjection] != "" {
+			if _, seen := patched[c.GetName()]; !seen && injectedTemplates(c) > 0 {
 				patched[c.GetName()] = time.Since(start)
 			}
 		}

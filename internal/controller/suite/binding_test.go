@@ -25,23 +25,22 @@ var _ = Describe("Which policy a cluster follows", func() {
 		pods := uids(w.pods("a"))
 		w.mark()
 		w.update("a", label("team", "y"))
-		w.says("q", "a", v1alpha1.ReasonPolicyConflict, "RayTLSPolicy p covers this RayCluster already")
+		w.conflicts("q", "RayCluster a: RayTLSPolicy p covers this RayCluster already")
 		w.says("p", "a", v1alpha1.ReasonEncrypted)
-		Expect(w.condition("q", v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionFalse))
 		w.update("a", func(c *unstructured.Unstructured) { c.SetLabels(nil) })
 		w.says("p", "a", v1alpha1.ReasonEncrypted)
 		Expect(uids(w.pods("a"))).To(Equal(pods))
-		Expect(w.get("a").GetAnnotations()).To(HaveKeyWithValue(v1alpha1.AnnotationPolicy, "p"))
+		Expect(w.status("a").PolicyRef.Name).To(Equal("p"))
 	})
 
 	It("goes over from a selector to a targetRef, without a write to the spec", func() {
 		w.policy("all", selecting())
 		w.start("all", "a")
 		spec, pods := w.get("a").Object["spec"], uids(w.pods("a"))
-		w.policy("one", targeting("a"))
+		w.policy("one", targeting("a", immediately))
 		w.encrypted("one", "a")
 		w.eventually(func(g Gomega) {
-			g.Expect(w.getPolicy("all").Status.Clusters).To(BeEmpty())
+			g.Expect(w.getPolicy("all").Status.Clusters).To(BeZero())
 			g.Expect(w.condition("all", v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonNoClusters), "singling a cluster out is no conflict")
 		})
 		Expect(w.get("a").Object["spec"]).To(Equal(spec))
@@ -49,15 +48,15 @@ var _ = Describe("Which policy a cluster follows", func() {
 	})
 
 	It("is the older of two that overlap, and the loser says so and changes nothing", func() {
-		w.policy("old", targeting("a"))
+		w.policy("old", targeting("a", immediately))
 		w.lookedAt("old")
 		w.policy("young", targeting("a", func(s *v1alpha1.RayTLSPolicySpec) { s.PodCertificate.ValidityDays = 7 }))
 		w.start("old", "a")
-		w.says("young", "a", v1alpha1.ReasonPolicyConflict, "narrow one of the two")
+		w.conflicts("young", "narrow one of the two")
 		w.quiet()
 	})
 
-	It("may be a new one after Keep, which adopts the cluster without a restart or a write to its spec", func() {
+	It("may be a new one after Retain, which adopts the cluster without a restart or a write to its spec", func() {
 		w.policy("p", selecting())
 		w.start("p", "a")
 		before, pods := w.get("a"), uids(w.pods("a"))
@@ -85,7 +84,7 @@ var _ = Describe("Which policy a cluster follows", func() {
 		Expect(w.deleted()).To(BeEmpty())
 	})
 
-	It("may be a new one of the same name after Keep", func() {
+	It("may be a new one of the same name after Retain", func() {
 		w.policy("p", selecting())
 		w.start("p", "a")
 		before := w.get("a")
@@ -97,7 +96,7 @@ var _ = Describe("Which policy a cluster follows", func() {
 	})
 
 	It("is none where the cluster is excluded", func() {
-		before := w.run("a", label(v1alpha1.LabelExclude, ""))
+		before := w.run("a", label(v1alpha1.LabelExclude, v1alpha1.ExcludeTrue))
 		pods := uids(w.pods("a"))
 		w.mark()
 		w.policy("p", selecting(immediately))
@@ -107,26 +106,26 @@ var _ = Describe("Which policy a cluster follows", func() {
 		w.untouched(before, pods)
 	})
 
-	It("is left by an encrypted cluster that gets excluded: with Keep it stays as it is", func() {
+	It("is left by an encrypted cluster that gets excluded: with Retain it stays as it is", func() {
 		w.policy("p", selecting())
 		w.start("p", "a")
 		spec, pods := w.get("a").Object["spec"], uids(w.pods("a"))
-		w.update("a", label(v1alpha1.LabelExclude, "yes"))
-		w.eventually(func(g Gomega) { g.Expect(w.getPolicy("p").Status.Clusters).To(BeEmpty()) })
+		w.update("a", label(v1alpha1.LabelExclude, v1alpha1.ExcludeTrue))
+		w.eventually(func(g Gomega) { g.Expect(w.getPolicy("p").Status.Clusters).To(BeZero()) })
 		w.quiet()
 		Expect(w.get("a").Object["spec"]).To(Equal(spec))
 		Expect(uids(w.pods("a"))).To(Equal(pods))
 		w.hasKeys("a")
 	})
 
-	It("is left by an encrypted cluster that gets excluded: with Remove it becomes plaintext when it may", func() {
+	It("is left by an encrypted cluster that gets excluded: with Disable it becomes plaintext when it may", func() {
 		before := w.run("a")
-		w.policy("p", targeting("a", removing))
+		w.policy("p", targeting("a", immediately, disabling))
 		w.encrypted("p", "a")
-		w.update("a", label(v1alpha1.LabelExclude, "yes"))
+		w.update("a", label(v1alpha1.LabelExclude, v1alpha1.ExcludeTrue))
 		w.eventually(func(g Gomega) {
 			g.Expect(w.get("a").Object["spec"]).To(Equal(before.Object["spec"]))
-			g.Expect(w.get("a").GetAnnotations()).To(BeEmpty())
+			g.Expect(w.status("a").Injection).To(BeZero())
 			g.Expect(gone(w.authority("a"))).To(BeTrue())
 		})
 		w.quiet()
@@ -135,7 +134,7 @@ var _ = Describe("Which policy a cluster follows", func() {
 	})
 })
 
-var _ = Describe("Deleting a policy with Remove", func() {
+var _ = Describe("Deleting a policy with Disable", func() {
 	var w *world
 	BeforeEach(func() { w = newWorld() })
 
@@ -157,9 +156,9 @@ var _ = Describe("Deleting a policy with Remove", func() {
 
 	It("gives the spec back exactly, restarts each pod once in plaintext, and leaves nothing", onEveryKubeRay, func() {
 		before := w.run("a")
-		w.policy("p", targeting("a", removing))
+		w.policy("p", targeting("a", immediately, disabling))
 		w.encrypted("p", "a")
-		w.eventually(func(g Gomega) { g.Expect(w.clusterStatus("p", "a").Pods.UpToDate).To(BeEquivalentTo(3)) })
+		w.eventually(func(g Gomega) { g.Expect(w.status("a").Pods.Certified).To(BeEquivalentTo(3)) })
 		pods := names(w.pods("a"))
 		w.mark()
 		w.deletePolicy("p")
@@ -168,23 +167,24 @@ var _ = Describe("Deleting a policy with Remove", func() {
 	})
 
 	It("asks before it restarts a running cluster that it covers by selector", func() {
-		w.policy("p", selecting(removing))
+		w.policy("p", selecting(disabling))
 		w.start("p", "a")
 		encrypted, pods := w.get("a"), uids(w.pods("a"))
 		w.deletePolicy("p")
 		w.says("p", "a", v1alpha1.ReasonAwaitingApproval, "to become plaintext")
 		same(Default, encrypted, w.get("a"))
 		Expect(uids(w.pods("a"))).To(Equal(pods))
-		w.approve("p", "a=go")
+		Expect(w.status("a").PendingRestart).To(HaveValue(HaveField("Action", v1alpha1.ActionDisable)))
+		w.approve("p", "a")
 		w.eventually(func(g Gomega) { w.policyGone(g, "p") })
 		Expect(injection.AnyPiece(w.get("a").Object["spec"].(map[string]any))).To(BeFalse())
-		Expect(w.get("a").GetAnnotations()).To(BeEmpty())
+		Expect(w.status("a").Injection).To(BeZero())
 	})
 
 	It("needs no restart where the cluster never was enabled", func() {
 		before := w.run("a")
 		pods := uids(w.pods("a"))
-		w.policy("p", selecting(removing))
+		w.policy("p", selecting(disabling))
 		w.says("p", "a", v1alpha1.ReasonAwaitingApproval)
 		w.mark()
 		w.deletePolicy("p")
@@ -195,10 +195,10 @@ var _ = Describe("Deleting a policy with Remove", func() {
 	It("in the middle of enabling puts the cluster back without asking", func() {
 		before := w.run("a")
 		w.ray.certificate = canaryHangs
-		w.policy("p", targeting("a", removing))
+		w.policy("p", targeting("a", immediately, disabling))
 		w.eventually(func(g Gomega) { g.Expect(w.deleted()).To(HaveLen(1)) })
 		w.eventually(func(g Gomega) {
-			g.Expect(w.clusterStatus("p", "a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 2}), "the replacement is there")
+			g.Expect(w.status("a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 2}), "the replacement is there")
 		})
 		w.deletePolicy("p")
 		nothingLeft(before)
@@ -208,17 +208,17 @@ var _ = Describe("Deleting a policy with Remove", func() {
 	It("clears the record of a failed enabling", func() {
 		before := w.run("a")
 		w.ray.certificate = canaryFails
-		w.policy("p", targeting("a", removing))
+		w.policy("p", targeting("a", immediately, disabling))
 		w.says("p", "a", v1alpha1.ReasonEnableFailed)
-		w.eventually(func(g Gomega) { g.Expect(w.get("a").GetAnnotations()).NotTo(HaveKey(v1alpha1.AnnotationRollout)) })
+		w.eventually(func(g Gomega) { g.Expect(w.status("a").Rollout).To(BeNil()) })
 		w.deletePolicy("p")
 		nothingLeft(before)
 	})
 
-	It("with Keep in the middle of enabling leaves no cluster half encrypted", func() {
+	It("with Retain in the middle of enabling leaves no cluster half encrypted", func() {
 		w.run("a")
 		w.ray.certificate = canaryHangs
-		w.policy("p", targeting("a"))
+		w.policy("p", targeting("a", immediately))
 		w.eventually(func(g Gomega) { g.Expect(w.deleted()).To(HaveLen(1)) })
 		w.deletePolicy("p")
 		w.ray.certificate = nil
@@ -240,7 +240,7 @@ var _ = Describe("A paused policy", func() {
 	It("starts nothing, says what it would do, and goes on when it is no longer", func() {
 		before := w.create("a", set(true, "spec", "suspend"))
 		w.policy("p", selecting(paused))
-		w.says("p", "a", v1alpha1.ReasonPaused, "spec.paused keeps this from being done")
+		w.says("p", "a", v1alpha1.ReasonPaused, "spec.paused")
 		w.untouched(before, uids(nil))
 		w.updatePolicy("p", func(p *v1alpha1.RayTLSPolicy) { p.Spec.Paused = false })
 		w.encrypted("p", "a")
@@ -249,7 +249,7 @@ var _ = Describe("A paused policy", func() {
 	It("stops in the middle, and still replaces an issuer", func() {
 		w.run("a")
 		w.ray.certificate = canaryHangs
-		w.policy("p", targeting("a"))
+		w.policy("p", targeting("a", immediately))
 		w.eventually(func(g Gomega) { g.Expect(w.deleted()).To(HaveLen(1)) })
 		w.updatePolicy("p", func(p *v1alpha1.RayTLSPolicy) { p.Spec.Paused = true })
 		w.settle()

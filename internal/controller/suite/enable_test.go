@@ -27,7 +27,7 @@ var _ = Describe("Enabling", func() {
 		w.eventually(func(g Gomega) { g.Expect(w.provisioned("a")).To(BeTrue()) })
 		w.says("p", "a", v1alpha1.ReasonEncrypted)
 		w.eventually(func(g Gomega) {
-			g.Expect(w.clusterStatus("p", "a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, UpToDate: 3}))
+			g.Expect(w.status("a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Certified: 3}))
 			g.Expect(w.condition("p", v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionTrue))
 		})
 		Expect(w.deleted()).To(BeEmpty(), "a cluster encrypted from its start is never restarted")
@@ -41,7 +41,7 @@ var _ = Describe("Enabling", func() {
 		w.update("a", set(false, "spec", "suspend"))
 		w.eventually(func(g Gomega) {
 			g.Expect(w.provisioned("a")).To(BeTrue())
-			g.Expect(w.clusterStatus("p", "a").Pods.UpToDate).To(BeEquivalentTo(3))
+			g.Expect(w.status("a").Pods.Certified).To(BeEquivalentTo(3))
 		})
 		Expect(w.deleted()).To(BeEmpty())
 	})
@@ -52,7 +52,7 @@ var _ = Describe("Enabling", func() {
 		w.eventually(func(g Gomega) { g.Expect(w.pods("a")).To(HaveLen(3)) })
 		old := names(w.pods("a"))
 		w.policy("p", selecting())
-		w.eventually(func(g Gomega) { g.Expect(w.clusterStatus("p", "a").Pods.UpToDate).To(BeEquivalentTo(3)) })
+		w.eventually(func(g Gomega) { g.Expect(w.status("a").Pods.Certified).To(BeEquivalentTo(3)) })
 		w.encrypted("p", "a")
 		Expect(w.deleted()).To(ConsistOf(old), "each pod once")
 	})
@@ -60,7 +60,7 @@ var _ = Describe("Enabling", func() {
 	It("restarts a running cluster that is singled out: a canary, then the head, then the rest, each pod once", onEveryKubeRay, func() {
 		before := w.run("a", groups(workerGroup("small", 2, image), workerGroup("large", 2, image)))
 		old := names(w.pods("a"))
-		w.policy("p", targeting("a"))
+		w.policy("p", targeting("a", immediately))
 		w.encrypted("p", "a")
 		w.eventually(func(g Gomega) {
 			g.Expect(w.condition("p", v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionTrue))
@@ -86,7 +86,7 @@ var _ = Describe("Enabling", func() {
 			}
 			return succeeds
 		}
-		w.policy("p", targeting("a"))
+		w.policy("p", targeting("a", immediately))
 		w.eventually(func(g Gomega) { g.Expect(w.deleted()).To(HaveLen(3)) })
 		w.settle()
 		Expect(w.deleted()).To(ConsistOf(ContainSubstring("-small-"), ContainSubstring("-other-"), ContainSubstring("-pinned-")))
@@ -99,7 +99,7 @@ var _ = Describe("Enabling", func() {
 
 	It("takes the head as the canary where no worker is ready", func() {
 		w.run("a", groups(workerGroup("small", 0, image)))
-		w.policy("p", targeting("a"))
+		w.policy("p", targeting("a", immediately))
 		w.encrypted("p", "a")
 		Expect(w.deleted()).To(ConsistOf(ContainSubstring("headgroup")))
 	})
@@ -107,11 +107,11 @@ var _ = Describe("Enabling", func() {
 	It("waits for a terminating head until it is gone", func() {
 		w.run("a")
 		w.ray.keepTerminating = true
-		w.policy("p", targeting("a"))
+		w.policy("p", targeting("a", immediately))
 		w.eventually(func(g Gomega) { g.Expect(w.deleted()).To(HaveLen(1)) })
 		w.settle()
 		Expect(w.deleted()).To(HaveLen(1), "the head stays while the canary has not shown anything")
-		Expect(w.condition("p", v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionFalse))
+		w.readySays("p", v1alpha1.ReasonEnabling)
 		w.ray.keepTerminating = false
 		w.encrypted("p", "a")
 	})

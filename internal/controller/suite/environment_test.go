@@ -32,12 +32,14 @@ type environment struct {
 	server *envtest.Environment
 	// admin is the user, KubeRay and the kubelets.
 	admin client.WithWatch
-	// kubeconfig is the operator's.
-	kubeconfig string
+	// kubeconfig is the controller's, webhookKubeconfig the webhook's.
+	kubeconfig, webhookKubeconfig string
+	// mounted is the folder where the webhook finds its authority.
+	mounted string
 	// writes holds one line for each write of any operator; logFile what they logged.
 	writes, logFile string
 	namespaces      int
-	// webhook is the operator's address for admission requests.
+	// webhook is the webhook's address for admission requests.
 	webhook string
 	// rays are KubeRay's CRDs.
 	rays []*apiextensionsv1.CustomResourceDefinition
@@ -58,7 +60,8 @@ func newEnvironment(folder string) (*environment, error) {
 			ControlPlaneStartTimeout: startTimeout, ControlPlaneStopTimeout: startTimeout,
 		},
 		rays:       rays,
-		kubeconfig: filepath.Join(folder, "kubeconfig"), writes: filepath.Join(folder, "writes"), logFile: filepath.Join(folder, "log"),
+		kubeconfig: filepath.Join(folder, "kubeconfig"), webhookKubeconfig: filepath.Join(folder, "webhook.kubeconfig"),
+		mounted: filepath.Join(folder, "mounted"), writes: filepath.Join(folder, "writes"), logFile: filepath.Join(folder, "log"),
 	}
 	// Some distributions have it; with it, owner references take permissions of their own.
 	e.server.ControlPlane.GetAPIServer().Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
@@ -86,14 +89,14 @@ func newEnvironment(folder string) (*environment, error) {
 
 func (e *environment) stop() error { return e.server.Stop() }
 
-// installRBAC applies config/rbac as it is, and makes a user that is the service account it is for.
+// installRBAC applies the roles as they are, and makes a user for each of the service accounts that they are for.
 func (e *environment) installRBAC() error {
 	ctx := context.Background()
 	if err := e.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}}); err != nil {
 		return err
 	}
-	for _, name := range []string{"role.yaml", "role_binding.yaml"} {
-		file, err := os.Open(filepath.Join("..", "..", "..", "config", "rbac", name))
+	for _, name := range []string{"controller/role.yaml", "controller/role_binding.yaml", "webhook/role.yaml", "webhook/role_binding.yaml", "rbac/aggregated_roles.yaml"} {
+		file, err := os.Open(filepath.Join("..", "..", "..", "config", filepath.FromSlash(name)))
 		if err != nil {
 			return err
 		}
@@ -118,9 +121,14 @@ func (e *environment) installRBAC() error {
 			return err
 		}
 	}
+	return errors.Join(e.addAccount("raytls-controller", e.kubeconfig), e.addAccount("raytls-webhook", e.webhookKubeconfig))
+}
+
+// addAccount writes a kubeconfig with which one is the service account.
+func (e *environment) addAccount(name, file string) error {
 	user, err := e.server.AddUser(envtest.User{
-		Name:   "system:serviceaccount:raytls-system:raytls-manager",
-		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:raytls-system", "system:authenticated"},
+		Name:   "system:serviceaccount:" + operatorNamespace + ":" + name,
+		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace, "system:authenticated"},
 	}, nil)
 	if err != nil {
 		return err
@@ -129,7 +137,7 @@ func (e *environment) installRBAC() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(e.kubeconfig, kubeconfig, 0o600)
+	return os.WriteFile(file, kubeconfig, 0o600)
 }
 
 // rayCRDs are all that the version of KubeRay has. In go.mod's version a RayCluster or RayService keeps fields which it does not know, as

@@ -27,7 +27,7 @@ var _ = Describe("The keys of an encrypted cluster", func() {
 		w = newWorld()
 		w.policy("p", selecting())
 		w.start("p", "a")
-		w.eventually(func(g Gomega) { g.Expect(w.clusterStatus("p", "a").Pods.UpToDate).To(BeEquivalentTo(3)) })
+		w.eventually(func(g Gomega) { g.Expect(w.status("a").Pods.Certified).To(BeEquivalentTo(3)) })
 		w.settle()
 		before, pods = w.get("a"), w.podsAsTheyAre("a")
 		w.mark()
@@ -38,8 +38,8 @@ var _ = Describe("The keys of an encrypted cluster", func() {
 		w.settle()
 		same(Default, before, w.get("a"))
 		Expect(w.podsAsTheyAre("a")).To(Equal(pods))
-		Expect(w.clusterStatus("p", "a").Reason).To(Equal(v1alpha1.ReasonEncrypted))
-		Expect(w.clusterStatus("p", "a").Pods.UpToDate).To(BeEquivalentTo(3), "pods of an earlier issuer are still the authority's")
+		Expect(w.reason("a")).To(Equal(v1alpha1.ReasonEncrypted))
+		Expect(w.status("a").Pods.Certified).To(BeEquivalentTo(3), "pods of an earlier issuer are still the authority's")
 	}
 	caSecret := func() *corev1.Secret {
 		GinkgoHelper()
@@ -53,20 +53,25 @@ var _ = Describe("The keys of an encrypted cluster", func() {
 		Expect(s.OwnerReferences).To(HaveLen(1))
 		Expect(s.OwnerReferences[0].UID).To(Equal(before.GetUID()))
 		Expect(s.OwnerReferences[0].BlockOwnerDeletion).To(BeNil())
-		for _, key := range []string{"ca.key", "issuer.crt", "chain.pem", "ca.crt", "profile"} {
+		for _, key := range []string{"ca.key", "issuer.crt", "chain.pem", "ca.crt", "profile", "formatVersion", "generation"} {
 			Expect(s.Data).To(HaveKey(key))
 		}
-		Expect(s.Data).To(HaveLen(5))
+		Expect(s.Data).To(HaveLen(7))
 		authority, err := w.authority("a")
 		Expect(err).NotTo(HaveOccurred())
 		Expect(string(s.Data["ca.key"])).NotTo(Equal(string(authority.Data["authority.key"])))
 		Expect(string(s.Data["ca.crt"])).To(Equal(string(authority.Data["authority.crt"])), "pods trust the authority alone")
-		status := w.clusterStatus("p", "a")
+		status := w.status("a")
 		profile, err := gencert.ParseProfile(s.Data["profile"])
 		Expect(err).NotTo(HaveOccurred())
-		Expect(status.IssuerNotAfter.Time).To(BeTemporally("==", profile.IssuerNotAfter))
-		Expect(status.LeafNotAfter).NotTo(BeNil())
-		Expect(w.getPolicy("p").Status.Expires).To(Equal(status.LeafNotAfter.UTC().Format("2006-01-02T15:04:05Z")))
+		Expect(status.Issuer.ExpiryTime.Time).To(BeTemporally("==", profile.IssuerNotAfter))
+		Expect(status.Authority.Generation).To(BeEquivalentTo(1))
+		Expect(status.Authority.ID).To(Equal(profile.Authority))
+		Expect(status.EarliestExpiryTime).NotTo(BeNil())
+		w.eventually(func(g Gomega) {
+			g.Expect(w.getPolicy("p").Status.EarliestExpiryTime).To(Equal(status.EarliestExpiryTime))
+			g.Expect(w.clusterCondition("a", v1alpha1.ConditionCertified).Status).To(Equal(metav1.ConditionTrue))
+		})
 	})
 
 	It("get a new issuer when the CA Secret is deleted, and nothing else changes", func() {
@@ -89,7 +94,7 @@ var _ = Describe("The keys of an encrypted cluster", func() {
 		w.eventually(func(g Gomega) {
 			s := caSecret()
 			g.Expect(s.ResourceVersion).NotTo(Equal(altered.ResourceVersion))
-			g.Expect(s.Data).To(HaveLen(5))
+			g.Expect(s.Data).To(HaveLen(7))
 			g.Expect(s.Data["ca.crt"]).To(Equal(old.Data["ca.crt"]))
 			g.Expect(s.Labels).To(Equal(old.Labels))
 			g.Expect(s.OwnerReferences).To(Equal(old.OwnerReferences))
@@ -140,7 +145,7 @@ var _ = Describe("The keys of an encrypted cluster", func() {
 		Expect(caSecret().Data).To(Equal(issuer.Data))
 		same(Default, before, w.get("a"))
 		Expect(gone(w.authority("a"))).To(BeTrue())
-		Expect(w.condition("p", v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonAuthorityLost))
+		w.readySays("p", v1alpha1.ReasonAuthorityLost)
 		lost.ResourceVersion, lost.UID = "", ""
 		Expect(w.admin.Create(w.ctx, lost)).To(Succeed())
 		w.says("p", "a", v1alpha1.ReasonEncrypted)
@@ -186,7 +191,7 @@ var _ = Describe("The keys of an encrypted cluster", func() {
 		w.ray.frozen = false
 		w.eventually(func(g Gomega) {
 			w.saying(g, "p", "a", v1alpha1.ReasonEncrypted)
-			g.Expect(w.clusterStatus("p", "a").Pods.UpToDate).To(BeEquivalentTo(3))
+			g.Expect(w.status("a").Pods.Certified).To(BeEquivalentTo(3))
 			g.Expect(caSecret().OwnerReferences[0].UID).To(Equal(again.GetUID()))
 		})
 		now, err := w.authority("a")
@@ -200,7 +205,8 @@ var _ = Describe("The keys of an encrypted cluster", func() {
 		Eventually(func(g Gomega) {
 			g.Expect(gone(w.authority("a"))).To(BeTrue())
 			g.Expect(gone(w.scripts())).To(BeTrue())
-			g.Expect(w.getPolicy("p").Status.Clusters).To(BeEmpty())
+			g.Expect(w.tls("a")).To(BeNil(), "its RayClusterTLS goes too")
+			g.Expect(w.getPolicy("p").Status.Clusters).To(BeZero())
 		}).Should(Succeed())
 	})
 
@@ -266,7 +272,7 @@ var _ = Describe("Waiting pods", func() {
 		Expect(patches).To(Equal(3), "%v", w.writes())
 		w.quiet()
 		w.ray.certificate = nil
-		w.eventually(func(g Gomega) { g.Expect(w.clusterStatus("p", "a").Pods.UpToDate).To(BeEquivalentTo(3)) })
+		w.eventually(func(g Gomega) { g.Expect(w.status("a").Pods.Certified).To(BeEquivalentTo(3)) })
 	})
 })
 
@@ -286,7 +292,7 @@ var _ = Describe("An object of a name that the operator needs", func() {
 		w.says("p", "a", v1alpha1.ReasonNameConflict, kind+" "+object.GetName(), "not the operator's")
 		w.settle()
 		same(Default, before, w.get("a"))
-		Expect(w.condition("p", v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonNameConflict))
+		w.readySays("p", v1alpha1.ReasonNameConflict)
 	}
 
 	It("and is a foreign Secret where the CA Secret goes, is never overwritten, and asks for it to be removed", func() {

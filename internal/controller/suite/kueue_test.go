@@ -46,7 +46,7 @@ var _ = Describe("A cluster in a Kueue queue", func() {
 	up := func(name string) {
 		GinkgoHelper()
 		w.eventually(func(g Gomega) {
-			g.Expect(w.clusterStatus("p", name).Pods).To(Equal(v1alpha1.PodCounts{Total: 3, UpToDate: 3}))
+			g.Expect(w.status(name).Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Certified: 3}))
 		})
 		w.encrypted("p", name)
 	}
@@ -99,7 +99,7 @@ var _ = Describe("A cluster in a Kueue queue", func() {
 		w.runOn(job, "a", rayv1.JobDeploymentStatusComplete)
 		w.run("a", childOf(job))
 		Expect(w.get("a").GetLabels()).To(HaveKey("kueue.x-k8s.io/queue-name"))
-		w.policy("p", forOwner(v1alpha1.TargetRayJob, "train"))
+		w.policy("p", forOwner(v1alpha1.TargetRayJob, "train", immediately))
 		w.encrypted("p", "a")
 	})
 
@@ -107,11 +107,11 @@ var _ = Describe("A cluster in a Kueue queue", func() {
 		old := w.serve("serve", queue())
 		w.mark()
 		w.ray.startup = startup
-		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve"))
+		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve", immediately))
 		w.says("p", old, v1alpha1.ReasonBlocked, "has to be admitted beside it")
 		w.consistently(func(g Gomega) { g.Expect(w.asked()).To(BeEmpty()) })
 		w.ray.born = func(c *unstructured.Unstructured) { set(true, "spec", "suspend")(c) } // Kueue's webhook
-		w.approve("p", "serve=1")
+		w.approve("p", old)
 		w.eventually(func(g Gomega) { g.Expect(w.upcoming("serve")).NotTo(BeEmpty()) })
 		next := w.upcoming("serve")
 		w.encrypted("p", next)

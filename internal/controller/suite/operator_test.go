@@ -6,37 +6,48 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	. "github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/raytls/raytls/internal/app"
-	"github.com/raytls/raytls/internal/controller/acceptance"
-	"github.com/raytls/raytls/internal/webhook/serving"
+	"github.com/raytls/raytls/internal/controller/webhookconfig"
+	"github.com/raytls/raytls/internal/policy"
 )
 
-// The test binary is the operator when envOperator names its kubeconfig: a process can be killed at any moment, and a
-// second one in the same process could not be started.
+// The test binary is the operator, controller and webhook, when envOperator names its kubeconfig: a process can be killed at
+// any moment, and a second one in the same process could not be started.
 const (
 	envOperator = "RAYTLS_SUITE_OPERATOR"
 	envWrites   = "RAYTLS_SUITE_WRITES"
 	// envDieAfter is after how many writes, events aside, the operator dies at once.
 	envDieAfter = "RAYTLS_SUITE_DIE_AFTER"
-	// envWebhook is the address for admission requests; envRotates has its certificate replaced every few seconds.
-	envWebhook = "RAYTLS_SUITE_WEBHOOK"
-	envRotates = "RAYTLS_SUITE_ROTATES"
+	// envDieAt is a part of the path of a write, after the first of which the operator dies at once.
+	envDieAt = "RAYTLS_SUITE_DIE_AT"
+	// envWebhook is the address for admission requests, envWebhookOperator the webhook's kubeconfig, envMounted the folder with
+	// its authority.
+	envWebhook         = "RAYTLS_SUITE_WEBHOOK"
+	envWebhookOperator = "RAYTLS_SUITE_WEBHOOK_OPERATOR"
+	envMounted         = "RAYTLS_SUITE_MOUNTED"
 
 	exitDied      = 7
 	allowedImage  = "registry.example/openssl:1"
@@ -57,43 +68,100 @@ func runOperator() int {
 }
 
 func runOperatorUntilSignal(ctx context.Context) error {
-	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv(envOperator))
-	if err != nil {
-		return err
-	}
 	writes, err := os.OpenFile(os.Getenv(envWrites), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer writes.Close()
 	dieAfter, _ := strconv.Atoi(os.Getenv(envDieAfter))
-	config = rest.CopyConfig(config)
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return &counter{next: next, to: writes, dieAfter: int64(dieAfter)}
-	})
-	profile := serving.NewProfile("raytls-webhook", operatorNamespace)
-	profile.DNSNames, profile.IPs = nil, []netip.Addr{netip.MustParseAddr("127.0.0.1")}
-	if os.Getenv(envRotates) != "" {
-		profile.Validity, profile.Settling, profile.Retiring = 24*time.Second, 2*time.Second, 4*time.Second
+	count := &counter{to: writes, dieAfter: int64(dieAfter), dieAt: os.Getenv(envDieAt)}
+	controller, err := count.connect(os.Getenv(envOperator))
+	if err != nil {
+		return err
 	}
-	return app.Run(ctx, config, app.Options{
-		Namespace: operatorNamespace, Metrics: "0", Probes: "0", Images: acceptance.Allowlist{allowedImage},
-		Webhook: os.Getenv(envWebhook), WebhookProfile: &profile,
-		ClusterDomain: clusterDomain,
+	admission, err := count.connect(os.Getenv(envWebhookOperator))
+	if err != nil {
+		return err
+	}
+	shared := app.Options{Namespace: operatorNamespace, Metrics: "0", Probes: "0", Images: policy.Allowlist{allowedImage}}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return app.RunController(ctx, controller, app.ControllerOptions{Options: shared, ClusterDomain: clusterDomain})
 	})
+	group.Go(func() error {
+		mounted := os.Getenv(envMounted)
+		if err := mount(ctx, controller, mounted); err != nil {
+			return err
+		}
+		return app.RunWebhook(ctx, admission, app.WebhookOptions{
+			Options: shared, Address: os.Getenv(envWebhook), CADirectory: mounted, IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
+			ControllerUsername: "system:serviceaccount:" + operatorNamespace + ":raytls-controller",
+		})
+	})
+	return group.Wait()
+}
+
+// mount does what the kubelet does for a volume: it waits for the Secret, and has the folder follow it.
+func mount(ctx context.Context, config *rest.Config, folder string) error {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	follow := func(ctx context.Context) (bool, error) {
+		secret, err := clients.CoreV1().Secrets(operatorNamespace).Get(ctx, webhookconfig.Secret, metav1.GetOptions{})
+		if err != nil {
+			return false, nil //nolint:nilerr // it is not there yet
+		}
+		for name, content := range secret.Data {
+			if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	}
+	const interval = 100 * time.Millisecond
+	if err := wait.PollUntilContextCancel(ctx, interval, true, follow); err != nil {
+		return err
+	}
+	go wait.UntilWithContext(ctx, func(ctx context.Context) { _, _ = follow(ctx) }, interval)
+	return nil
 }
 
 // counter notes each write with its outcome.
 type counter struct {
-	next     http.RoundTripper
 	to       io.Writer
 	dieAfter int64
+	dieAt    string
 	made     atomic.Int64
+	dying    sync.Mutex
 }
 
-func (c *counter) RoundTrip(request *http.Request) (*http.Response, error) {
+// connect reads a kubeconfig and has what is written by it noted.
+func (c *counter) connect(kubeconfig string) (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return counted{c, next} })
+	return config, nil
+}
+
+// counted is a connection that a counter notes the writes of.
+type counted struct {
+	*counter
+	next http.RoundTripper
+}
+
+func (c counted) RoundTrip(request *http.Request) (*http.Response, error) {
 	if request.Method == http.MethodGet || request.Method == http.MethodHead {
 		return c.next.RoundTrip(request)
+	}
+	if c.dieAfter > 0 || c.dieAt != "" {
+		c.dying.Lock() // no write is on its way, and not noted, when the process dies
+		defer c.dying.Unlock()
 	}
 	response, err := c.next.RoundTrip(request)
 	code := 0
@@ -101,9 +169,10 @@ func (c *counter) RoundTrip(request *http.Request) (*http.Response, error) {
 		code = response.StatusCode
 	}
 	_, _ = fmt.Fprintf(c.to, "%s %s %d\n", request.Method, request.URL.Path, code)
-	// Neither an event nor the question who one is changes anything.
-	nothing := strings.Contains(request.URL.Path, "/events") || strings.HasSuffix(request.URL.Path, "/selfsubjectreviews")
-	if !nothing && c.dieAfter > 0 && c.made.Add(1) == c.dieAfter {
+	if strings.Contains(request.URL.Path, "/events") {
+		return response, err
+	}
+	if c.dieAfter > 0 && c.made.Add(1) == c.dieAfter || c.dieAt != "" && strings.Contains(request.URL.Path, c.dieAt) {
 		os.Exit(exitDied)
 	}
 	return response, err
@@ -118,6 +187,8 @@ type process struct {
 	// Its log begins in that file, there.
 	logFile string
 	logFrom int64
+	// webhook is its address for admission requests.
+	webhook string
 }
 
 func (e *environment) startOperator(extra ...string) (*process, error) {
@@ -134,8 +205,9 @@ func (e *environment) startOperator(extra ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(self), ended: make(chan struct{}), logFile: e.logFile, logFrom: info.Size()}
-	p.cmd.Env = append(os.Environ(), append(extra, envOperator+"="+e.kubeconfig, envWrites+"="+e.writes, envWebhook+"="+e.webhook)...)
+	p := &process{cmd: exec.Command(self), ended: make(chan struct{}), logFile: e.logFile, logFrom: info.Size(), webhook: e.webhook}
+	p.cmd.Env = append(os.Environ(), append(extra, envOperator+"="+e.kubeconfig, envWrites+"="+e.writes,
+		envWebhook+"="+e.webhook, envWebhookOperator+"="+e.webhookKubeconfig, envMounted+"="+e.mounted)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if p.input, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -159,7 +231,8 @@ func (p *process) running() bool {
 	}
 }
 
-// works says whether the controllers have begun to work: before that, what the operator leaves alone says nothing.
+// works says whether the controllers have begun to work, before which what the operator leaves alone says nothing, and the
+// webhook answers.
 func (p *process) works() (bool, error) {
 	if !p.running() {
 		return false, StopTrying("the operator ended by itself; see its log").Wrap(p.err)
@@ -173,7 +246,11 @@ func (p *process) works() (bool, error) {
 			return false, nil
 		}
 	}
-	return true, nil
+	connection, err := net.DialTimeout("tcp", p.webhook, time.Second)
+	if err != nil {
+		return false, nil //nolint:nilerr // it does not listen yet
+	}
+	return true, connection.Close()
 }
 
 // kill ends the operator as a node that goes down would.

@@ -69,7 +69,7 @@ var _ = Describe("A policy for a RayJob", func() {
 		w.eventually(func(g Gomega) {
 			condition := w.condition("p", v1alpha1.ConditionReady)
 			g.Expect(condition.Reason).To(Equal(v1alpha1.ReasonTargetNotFound))
-			g.Expect(condition.Message).To(ContainSubstring("RayJob train does not exist in this namespace; the RayClusters that are made for it are encrypted from their start"))
+			g.Expect(condition.Message).To(ContainSubstring("RayJob train does not exist in this namespace; the RayClusters that KubeRay creates for it are encrypted from their start"))
 		})
 		job := w.rayJob("train")
 		w.eventually(func(g Gomega) {

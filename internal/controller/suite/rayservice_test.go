@@ -49,7 +49,7 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 		pods := uids(w.pods(old))
 		w.mark()
 		w.ray.startup, w.ray.holdTraffic = startup, true
-		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve"))
+		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve", immediately))
 		w.says("p", old, v1alpha1.ReasonEnabling, "RayService serve is being upgraded", "takes over")
 		next := w.upcoming("serve")
 		w.encrypted("p", next)
@@ -73,15 +73,15 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 		w.quiet()
 	})
 
-	It("waits for an approval by its own name, which is good once, and goes back the same way", func() {
+	It("waits for an approval, which is good once, and goes back the same way", func() {
 		old := w.serve("serve")
 		_, before := restartedFor()
 		w.mark()
 		w.ray.startup = startup
-		w.policy("p", selecting(removing))
+		w.policy("p", selecting(disabling))
 		w.says("p", old, v1alpha1.ReasonAwaitingApproval, "RayService serve has to replace it")
 		untouchedService(old, before)
-		w.approve("p", "serve=1")
+		w.approve("p", old)
 		next := w.takenOver("serve", old)
 		w.encrypted("p", next)
 		Expect(w.asked()).To(HaveLen(1))
@@ -91,7 +91,7 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 		w.consistently(func(g Gomega) { g.Expect(w.asked()).To(HaveLen(1), "the approval was used by the cluster before") })
 		pods := uids(w.pods(next))
 		w.ray.keepOld = true
-		w.approve("p", "serve=2")
+		w.approve("p", next)
 		w.eventually(func(g Gomega) { g.Expect(w.serving("serve")).NotTo(Equal(next)) })
 		w.says("p", next, v1alpha1.ReasonDisabling, "has moved its traffic")
 		Expect(uids(w.pods(next))).To(Equal(pods))
@@ -110,10 +110,10 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 		old := w.serve("serve", set("None", "spec", "upgradeStrategy", "type"))
 		_, before := restartedFor()
 		w.mark()
-		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve"))
+		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve", immediately))
 		w.says("p", old, v1alpha1.ReasonBlocked, "spec.upgradeStrategy.type of RayService serve is None", "NewCluster")
-		Expect(w.clusterStatus("p", old).BlockedBy).To(Equal("RayService/serve"))
-		w.approve("p", "serve=1,"+old+"=1")
+		Expect(w.blockedBy(old)).To(Equal("RayService/serve"))
+		w.approve("p", old)
 		untouchedService(old, before)
 		w.ray.startup = startup
 		w.updateService("serve", set("NewCluster", "spec", "upgradeStrategy", "type"))
@@ -124,21 +124,21 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 		old := w.serve("serve")
 		_, before := restartedFor()
 		w.mark()
-		w.policy("p", targeting(old))
+		w.policy("p", targeting(old, immediately))
 		w.says("p", old, v1alpha1.ReasonBlocked, "would not cover", "{kind: RayService, name: serve}")
 		untouchedService(old, before)
 	})
 
 	It("is left alone where excluding the cluster would have the next one encrypted again", func() {
 		w.ray.startup = startup
-		w.policy("p", selecting(removing, immediately))
+		w.policy("p", selecting(disabling, immediately))
 		old := w.serve("serve")
 		w.encrypted("p", old)
 		w.mark()
-		w.update(old, label(v1alpha1.LabelExclude, ""))
-		w.says("p", old, v1alpha1.ReasonBlocked, "label the RayService raytls.io/exclude too")
+		w.update(old, label(v1alpha1.LabelExclude, v1alpha1.ExcludeTrue))
+		w.says("p", old, v1alpha1.ReasonBlocked, "label the RayService raytls.io/exclude: \"true\" too")
 		w.consistently(func(g Gomega) { g.Expect(w.asked()).To(BeEmpty()) })
-		w.updateService("serve", label(v1alpha1.LabelExclude, ""))
+		w.updateService("serve", label(v1alpha1.LabelExclude, v1alpha1.ExcludeTrue))
 		next := w.takenOver("serve", old)
 		Expect(injectedTemplates(w.get(next))).To(BeZero())
 		Expect(w.asked()).To(HaveLen(1))
@@ -153,7 +153,7 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 		Expect(unstructured.SetNestedField(owner.Object, "child", "status", "activeServiceStatus", "rayClusterName")).To(Succeed())
 		Expect(w.admin.Status().Update(w.ctx, owner)).To(Succeed())
 		w.mark()
-		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve"))
+		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve", immediately))
 		w.says("p", "child", v1alpha1.ReasonBlocked, "hands it to kueue.x-k8s.io/multikueue")
 		w.consistently(func(g Gomega) { g.Expect(w.asked()).To(BeEmpty()) })
 	})
@@ -163,10 +163,10 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 		pods := uids(w.pods(old))
 		w.mark()
 		w.ray.startup, w.ray.holdTraffic = startup, true
-		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve", func(s *v1alpha1.RayTLSPolicySpec) { s.Rollout.ProgressDeadlineSeconds = 10 }))
+		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve", immediately, func(s *v1alpha1.RayTLSPolicySpec) { s.Rollout.ProgressDeadlineSeconds = 10 }))
 		w.says("p", old, v1alpha1.ReasonBlocked, "has not become ready to take over within 10s", "serves on")
-		Expect(w.clusterStatus("p", old).Message).To(ContainSubstring("RayCluster " + w.upcoming("serve")))
-		w.approve("p", "serve=1")
+		Expect(w.clusterCondition(old, v1alpha1.ConditionEncrypted).Message).To(ContainSubstring("RayCluster " + w.upcoming("serve")))
+		w.approve("p", old)
 		w.consistently(func(g Gomega) {
 			g.Expect(w.asked()).To(HaveLen(1))
 			g.Expect(uids(w.pods(old))).To(Equal(pods))
@@ -179,8 +179,8 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 		old := w.serve("serve")
 		w.mark()
 		w.ray.startup, w.ray.holdTraffic = startup, true
-		restartOperator(envDieAfter + "=2") // the finalizer, and the request
-		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve"))
+		restartOperator(envDieAt + "=/rayservices/")
+		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve", immediately))
 		w.eventually(func(g Gomega) { g.Expect(operator.running()).To(BeFalse()) })
 		restartOperator()
 		w.says("p", old, v1alpha1.ReasonEnabling, "takes over when it is ready")
@@ -203,13 +203,13 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 	It("is not asked for one cluster after the other where each comes to serve before it is encrypted", func() {
 		old := w.serve("serve")
 		w.mark()
-		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve"))
+		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve", immediately))
 		next := w.takenOver("serve", old)
 		w.says("p", next, v1alpha1.ReasonAwaitingApproval, "before it was", "approve another one")
 		w.consistently(func(g Gomega) { g.Expect(w.asked()).To(HaveLen(1)) })
 		Expect(w.deleted()).To(BeEmpty(), "it serves, so its pods stay")
 		w.ray.startup = startup
-		w.approve("p", "serve=1")
+		w.approve("p", next)
 		w.encrypted("p", w.takenOver("serve", next))
 	})
 
@@ -241,7 +241,7 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 		w.ray.startup, w.ray.holdTraffic = startup, true
 		w.policy("p", selecting(immediately))
 		w.eventually(func(g Gomega) {
-			reasons := w.clusterStatus("p", a).Reason + " " + w.clusterStatus("p", b).Reason
+			reasons := w.reason(a) + " " + w.reason(b)
 			g.Expect(reasons).To(Or(
 				Equal(v1alpha1.ReasonEnabling+" "+v1alpha1.ReasonWaitingForSlot),
 				Equal(v1alpha1.ReasonWaitingForSlot+" "+v1alpha1.ReasonEnabling),
@@ -259,7 +259,7 @@ var _ = Describe("A new RayService", func() {
 	It("is encrypted from its start, with its own name in the certificate of its head", func() {
 		w := newWorld()
 		w.ray.startup = startup
-		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve"))
+		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve", immediately))
 		w.eventually(func(g Gomega) {
 			condition := w.condition("p", v1alpha1.ConditionReady)
 			g.Expect(condition.Reason).To(Equal(v1alpha1.ReasonTargetNotFound))

@@ -30,11 +30,16 @@ var _ = Describe("At rest", func() {
 		for i := range clusters {
 			Expect(w.admin.Create(w.ctx, w.rayCluster(fmt.Sprintf("c%02d", i), groups(workerGroup("small", 1, image))))).To(Succeed())
 		}
-		Eventually(func() string { return w.getPolicy("p").Status.Encrypted }).Should(Equal("50/50"))
+		Eventually(func(g Gomega) {
+			g.Expect(w.getPolicy("p").Status.Clusters).To(BeEquivalentTo(clusters))
+			g.Expect(w.condition("p", v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonNoPods), "all are injected, and wait for pods")
+		}).Should(Succeed())
 		w.ray.frozen = false
 		Eventually(func(g Gomega) {
 			w.ray.step(w.ctx)
-			g.Expect(w.getPolicy("p").Status.Totals.Pods).To(Equal(v1alpha1.PodCounts{Total: 2 * clusters, UpToDate: 2 * clusters}))
+			status := w.getPolicy("p").Status
+			g.Expect(status.EncryptedClusters).To(BeEquivalentTo(clusters))
+			g.Expect(status.Pods).To(BeEquivalentTo(2 * clusters))
 		}).WithPolling(time.Second).WithTimeout(3 * time.Minute).Should(Succeed())
 		w.settle()
 		writes := func() []string {

@@ -36,10 +36,10 @@ var _ = Describe("Killing the operator", func() {
 			}
 			return succeeds
 		}
-		at := func(phase string, deleted int) {
+		at := func(phase v1alpha1.RolloutPhase, deleted int) {
 			GinkgoHelper()
 			w.eventually(func(g Gomega) {
-				g.Expect(w.get("a").GetAnnotations()[v1alpha1.AnnotationRollout]).To(ContainSubstring(`"phase":"` + phase + `"`))
+				g.Expect(w.status("a").Rollout).To(HaveValue(HaveField("Phase", phase)))
 				g.Expect(w.deleted()).To(HaveLen(deleted))
 			})
 			w.settle()
@@ -51,13 +51,13 @@ var _ = Describe("Killing the operator", func() {
 				g.Expect(w.writes()).To(HaveLen(count), "the new operator finds everything as it is to be")
 			})
 		}
-		w.policy("p", targeting("a"))
-		at("Canary", 2)
+		w.policy("p", targeting("a", immediately))
+		at(v1alpha1.PhaseCanary, 2)
 		hold = "head"
-		at("Head", 3)
+		at(v1alpha1.PhaseHead, 3)
 		w.ray.keepTerminating = true
 		hold = ""
-		at("Rest", 4)
+		at(v1alpha1.PhaseRest, 4)
 		w.ray.keepTerminating = false
 		w.encrypted("p", "a")
 		w.settle()
@@ -85,10 +85,10 @@ var _ = Describe("Killing the operator", func() {
 	It("after each single write still enables with one restart per pod, and disables to the same spec", func() {
 		before := w.run("a")
 		old := names(w.pods("a"))
-		w.policy("p", targeting("a", removing))
+		w.policy("p", targeting("a", immediately, disabling))
 		deaths := after(func(g Gomega) {
 			w.saying(g, "p", "a", v1alpha1.ReasonEncrypted)
-			g.Expect(w.clusterStatus("p", "a").Pods.UpToDate).To(BeEquivalentTo(3))
+			g.Expect(w.status("a").Pods.Certified).To(BeEquivalentTo(3))
 		})
 		Expect(deaths).To(BeNumerically(">", 8))
 		w.encrypted("p", "a")
@@ -107,11 +107,11 @@ var _ = Describe("Killing the operator", func() {
 	It("after each single write still puts a failed enabling back", func() {
 		before := w.run("a")
 		w.ray.certificate = func(*corev1.Pod) outcome { return "raytls-init: no openssl in this image" }
-		w.policy("p", targeting("a"))
+		w.policy("p", targeting("a", immediately))
 		after(func(g Gomega) {
 			w.saying(g, "p", "a", v1alpha1.ReasonEnableFailed)
-			g.Expect(w.clusterStatus("p", "a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
-			g.Expect(w.get("a").GetAnnotations()).NotTo(HaveKey(v1alpha1.AnnotationRollout))
+			g.Expect(w.status("a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
+			g.Expect(w.status("a").Rollout).To(BeNil())
 		})
 		Expect(w.get("a").Object["spec"]).To(Equal(before.Object["spec"]))
 		Expect(w.deleted()).To(HaveLen(2))

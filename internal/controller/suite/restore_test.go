@@ -8,7 +8,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/record"
 )
 
 var _ = Describe("A tool that takes the injection out", func() {
@@ -26,16 +25,21 @@ var _ = Describe("A tool that takes the injection out", func() {
 
 	It("is outdone twice within the hour and then named, and no pod is restarted", func() {
 		pods := uids(w.pods("a"))
-		for range 2 {
+		for n := range 2 {
 			w.update("a", func(c *unstructured.Unstructured) { c.Object["spec"] = plain })
-			w.eventually(func(g Gomega) { g.Expect(injectedTemplates(w.get("a"))).To(Equal(2)) })
+			w.eventually(func(g Gomega) {
+				g.Expect(injectedTemplates(w.get("a"))).To(Equal(2))
+				restored := w.status("a").Injection.RestoredTimes
+				g.Expect(restored).To(HaveLen(n + 1))
+				g.Expect(time.Since(restored[n].Time)).To(BeNumerically(">", 11*time.Second), "what comes sooner counts as the same time")
+			})
 		}
 		w.update("a", func(c *unstructured.Unstructured) { c.Object["spec"] = plain })
 		w.says("p", "a", v1alpha1.ReasonFieldConflict, `"some-tool"`, "let that tool ignore")
 		w.quiet()
 		Expect(injectedTemplates(w.get("a"))).To(BeZero())
 		Expect(uids(w.pods("a"))).To(Equal(pods))
-		Expect(w.condition("p", v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonFieldConflict))
+		w.readySays("p", v1alpha1.ReasonFieldConflict)
 		Expect(w.events()).To(ContainElement(ContainSubstring("InjectionRestored")))
 
 		restartOperator()
@@ -46,38 +50,17 @@ var _ = Describe("A tool that takes the injection out", func() {
 		w.eventually(func(g Gomega) { g.Expect(w.pods("a")).To(BeEmpty()) })
 	})
 
-	It("together with the record of it, is not fought: the head is encrypted and goes on so", func() {
+	It("together with a lost RayClusterTLS, is not fought: the head is encrypted and goes on so", func() {
 		pods := uids(w.pods("a"))
-		w.update("a", func(c *unstructured.Unstructured) {
-			c.Object["spec"] = plain
-			c.SetAnnotations(nil)
-		})
+		operator.kill() // which has the record again in a moment
+		w.update("a", func(c *unstructured.Unstructured) { c.Object["spec"] = plain })
+		Expect(w.admin.Delete(w.ctx, w.tls("a"))).To(Succeed())
+		restartOperator()
 		w.says("p", "a", v1alpha1.ReasonFieldConflict, "and the record of it")
 		w.quiet()
 		Expect(uids(w.pods("a"))).To(Equal(pods))
 		w.update("a", set(true, "spec", "suspend"))
 		w.encrypted("p", "a")
-	})
-
-	It("and only annotations, is answered by writing them again, without a write to the spec", func() {
-		before := w.get("a")
-		w.update("a", func(c *unstructured.Unstructured) { c.SetAnnotations(nil) })
-		// What the policy says is from before, and true again only then.
-		recorded := func(c *unstructured.Unstructured) map[string]string {
-			annotations := c.GetAnnotations()
-			kept := record.ParseRestored(annotations[v1alpha1.AnnotationRestored])
-			kept.Since = time.Time{} // it begins anew
-			annotations[v1alpha1.AnnotationRestored] = kept.String()
-			return annotations
-		}
-		w.eventually(func(g Gomega) {
-			now := w.get("a")
-			g.Expect(now.GetAnnotations()).To(HaveKey(v1alpha1.AnnotationRestored))
-			g.Expect(recorded(now)).To(Equal(recorded(before)))
-		})
-		w.encrypted("p", "a")
-		Expect(w.get("a").Object["spec"]).To(Equal(before.Object["spec"]))
-		Expect(w.deleted()).To(BeEmpty())
 	})
 
 	It("from one template only, is outdone", onEveryKubeRay, func() {
@@ -123,7 +106,7 @@ var _ = Describe("Fields that the operator does not know", func() {
 				c["env"] = []any{}
 			}), annotation("keep", "me"))
 		Expect(before.Object["spec"]).To(HaveKey("futureField"), "the API server keeps them to begin with")
-		w.policy("p", targeting("a", removing))
+		w.policy("p", targeting("a", immediately, disabling))
 		w.encrypted("p", "a")
 		spec := w.get("a").Object["spec"].(map[string]any)
 		Expect(spec).To(HaveKeyWithValue("futureField", unknown))

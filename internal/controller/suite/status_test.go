@@ -22,7 +22,7 @@ var _ = Describe("A policy's status", func() {
 		watcher, err := w.admin.Watch(w.ctx, &v1alpha1.RayTLSPolicyList{}, client.InNamespace(w.ns))
 		Expect(err).NotTo(HaveOccurred())
 		defer watcher.Stop()
-		w.policy("p", targeting("a"))
+		w.policy("p", targeting("a", immediately))
 		w.encrypted("p", "a")
 		w.updatePolicy("p", func(p *v1alpha1.RayTLSPolicy) { p.Spec.PodCertificate.HeadServiceShortName = true })
 		w.eventually(func(g Gomega) { g.Expect(w.getPolicy("p").Status.ObservedGeneration).To(BeEquivalentTo(2)) })
@@ -35,23 +35,22 @@ var _ = Describe("A policy's status", func() {
 				continue
 			}
 			seen++
-			Expect(p.Status.Conditions).To(HaveLen(3))
-			Expect(p.Status.Mode).To(Equal(v1alpha1.ModeScript))
+			Expect(p.Status.Conditions).To(HaveLen(5))
 			for _, c := range p.Status.Conditions {
 				Expect(c.ObservedGeneration).To(Equal(p.Status.ObservedGeneration))
 				Expect(c.Reason).NotTo(BeEmpty())
 				Expect(c.Message).NotTo(BeEmpty())
 				if c.Type == v1alpha1.ConditionReady && c.Status == metav1.ConditionTrue {
-					Expect(p.Status.Totals.Pods.Plaintext).To(BeZero(), "never Ready while a covered pod speaks plaintext")
-					Expect(p.Status.Totals.ClustersEncrypted).To(BeEquivalentTo(1), "never Ready before the cluster was looked at")
+					Expect(p.Status.PlaintextPods).To(BeZero(), "never Ready while a covered pod speaks plaintext")
+					Expect(p.Status.EncryptedClusters).To(BeEquivalentTo(1), "never Ready before the cluster was looked at")
 				}
 			}
 		}
-		Expect(w.getPolicy("p").Status.Encrypted).To(Equal("1/1"))
+		Expect(w.getPolicy("p").Status).To(And(HaveField("Clusters", BeEquivalentTo(1)), HaveField("EncryptedClusters", BeEquivalentTo(1)), HaveField("Pods", BeEquivalentTo(3))))
 	})
 
 	It("says of a cluster that is not there yet that it is not", func() {
-		w.policy("p", targeting("later"))
+		w.policy("p", targeting("later", immediately))
 		w.eventually(func(g Gomega) {
 			g.Expect(w.condition("p", v1alpha1.ConditionReady).Reason).To(Equal(v1alpha1.ReasonTargetNotFound))
 			g.Expect(w.condition("p", v1alpha1.ConditionReady).Message).To(ContainSubstring("RayCluster later does not exist"))
@@ -61,28 +60,30 @@ var _ = Describe("A policy's status", func() {
 		w.start("p", "later")
 	})
 
-	It("lists a hundred clusters at most, those that need attention first, and counts all", func() {
-		const clusters = 104
+	It("counts all clusters and names the first three of the worst kind, and each has its own RayClusterTLS", func() {
+		const clusters = 20
 		w.policy("p", selecting())
 		w.ray.frozen = true
 		for i := range clusters {
 			var edits []edit
-			if i >= 101 {
+			if i >= 16 {
 				edits = append(edits, inHead(func(c map[string]any) { c["env"] = []any{map[string]any{"name": "RAY_USE_TLS", "value": "1"}} }))
 			}
-			Expect(w.admin.Create(w.ctx, w.rayCluster(fmt.Sprintf("c%03d", i), edits...))).To(Succeed())
+			Expect(w.admin.Create(w.ctx, w.rayCluster(fmt.Sprintf("c%02d", i), edits...))).To(Succeed())
 		}
 		Eventually(func(g Gomega) {
-			status := w.getPolicy("p").Status
-			g.Expect(status.Encrypted).To(Equal("101/104"))
-			g.Expect(status.Totals.Clusters).To(BeEquivalentTo(clusters))
-			g.Expect(status.Clusters).To(HaveLen(100))
-			for i, c := range status.Clusters[:3] {
-				g.Expect(c.Name).To(Equal(fmt.Sprintf("c%03d", 101+i)))
-				g.Expect(c.Reason).To(Equal(v1alpha1.ReasonForeignTLS))
+			g.Expect(w.getPolicy("p").Status.Clusters).To(BeEquivalentTo(clusters))
+			ready := w.condition("p", v1alpha1.ConditionReady)
+			g.Expect(ready.Reason).To(Equal(v1alpha1.ReasonForeignTLS))
+			g.Expect(ready.Message).To(And(HavePrefix("0 of 20 RayClusters are encrypted. RayCluster c16: "), ContainSubstring("RayCluster c18: "), HaveSuffix("And 17 more")))
+			g.Expect(w.condition("p", v1alpha1.ConditionStalled)).To(And(HaveField("Status", metav1.ConditionTrue), HaveField("Reason", v1alpha1.ReasonForeignTLS)))
+			for i := range clusters {
+				want := v1alpha1.ReasonNoPods
+				if i >= 16 {
+					want = v1alpha1.ReasonForeignTLS
+				}
+				g.Expect(w.reason(fmt.Sprintf("c%02d", i))).To(Equal(want))
 			}
-			g.Expect(status.Clusters[3].Name).To(Equal("c000"), "then by name")
-			g.Expect(w.condition("p", v1alpha1.ConditionReady).Message).To(ContainSubstring("101 of 104 RayClusters are encrypted. RayCluster c101"))
 		}).Should(Succeed())
 	})
 
@@ -95,7 +96,7 @@ var _ = Describe("A policy's status", func() {
 			c.Object["spec"].(map[string]any)["workerGroupSpecs"].([]any)[0].(map[string]any)["replicas"] = int64(3)
 		})
 		w.says("p", "a", v1alpha1.ReasonCertificateFailed, "no openssl in this image")
-		Expect(w.condition("p", v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionFalse))
+		w.readySays("p", v1alpha1.ReasonCertificateFailed, "RayCluster a: ")
 		Expect(w.deleted()).To(BeEmpty())
 		w.ray.certificate = nil
 		w.says("p", "a", v1alpha1.ReasonEncrypted)

@@ -59,7 +59,7 @@ var _ = AfterSuite(func() {
 	Expect(err).NotTo(HaveOccurred())
 	Expect(env.stop()).To(Succeed())
 	for line := range strings.Lines(string(log)) {
-		Expect(line).NotTo(ContainSubstring("is forbidden"), "config/rbac allows all that the operator does")
+		Expect(line).NotTo(ContainSubstring("is forbidden"), "the roles allow all that the operator does")
 		Expect(line).NotTo(ContainSubstring("PRIVATE KEY"), "no key is logged")
 		Expect(line).NotTo(ContainSubstring("panic"), "nothing panics")
 		Expect(line).NotTo(ContainSubstring("DATA RACE"))

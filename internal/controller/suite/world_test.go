@@ -22,9 +22,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/controller/raycluster"
 	"github.com/raytls/raytls/internal/gencert"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/keys"
 )
 
 // world is what one spec sees: a namespace with KubeRay in it, and what the operator wrote since the spec began.
@@ -60,6 +60,7 @@ func (w *world) empty() {
 	Expect(w.admin.DeleteAllOf(w.ctx, &rayv1.RayJob{}, in)).To(Succeed())
 	Expect(w.admin.DeleteAllOf(w.ctx, &rayv1.RayService{}, in)).To(Succeed())
 	Expect(w.admin.DeleteAllOf(w.ctx, &corev1.Pod{}, in, client.GracePeriodSeconds(0))).To(Succeed())
+	Expect(w.admin.DeleteAllOf(w.ctx, &v1alpha1.RayClusterTLS{}, in)).To(Succeed())
 	for i := range policies.Items {
 		w.removeFinalizers(&policies.Items[i])
 	}
@@ -326,8 +327,8 @@ func with(spec v1alpha1.RayTLSPolicySpec, more ...func(*v1alpha1.RayTLSPolicySpe
 	return spec
 }
 
-func immediately(s *v1alpha1.RayTLSPolicySpec) { s.Rollout.Enable = v1alpha1.EnableImmediate }
-func removing(s *v1alpha1.RayTLSPolicySpec)    { s.DeletionPolicy = v1alpha1.DeletionRemove }
+func immediately(s *v1alpha1.RayTLSPolicySpec) { s.Rollout.EnablePolicy = v1alpha1.EnableImmediate }
+func disabling(s *v1alpha1.RayTLSPolicySpec)   { s.DeletionPolicy = v1alpha1.DeletionDisable }
 func paused(s *v1alpha1.RayTLSPolicySpec)      { s.Paused = true }
 
 func (w *world) policy(name string, spec v1alpha1.RayTLSPolicySpec) {
@@ -355,10 +356,25 @@ func (w *world) updatePolicy(name string, change func(*v1alpha1.RayTLSPolicy)) {
 	}).Should(Succeed())
 }
 
-func (w *world) approve(policy, pairs string) {
+// approve approves the restart that the cluster waits for, and returns its id.
+func (w *world) approve(policy, cluster string) string {
+	GinkgoHelper()
+	id := ""
+	w.eventually(func(g Gomega) {
+		pending := w.status(cluster).PendingRestart
+		g.Expect(pending).NotTo(BeNil())
+		id = pending.ID
+	})
+	w.approveID(policy, cluster, id)
+	return id
+}
+
+// approveID approves the restart of that id, in place of what was approved for the cluster before.
+func (w *world) approveID(policy, cluster, id string) {
 	GinkgoHelper()
 	w.updatePolicy(policy, func(p *v1alpha1.RayTLSPolicy) {
-		p.SetAnnotations(map[string]string{v1alpha1.AnnotationApproveRestart: pairs})
+		others := slices.DeleteFunc(p.Spec.Rollout.Approvals, func(a v1alpha1.Approval) bool { return a.Cluster == cluster })
+		p.Spec.Rollout.Approvals = append(others, v1alpha1.Approval{Cluster: cluster, Restart: id})
 	})
 }
 
@@ -370,51 +386,6 @@ func (w *world) deletePolicy(name string) {
 func (w *world) policyGone(g Gomega, name string) {
 	err := w.admin.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: name}, &v1alpha1.RayTLSPolicy{})
 	g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "the policy is gone, not held by its finalizer")
-}
-
-// clusterStatus is what the policy says of the cluster; the zero value when it says nothing.
-func (w *world) clusterStatus(policy, cluster string) v1alpha1.ClusterStatus {
-	for _, c := range w.getPolicy(policy).Status.Clusters {
-		if c.Name == cluster {
-			return c
-		}
-	}
-	return v1alpha1.ClusterStatus{}
-}
-
-func (w *world) condition(policy, kind string) metav1.Condition {
-	if c := apimeta.FindStatusCondition(w.getPolicy(policy).Status.Conditions, kind); c != nil {
-		return *c
-	}
-	return metav1.Condition{}
-}
-
-// says waits until the policy gives that reason and message for the cluster.
-func (w *world) says(policy, cluster, reason string, message ...string) {
-	GinkgoHelper()
-	w.eventually(func(g Gomega) { w.saying(g, policy, cluster, reason, message...) })
-}
-
-func (w *world) saying(g Gomega, policy, cluster, reason string, message ...string) {
-	status := w.clusterStatus(policy, cluster)
-	g.Expect(status.Reason).To(Equal(reason), "message: %s", status.Message)
-	for _, part := range message {
-		g.Expect(status.Message).To(ContainSubstring(part))
-	}
-}
-
-// encrypted waits until the policy says the cluster is encrypted, and checks that it is.
-func (w *world) encrypted(policy, cluster string) {
-	GinkgoHelper()
-	w.says(policy, cluster, v1alpha1.ReasonEncrypted)
-	c := w.get(cluster)
-	Expect(injectedTemplates(c)).To(Equal(len(injection.Inspect(c.Object["spec"].(map[string]any), cluster))))
-	Expect(c.GetAnnotations()).To(HaveKeyWithValue(v1alpha1.AnnotationPolicy, policy))
-	Expect(c.GetAnnotations()).To(HaveKeyWithValue(v1alpha1.AnnotationInjection, "1"))
-	Expect(c.GetAnnotations()).NotTo(HaveKey(v1alpha1.AnnotationRollout))
-	for _, pod := range w.pods(cluster) {
-		Expect(injectedPod(&pod)).To(BeTrue(), "pod %s", pod.Name)
-	}
 }
 
 // injectedTemplates counts them.
@@ -451,7 +422,7 @@ func (w *world) untouched(before *unstructured.Unstructured, pods map[string]typ
 		same(g, before, w.get(before.GetName()))
 		g.Expect(uids(w.pods(before.GetName()))).To(Equal(pods))
 		for _, write := range w.writes() {
-			g.Expect(write).To(ContainSubstring(" raytlspolicies/"), "only the policy's own status and finalizer are written")
+			g.Expect(write).To(Or(ContainSubstring(" raytlspolicies/"), ContainSubstring(" rayclustertlses")), "only the operator's own objects are written")
 		}
 	})
 }
@@ -463,7 +434,7 @@ func (w *world) caSecret(cluster string) (*corev1.Secret, error) {
 
 func (w *world) authorityKey(cluster string) client.ObjectKey {
 	return client.ObjectKey{
-		Namespace: operatorNamespace, Name: raycluster.AuthorityName(types.NamespacedName{Namespace: w.ns, Name: cluster}),
+		Namespace: operatorNamespace, Name: keys.AuthoritySecretName(types.NamespacedName{Namespace: w.ns, Name: cluster}),
 	}
 }
 
