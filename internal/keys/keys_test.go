@@ -67,12 +67,12 @@ func stored(t *testing.T, store Store) (authority, issuer *corev1.Secret) {
 		t.Fatal(err)
 	}
 	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "raytls-system", Name: AuthoritySecretName(store.Cluster), Annotations: map[string]string{v1alpha1.AnnotationCluster: store.Cluster.String()},
-		}, Data: authorityData,
-	}, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: store.Cluster.Namespace, Name: IssuerSecretName(store.Cluster)}, Data: issuerData,
-	}
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: "raytls-system", Name: AuthoritySecretName(store.Cluster), Annotations: map[string]string{v1alpha1.AnnotationCluster: store.Cluster.String()},
+			}, Data: authorityData,
+		}, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: store.Cluster.Namespace, Name: IssuerSecretName(store.Cluster)}, Data: issuerData,
+		}
 }
 
 // read is Read, which must not fail.
