@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -66,13 +65,11 @@ func stored(t *testing.T, store Store) (authority, issuer *corev1.Secret) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{
-				Namespace: "raytls-system", Name: AuthoritySecretName(store.Cluster), Annotations: map[string]string{v1alpha1.AnnotationCluster: store.Cluster.String()},
-			}, Data: authorityData,
-		}, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: store.Cluster.Namespace, Name: IssuerSecretName(store.Cluster)}, Data: issuerData,
-		}
+	authority, issuer = &corev1.Secret{Data: authorityData}, &corev1.Secret{Data: issuerData}
+	authority.Namespace, authority.Name = "raytls-system", AuthoritySecretName(store.Cluster)
+	authority.Annotations = map[string]string{v1alpha1.AnnotationCluster: store.Cluster.String()}
+	issuer.Namespace, issuer.Name = store.Cluster.Namespace, IssuerSecretName(store.Cluster)
+	return authority, issuer
 }
 
 // read is Read, which must not fail.
