@@ -23,7 +23,7 @@ import (
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=raytls-system
 // The leader election tells of its changes by events of the old API.
 // +kubebuilder:rbac:groups="",resources=events,verbs=create;patch,namespace=raytls-system
-// Whoever reads the metrics is authenticated and authorized by the API server.
+// The API server authenticates and authorizes every reader of the metrics.
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 

@@ -245,7 +245,7 @@ func action(goal v1alpha1.RolloutGoal) v1alpha1.RestartAction {
 	return v1alpha1.ActionEnable
 }
 
-// blocked names what forbids to restart the cluster even where that is approved, and says why.
+// blocked names the object that forbids a restart even if it is approved, and gives the reason.
 func blocked(f *Facts) (by, why string) {
 	for i := range f.Jobs {
 		if name := f.Jobs[i].GetName(); kuberay.JobUnfinished(&f.Jobs[i]) {

@@ -29,7 +29,7 @@ const (
 type Done struct {
 	// Keys are what the cluster's Secrets hold now.
 	Keys keys.Store
-	// Recorded reports whether the record of the plan is to be kept; otherwise the record stays as it was.
+	// Recorded reports whether the status takes the record of the plan. Otherwise the record stays as it was.
 	Recorded bool
 	// Err is what ended the writes; nil if nothing did. A lagging cache is no error here.
 	Err error
@@ -216,7 +216,7 @@ func (f *Facts) settings() keys.Settings {
 	return keys.SettingsOf(f.Policy, f.HeadNames, !f.Ray.FaultTolerant)
 }
 
-// KeySettings are those that keys are to be made by: the policy's, or, without one, those that were kept.
+// KeySettings are the settings for new keys: those of the policy, or, without a policy, those kept beside the authority.
 func (f *Facts) KeySettings() keys.Settings {
 	if f.Policy == nil {
 		return f.Keys.Settings
