@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"google.golang.org/grpc/credentials"
-	corev1 "k8s.io/api/core/v1"
-
-	"github.com/raytls/raytls/internal/injection"
 )
 
 // member is a pod as its peers meet it.
@@ -98,29 +95,57 @@ func (c *cast) trickster() credentials.TransportCredentials {
 	return c.stranger.trustingClient(c.head.authorities)
 }
 
-// names joins the containers' names.
-func names(containers []corev1.Container) string {
-	var out []string
-	for _, c := range containers {
-		out = append(out, c.Name)
+func (s *story) handshakes() error {
+	s.indented(`The certificates that the init containers made, over gRPC with the files and settings that Ray uses. The names and
+addresses lead to servers on this machine; what is verified are the names and addresses themselves. gRPC for Go stands
+in for Ray's gRPC, so errors read a little otherwise: Ray says "Peer name ... is not in peer certificate".
+
+A second RayCluster in the same namespace, with a policy of its own, is the stranger.
+
+`)
+	if err := s.apply(clusterFile, other); err != nil {
+		return err
 	}
-	return strings.Join(out, ", ")
+	// KubeRay waits long for pods that are deleted before it has seen them, and here no kubelet slows that down.
+	if err := s.env.until("the second cluster is ready in plaintext", func() (string, error) { return s.provisioned(other) }); err != nil {
+		return err
+	}
+	if err := s.apply(policyFile, other); err != nil {
+		return err
+	}
+	if err := s.env.until("the second cluster is encrypted", func() (string, error) { return s.encrypted(other) }); err != nil {
+		return err
+	}
+	cast, err := s.cast()
+	if err != nil {
+		return err
+	}
+	checks, err := cast.play(s.env.ctx)
+	s.show(checks...)
+	return err
 }
 
-// encrypted are the containers, but init containers, in which Ray is told to use TLS.
-func encrypted(pod *corev1.Pod) []corev1.Container {
-	return slices.DeleteFunc(slices.Clone(pod.Spec.Containers), func(c corev1.Container) bool {
-		return !slices.ContainsFunc(c.Env, func(v corev1.EnvVar) bool { return v.Name == injection.EnvUseTLS && v.Value == "1" })
-	})
-}
-
-// mounting names the containers, init containers first, that a volume is mounted in.
-func mounting(pod *corev1.Pod, volume string) []string {
-	var out []string
-	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-		if slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == volume }) {
-			out = append(out, c.Name)
+// cast picks those who talk: heads and workers that have a certificate.
+func (s *story) cast() (*cast, error) {
+	c := &cast{}
+	pods, err := s.podsOf(sample)
+	if err != nil {
+		return nil, err
+	}
+	strangers, err := s.podsOf(other)
+	if err != nil {
+		return nil, err
+	}
+	if len(pods) < samplePods || len(strangers) < samplePods {
+		return nil, errors.New("pods went away that nobody deleted")
+	}
+	for _, role := range []struct {
+		member *member
+		pod    *startedPod
+	}{{&c.head, pods[0]}, {&c.worker, pods[1]}, {&c.colleague, pods[2]}, {&c.stranger, strangers[1]}} {
+		if *role.member, err = newMember(role.pod); err != nil {
+			return nil, err
 		}
 	}
-	return out
+	return c, nil
 }

@@ -1,29 +1,22 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"strings"
 	"time"
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/injection"
 )
 
 const (
@@ -113,143 +106,6 @@ func (s *story) enable() error {
 	return s.events()
 }
 
-func (s *story) difference() error {
-	now, err := s.spec(sample)
-	if err != nil {
-		return err
-	}
-	before, err := withFirstGroup(s.applied)
-	if err != nil {
-		return err
-	}
-	after, err := withFirstGroup(now)
-	if err != nil {
-		return err
-	}
-	diff, err := specDiff(before, after)
-	if err != nil {
-		return err
-	}
-	s.indented(diff)
-	s.printf("\n   Every other worker group gets what the first one gets.\n")
-	return nil
-}
-
-func (s *story) pods() error {
-	pods, err := s.podsOf(sample)
-	if err != nil {
-		return err
-	}
-	rows := [][]string{{"POD", "IP", "INIT CONTAINERS", "CONTAINERS WITH TLS", "CERTIFICATE MADE IN"}}
-	holders := [][]string{{"CERTIFICATE OF", "FOR", "UNTIL"}}
-	var readers []string
-	certified := true
-	for _, p := range pods {
-		rows = append(rows, []string{
-			p.pod.Name, p.ip, names(p.pod.Spec.InitContainers), names(encrypted(p.pod)), fmt.Sprintf("%d ms", p.took.Milliseconds()),
-		})
-		id, err := readIdentity(p.tls())
-		if err != nil {
-			return fmt.Errorf("pod %s: %w", p.pod.Name, err)
-		}
-		leaf := id.certificate.Leaf
-		holders = append(holders, []string{p.pod.Name, subjects(leaf), leaf.NotAfter.Format(time.DateOnly)})
-		readers = append(readers, mounting(p.pod, injection.IssuerVolume)...)
-		certified = certified && slices.ContainsFunc(leaf.IPAddresses, func(ip net.IP) bool { return ip.String() == p.ip })
-	}
-	s.indented(align(rows))
-	s.printf("\n")
-	s.indented(align(holders))
-	s.printf("\n   The operator learns of them by the init containers' termination messages, such as the head's:\n\n   %s\n", pods[0].message)
-	slices.Sort(readers)
-	keyless := strings.Join(slices.Compact(readers), ", ")
-	s.show(
-		check{"each pod has a certificate for its own address", "yes", yesNo(certified), certified},
-		check{"the containers that the CA Secret is mounted in", injection.InitContainerName, keyless, keyless == injection.InitContainerName},
-	)
-	return nil
-}
-
-func (s *story) handshakes() error {
-	s.indented(`The certificates that the init containers made, over gRPC with the files and settings that Ray uses. The names and
-addresses lead to servers on this machine; what is verified are the names and addresses themselves. gRPC for Go stands
-in for Ray's gRPC, so errors read a little otherwise: Ray says "Peer name ... is not in peer certificate".
-
-A second RayCluster in the same namespace, with a policy of its own, is the stranger.
-
-`)
-	if err := s.apply(clusterFile, other); err != nil {
-		return err
-	}
-	// KubeRay waits long for pods that are deleted before it has seen them, and here no kubelet slows that down.
-	if err := s.env.until("the second cluster is ready in plaintext", func() (string, error) { return s.provisioned(other) }); err != nil {
-		return err
-	}
-	if err := s.apply(policyFile, other); err != nil {
-		return err
-	}
-	if err := s.env.until("the second cluster is encrypted", func() (string, error) { return s.encrypted(other) }); err != nil {
-		return err
-	}
-	cast, err := s.cast()
-	if err != nil {
-		return err
-	}
-	checks, err := cast.play(s.env.ctx)
-	s.show(checks...)
-	return err
-}
-
-func (s *story) remove() error {
-	s.printf("   $ kubectl delete -n %s raytlspolicy %s %s\n\n", namespace, sample, other)
-	for _, name := range []string{sample, other} {
-		policy := &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-		if err := s.env.client.Delete(s.env.ctx, policy); err != nil {
-			return err
-		}
-	}
-	if err := s.env.until("the policies are gone", s.policiesGone); err != nil {
-		return err
-	}
-	if err := s.env.until("all pods are plaintext again", func() (string, error) { return s.plaintext(sample) }); err != nil {
-		return err
-	}
-	now, err := s.spec(sample)
-	if err != nil {
-		return err
-	}
-	// The keys go after the last pod that needed them.
-	var left string
-	err = s.env.until("nothing of the operator's is left", func() (string, error) {
-		left, err = s.leftovers()
-		return left, err
-	})
-	if err != nil && (left == "" || s.env.ctx.Err() != nil) {
-		return err
-	}
-	if left == "" {
-		left = "nothing"
-	}
-	if err := s.table(policyGroup, "rayclustertlses"); err != nil {
-		return err
-	}
-	s.printf("\n   A RayClusterTLS stays as long as its RayCluster does.\n\n")
-	same := bytes.Equal(s.applied, now)
-	s.show(
-		check{"the cluster's spec, byte for byte", "as it was applied", map[bool]string{true: "as it was applied", false: "changed"}[same], same},
-		check{"the Secrets and ConfigMaps that the operator leaves", "nothing", left, left == "nothing"},
-	)
-	if !same {
-		diff, err := specDiff(s.applied, now)
-		if err != nil {
-			return err
-		}
-		s.printf("\n")
-		s.indented(diff)
-	}
-	return nil
-}
-
 // apply creates a sample's object under a name, in the demo's namespace.
 func (s *story) apply(file, name string) error {
 	return s.env.apply(file, func(object *unstructured.Unstructured) bool {
@@ -330,70 +186,6 @@ func (s *story) encrypted(cluster string) (string, error) {
 	return "", nil
 }
 
-func (s *story) policiesGone() (string, error) {
-	var found v1alpha1.RayTLSPolicyList
-	if err := s.env.client.List(s.env.ctx, &found, client.InNamespace(namespace)); err != nil {
-		return "", err
-	}
-	if len(found.Items) > 0 {
-		return fmt.Sprintf("%d are left", len(found.Items)), nil
-	}
-	return "", nil
-}
-
-func (s *story) plaintext(cluster string) (string, error) {
-	pods, err := s.podsOf(cluster)
-	if err != nil {
-		return "", err
-	}
-	if len(pods) < samplePods {
-		return fmt.Sprintf("there are %d of %d pods", len(pods), samplePods), nil
-	}
-	for _, p := range pods {
-		if slices.ContainsFunc(p.pod.Spec.InitContainers, isOurs) {
-			return "pod " + p.pod.Name + " is not", nil
-		}
-	}
-	return "", nil
-}
-
-// leftovers names what the operator made for clusters and has not removed. Its webhook's authority is for itself.
-func (s *story) leftovers() (string, error) {
-	var found []string
-	for _, ns := range []string{namespace, operatorNamespace} {
-		for _, list := range []client.ObjectList{&corev1.SecretList{}, &corev1.ConfigMapList{}} {
-			if err := s.env.client.List(s.env.ctx, list, client.InNamespace(ns)); err != nil {
-				return "", err
-			}
-			err := meta.EachListItem(list, func(object runtime.Object) error {
-				o, err := meta.Accessor(object)
-				if err != nil {
-					return err
-				}
-				if strings.HasPrefix(o.GetName(), "raytls-") && o.GetLabels()[v1alpha1.LabelComponent] != v1alpha1.ComponentWebhook {
-					found = append(found, fmt.Sprintf("%T %s/%s", object, ns, o.GetName()))
-				}
-				return nil
-			})
-			if err != nil {
-				return "", err
-			}
-		}
-	}
-	for _, name := range []string{sample, other} {
-		var cluster rayv1.RayCluster
-		if err := s.env.client.Get(s.env.ctx, types.NamespacedName{Namespace: namespace, Name: name}, &cluster); err != nil {
-			return "", err
-		}
-		for key := range cluster.Annotations {
-			if strings.HasPrefix(key, "raytls.io/") {
-				found = append(found, "annotation "+key+" of RayCluster "+name)
-			}
-		}
-	}
-	return strings.Join(found, ", "), nil
-}
-
 // podsOf lists a cluster's pods that the kubelet has brought up, the head first.
 func (s *story) podsOf(cluster string) ([]*startedPod, error) {
 	var pods corev1.PodList
@@ -416,9 +208,6 @@ func (s *story) podsOf(cluster string) ([]*startedPod, error) {
 func (s *story) events() error {
 	var list eventsv1.EventList
 	if err := s.env.client.List(s.env.ctx, &list, client.InNamespace(namespace)); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
 		return err
 	}
 	list.Items = slices.DeleteFunc(list.Items, func(e eventsv1.Event) bool { return e.ReportingController != v1alpha1.ManagedBy })
@@ -429,29 +218,4 @@ func (s *story) events() error {
 	}
 	s.indented(align(rows))
 	return nil
-}
-
-// cast picks those who talk: heads and workers that have a certificate.
-func (s *story) cast() (*cast, error) {
-	c := &cast{}
-	pods, err := s.podsOf(sample)
-	if err != nil {
-		return nil, err
-	}
-	strangers, err := s.podsOf(other)
-	if err != nil {
-		return nil, err
-	}
-	if len(pods) < samplePods || len(strangers) < samplePods {
-		return nil, errors.New("pods went away that nobody deleted")
-	}
-	for _, role := range []struct {
-		member *member
-		pod    *startedPod
-	}{{&c.head, pods[0]}, {&c.worker, pods[1]}, {&c.colleague, pods[2]}, {&c.stranger, strangers[1]}} {
-		if *role.member, err = newMember(role.pod); err != nil {
-			return nil, err
-		}
-	}
-	return c, nil
 }

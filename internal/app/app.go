@@ -16,11 +16,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kuberay"
 )
 
 // Commands of the manager.
@@ -41,12 +41,11 @@ Run "manager controller --help" or "manager webhook --help" for the flags.
 // Main runs the process that the first argument names until it is told to stop. args are the command line without the
 // program's name.
 func Main(version string, args []string) error {
-	command := ""
-	if len(args) > 0 {
-		command = args[0]
+	if len(args) == 0 {
+		args = []string{""}
 	}
 	var err error
-	switch command {
+	switch command := args[0]; command {
 	case commandController:
 		err = mainController(version, args[1:])
 	case commandWebhook:
@@ -68,7 +67,6 @@ func mainController(version string, args []string) error {
 	if err != nil {
 		return err
 	}
-	options.Registry = metrics.Registry
 	config, err := begin(commandController, version, options.Options)
 	if err != nil {
 		return err
@@ -104,10 +102,9 @@ func begin(command, version string, options Options) (*rest.Config, error) {
 // Scheme knows the kinds that the operator reads and writes.
 func Scheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, rayv1.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return nil, fmt.Errorf("registering kinds: %w", err)
-		}
+	kinds := runtime.NewSchemeBuilder(clientgoscheme.AddToScheme, rayv1.AddToScheme, v1alpha1.AddToScheme)
+	if err := kinds.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("registering kinds: %w", err)
 	}
 	return scheme, nil
 }
@@ -122,40 +119,35 @@ func newManager(config *rest.Config, options Options, more ctrl.Options) (ctrl.M
 	config.QPS = -1 // the API server's priority and fairness limits clients better
 	more.Scheme = scheme
 	more.Client = client.Options{Cache: &client.CacheOptions{Unstructured: true}}
-	more.Metrics = metricsserver.Options{BindAddress: options.Metrics, SecureServing: !options.MetricsInsecure, FilterProvider: metricsFilter(options)}
+	more.Metrics = metricsserver.Options{BindAddress: options.Metrics, SecureServing: !options.MetricsInsecure}
+	if !options.MetricsInsecure {
+		more.Metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
 	more.HealthProbeBindAddress = options.Probes
 	mgr, err := ctrl.NewManager(config, more)
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)
 	}
-	return mgr, addProbes(mgr)
-}
-
-func metricsFilter(options Options) func(*rest.Config, *http.Client) (metricsserver.Filter, error) {
-	if options.MetricsInsecure {
-		return nil
-	}
-	return filters.WithAuthenticationAndAuthorization
-}
-
-func addProbes(mgr ctrl.Manager) error {
-	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
-		return fmt.Errorf("adding the liveness probe: %w", err)
-	}
-	err := mgr.AddReadyzCheck("caches", func(r *http.Request) error {
+	err = errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("caches", func(r *http.Request) error {
 		if !mgr.GetCache().WaitForCacheSync(r.Context()) {
 			return errors.New("caches are not in sync yet")
 		}
 		return nil
-	})
+	}))
 	if err != nil {
-		return fmt.Errorf("adding the readiness probe: %w", err)
+		return nil, fmt.Errorf("adding the probes: %w", err)
 	}
-	return nil
+	return mgr, nil
 }
 
-// run runs a manager until ctx ends.
-func run(ctx context.Context, mgr ctrl.Manager) error {
+// run watches KubeRay's kinds and runs a manager until ctx ends.
+func run(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds) error {
+	if err := kinds.Discover(ctx); err != nil {
+		return err
+	}
+	if err := mgr.Add(kinds); err != nil {
+		return fmt.Errorf("adding the look-out for kinds of KubeRay: %w", err)
+	}
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("running the operator: %w", err)
 	}

@@ -8,8 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
-	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,78 +22,66 @@ import (
 // only the operator's own, of pods only Ray's. A read of anything that is not watched fails, so that nobody adds a watch by
 // reading.
 func controllerCaches() (cache.Options, error) {
-	rays, err := labels.NewRequirement(kuberay.LabelCluster, selection.Exists, nil)
+	rays, err := labels.Parse(kuberay.LabelCluster)
 	if err != nil {
 		return cache.Options{}, fmt.Errorf("selecting Ray's pods: %w", err)
 	}
-	own := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}), Transform: slimOwn}
-	return cache.Options{
-		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Secret{}:          own,
-			&corev1.ConfigMap{}:       own,
-			&corev1.Pod{}:             {Label: labels.NewSelector().Add(*rays), Transform: cluster.SlimPod},
-			kuberay.NewRayCluster():   {Transform: cluster.SlimCluster},
-			&v1alpha1.RayTLSPolicy{}:  {Transform: cache.TransformStripManagedFields()},
-			&v1alpha1.RayClusterTLS{}: {Transform: cache.TransformStripManagedFields()},
-			&admissionregistrationv1.MutatingWebhookConfiguration{}: {
-				Field:     fields.OneTermEqualSelector("metadata.name", webhookconfig.Configuration),
-				Transform: cache.TransformStripManagedFields(),
-			},
-		},
-		DefaultTransform: kuberay.SlimOwner, ReaderFailOnMissingInformer: true,
-	}, nil
+	own := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy})}
+	options := webhookCaches()
+	options.ByObject = map[client.Object]cache.ByObject{
+		&corev1.Secret{}:        own,
+		&corev1.ConfigMap{}:     own,
+		&corev1.Pod{}:           {Label: rays, Transform: cluster.SlimPod},
+		kuberay.NewRayCluster(): {Transform: cluster.SlimCluster},
+		&admissionregistrationv1.MutatingWebhookConfiguration{}: {Field: fields.OneTermEqualSelector("metadata.name", webhookconfig.Configuration)},
+	}
+	return options, nil
 }
 
 // webhookCaches says what the webhook watches: policies, RayClusterTLSes, and RayJobs for the RayCronJobs above them. A read of
 // anything else fails, so that nobody adds a watch of Secrets by reading one.
 func webhookCaches() cache.Options {
-	return cache.Options{
-		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.RayTLSPolicy{}:  {Transform: cache.TransformStripManagedFields()},
-			&v1alpha1.RayClusterTLS{}: {Transform: cache.TransformStripManagedFields()},
-		},
-		DefaultTransform: kuberay.SlimOwner, ReaderFailOnMissingInformer: true,
-	}
+	return cache.Options{DefaultTransform: slim, ReaderFailOnMissingInformer: true}
 }
 
 // maxOwnBytes is more than the operator ever puts into one of its own objects.
 const maxOwnBytes = 256 << 10
 
-// slimOwn keeps what claims by its label to be the operator's from filling the memory: anybody can label.
-func slimOwn(object any) (any, error) {
-	size := 0
+// slim drops what nobody reads. Objects that claim by their label to be the operator's cannot fill the memory: anybody can label.
+func slim(object any) (any, error) {
 	switch o := object.(type) {
 	case *corev1.Secret:
-		o.ManagedFields = nil
-		for _, value := range o.Data {
-			size += len(value)
-		}
-		if size > maxOwnBytes {
+		if size(o.Data) > maxOwnBytes {
 			o.Data = nil
 		}
 	case *corev1.ConfigMap:
-		o.ManagedFields = nil
 		o.BinaryData = nil
-		for _, value := range o.Data {
-			size += len(value)
-		}
-		if size > maxOwnBytes {
+		if size(o.Data) > maxOwnBytes {
 			o.Data = nil
 		}
 	}
-	return object, nil
+	object, err := cache.TransformStripManagedFields()(object)
+	if err != nil {
+		return nil, err
+	}
+	return kuberay.SlimOwner(object)
+}
+
+func size[V string | []byte](data map[string]V) int {
+	bytes := 0
+	for _, value := range data {
+		bytes += len(value)
+	}
+	return bytes
 }
 
 // secretNames is a cache of which Secrets there are, and nothing else of them.
-func secretNames(mgr ctrl.Manager, config *rest.Config) (cache.Cache, error) {
-	names, err := cache.New(config, cache.Options{
+func secretNames(mgr ctrl.Manager) (cache.Cache, error) {
+	names, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
 		DefaultTransform: func(object any) (any, error) {
-			if o, ok := object.(metav1.Object); ok {
-				o.SetManagedFields(nil)
-				o.SetAnnotations(nil)
-				o.SetLabels(nil)
-				o.SetOwnerReferences(nil)
+			if o, ok := object.(*metav1.PartialObjectMetadata); ok {
+				o.ObjectMeta = metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion}
 			}
 			return object, nil
 		},

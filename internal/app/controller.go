@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/cluster"
@@ -43,34 +45,22 @@ func RunController(ctx context.Context, config *rest.Config, options ControllerO
 	if err != nil {
 		return err
 	}
-	if err := addControllers(ctx, mgr, options); err != nil {
-		return err
-	}
-	return run(ctx, mgr)
-}
-
-func addControllers(ctx context.Context, mgr ctrl.Manager, options ControllerOptions) error {
 	if err := checkServed(mgr.GetRESTMapper()); err != nil {
 		return err
 	}
-	names, err := secretNames(mgr, mgr.GetConfig())
+	kinds := &kuberay.Kinds{Mapper: mgr.GetRESTMapper()}
+	if err := addControllers(ctx, mgr, kinds, options); err != nil {
+		return err
+	}
+	return run(ctx, mgr, kinds)
+}
+
+func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds, options ControllerOptions) error {
+	names, err := secretNames(mgr)
 	if err != nil {
 		return err
 	}
-	if options.Registry != nil {
-		// The replica that leads reports, so that each cluster is reported once.
-		err := mgr.Add(manager.RunnableFunc(func(context.Context) error {
-			if err := options.Registry.Register(raytlspolicy.Metrics(mgr.GetClient())); err != nil {
-				return fmt.Errorf("registering metrics: %w", err)
-			}
-			return nil
-		}))
-		if err != nil {
-			return fmt.Errorf("adding the metrics: %w", err)
-		}
-	}
 	now, recorder := clock.RealClock{}, mgr.GetEventRecorder(v1alpha1.ManagedBy)
-	kinds := &kuberay.Kinds{Mapper: mgr.GetRESTMapper()}
 	registration := &webhookconfig.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace, Clock: now,
 	}
@@ -79,35 +69,24 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options ControllerOpt
 		Gatherer: cluster.Gatherer{
 			Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace,
 			ClusterDomain: cmp.Or(options.ClusterDomain, clusterDomain(resolvConf)), Served: kinds.Served,
-			Admission: func(namespace string) string {
-				_, reason := registration.Active(namespace)
-				return reason
-			},
-			Started: now.Now(),
+			Admission: func(namespace string) string { return registration.Condition(namespace).Reason },
+			Started:   now.Now(),
 		},
 		Settings: cluster.Settings{Namespace: options.Namespace, Images: options.Images, Served: kinds.Served},
-		Clock:    now, Recorder: recorder, Admission: registration,
+		Clock:    now, Recorder: recorder, AdmissionChanges: registration.Source,
 	}
 	policies := &raytlspolicy.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Kinds: kinds, Images: options.Images,
 		Clock: now, Recorder: recorder, Admission: registration,
 	}
-	if err := registration.SetupWithManager(mgr); err != nil {
-		return err
-	}
-	if err := clusters.SetupWithManager(ctx, mgr); err != nil {
-		return err
-	}
-	if err := policies.SetupWithManager(ctx, mgr); err != nil {
-		return err
-	}
-	if err := kinds.Discover(ctx); err != nil {
-		return err
-	}
-	if err := mgr.Add(kinds); err != nil {
-		return fmt.Errorf("adding the look-out for kinds of KubeRay: %w", err)
-	}
-	return nil
+	// The replica that leads reports, so that each cluster is reported once.
+	reporting := manager.RunnableFunc(func(context.Context) error {
+		if err := metrics.Registry.Register(raytlspolicy.Metrics(mgr.GetClient())); err != nil {
+			return fmt.Errorf("registering metrics: %w", err)
+		}
+		return nil
+	})
+	return errors.Join(registration.SetupWithManager(mgr), clusters.SetupWithManager(ctx, mgr), policies.SetupWithManager(mgr), mgr.Add(reporting))
 }
 
 // checkServed fails where a CRD is missing that the controller cannot do without.

@@ -21,12 +21,12 @@ func levels() [][]string {
 		{"api/..."},
 		{"internal/pki", "internal/jsonpatch"},
 		{"internal/gencert", "internal/kube", "internal/kuberay"},
-		{"internal/injection"},
+		{"internal/injection", "internal/gencert/gencerttest"},
 		{"internal/policy", "internal/keys", "internal/rollout", "internal/servingcert"},
 		{"internal/cluster", "internal/manifest"},
-		{"internal/migration"},
-		{"internal/webhook", "internal/controller/...", "internal/cli/..."},
-		{"internal/app"},
+		{"internal/migration", "internal/cli/input"},
+		{"internal/webhook", "internal/controller/...", "internal/cli/inject", "internal/cli/migrate", "internal/cli/gencert"},
+		{"internal/app", "internal/cli"},
 		{"cmd/..."},
 	}
 }

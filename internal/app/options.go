@@ -2,6 +2,7 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -27,8 +27,7 @@ type Options struct {
 	MetricsInsecure bool
 	// Images are the init images that policies may name.
 	Images policy.Allowlist
-	// Log is how to log.
-	Log zap.Options
+	Log    zap.Options
 }
 
 // ControllerOptions are the settings of the controller.
@@ -38,8 +37,6 @@ type ControllerOptions struct {
 	LeaderElect bool
 	// ClusterDomain is the Kubernetes cluster's DNS domain; empty for what the operator's own pod searches.
 	ClusterDomain string
-	// Registry takes the operator's own metrics; nil for none.
-	Registry prometheus.Registerer
 }
 
 // WebhookOptions are the settings of the webhook.
@@ -91,8 +88,7 @@ func (o *Options) parse(flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// ParseControllerOptions reads the controller's command line. It returns flag.ErrHelp after printing the help that was asked
-// for.
+// ParseControllerOptions reads the controller's command line. It returns flag.ErrHelp after printing the help.
 func ParseControllerOptions(args []string) (ControllerOptions, error) {
 	var o ControllerOptions
 	flags := newFlags(commandController, &o.Options)
@@ -107,7 +103,7 @@ func ParseControllerOptions(args []string) (ControllerOptions, error) {
 	return o, nil
 }
 
-// ParseWebhookOptions reads the webhook's command line. It returns flag.ErrHelp after printing the help that was asked for.
+// ParseWebhookOptions reads the webhook's command line. It returns flag.ErrHelp after printing the help.
 func ParseWebhookOptions(args []string) (WebhookOptions, error) {
 	var o WebhookOptions
 	flags := newFlags(commandWebhook, &o.Options)
@@ -123,9 +119,7 @@ func ParseWebhookOptions(args []string) (WebhookOptions, error) {
 	if len(o.DNSNames)+len(o.IPs) == 0 {
 		o.DNSNames = []string{"raytls-webhook." + o.Namespace + ".svc"}
 	}
-	if o.ControllerUsername == "" {
-		o.ControllerUsername = "system:serviceaccount:" + o.Namespace + ":raytls-controller"
-	}
+	o.ControllerUsername = cmp.Or(o.ControllerUsername, "system:serviceaccount:"+o.Namespace+":raytls-controller")
 	return o, nil
 }
 
@@ -140,4 +134,33 @@ func (o *WebhookOptions) addName(name string) error {
 	}
 	o.DNSNames = append(o.DNSNames, name)
 	return nil
+}
+
+const (
+	// resolvConf is where the kubelet writes in which domains a pod's names are looked for.
+	resolvConf           = "/etc/resolv.conf"
+	defaultClusterDomain = "cluster.local"
+	// maxClusterDomain leaves room for the names of a Service and a namespace before it.
+	maxClusterDomain = 120
+)
+
+// clusterDomain takes the Kubernetes cluster's DNS domain from the search list that the kubelet writes for pods.
+func clusterDomain(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return defaultClusterDomain
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] != "search" {
+			continue
+		}
+		for _, entry := range fields[1:] {
+			domain, found := strings.CutPrefix(strings.ToLower(strings.TrimSuffix(entry, ".")), "svc.")
+			if found && len(domain) <= maxClusterDomain && len(validation.IsDNS1123Subdomain(domain)) == 0 {
+				return domain
+			}
+		}
+	}
+	return defaultClusterDomain
 }

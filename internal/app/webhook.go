@@ -3,10 +3,11 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -39,9 +40,6 @@ func RunWebhook(ctx context.Context, config *rest.Config, options WebhookOptions
 	if err != nil {
 		return err
 	}
-	if err := watchForWebhook(ctx, mgr); err != nil {
-		return err
-	}
 	server = mgr.GetWebhookServer() // the first call has the manager start it
 	server.Register(webhook.Path, &ctrlwebhook.Admission{Handler: &webhook.Injector{
 		Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace, Username: options.ControllerUsername,
@@ -50,16 +48,28 @@ func RunWebhook(ctx context.Context, config *rest.Config, options WebhookOptions
 	server.Register(webhook.PolicyPath, &ctrlwebhook.Admission{Handler: &webhook.Validator{
 		Cached: mgr.GetClient(), Images: options.Images,
 	}})
-	checks := map[string]func(*http.Request) error{"webhook": server.StartedChecker()}
+	err = mgr.AddReadyzCheck("webhook", server.StartedChecker())
 	if options.CertDirectory == "" {
-		checks["webhook-certificate"] = certificates.Ready
+		err = errors.Join(err, mgr.AddReadyzCheck("webhook-certificate", certificates.Ready))
 	}
-	for name, check := range checks {
-		if err := mgr.AddReadyzCheck(name, check); err != nil {
-			return fmt.Errorf("adding the readiness probe %s: %w", name, err)
+	if err != nil {
+		return fmt.Errorf("adding the readiness probes: %w", err)
+	}
+	// There is no controller here that has the cache hold what the handlers read.
+	for _, object := range []client.Object{&v1alpha1.RayTLSPolicy{}, &v1alpha1.RayClusterTLS{}} {
+		if _, err := mgr.GetCache().GetInformer(ctx, object); err != nil {
+			return fmt.Errorf("watching %T: %w", object, err)
 		}
 	}
-	return run(ctx, mgr)
+	kinds := &kuberay.Kinds{Mapper: mgr.GetRESTMapper()}
+	kinds.Register(func(ctx context.Context, kind v1alpha1.TargetKind, object *unstructured.Unstructured) error {
+		if kind != v1alpha1.TargetRayJob {
+			return nil // clusters name their other owners themselves
+		}
+		_, err := mgr.GetCache().GetInformer(ctx, object)
+		return err
+	})
+	return run(ctx, mgr, kinds)
 }
 
 // webhookServer serves the certificate in CertDirectory, or else one under the authority in CADirectory.
@@ -81,26 +91,9 @@ func webhookServer(options WebhookOptions, certificates *servingcert.Server) (ct
 	}), nil
 }
 
-// watchForWebhook has the cache hold what the handlers read. There is no controller here that would.
-func watchForWebhook(ctx context.Context, mgr ctrl.Manager) error {
-	for _, object := range []client.Object{&v1alpha1.RayTLSPolicy{}, &v1alpha1.RayClusterTLS{}} {
-		if _, err := mgr.GetCache().GetInformer(ctx, object); err != nil {
-			return fmt.Errorf("watching %T: %w", object, err)
-		}
-	}
-	kinds := &kuberay.Kinds{Mapper: mgr.GetRESTMapper()}
-	kinds.Register(func(ctx context.Context, kind v1alpha1.TargetKind, object *unstructured.Unstructured) error {
-		if kind != v1alpha1.TargetRayJob {
-			return nil // clusters name their other owners themselves
-		}
-		_, err := mgr.GetCache().GetInformer(ctx, object)
-		return err
-	})
-	if err := kinds.Discover(ctx); err != nil {
-		return err
-	}
-	if err := mgr.Add(kinds); err != nil {
-		return fmt.Errorf("adding the look-out for kinds of KubeRay: %w", err)
-	}
-	return nil
+// lingering ends that much later than ctx: API servers send requests to a replica until they have heard that it ends.
+func lingering(ctx context.Context, delay time.Duration) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(delay, cancel) })
+	return out, cancel
 }

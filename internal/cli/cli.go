@@ -1,4 +1,4 @@
-// Package cli is the command line tool raytls.
+// Package cli is the root of the command line tool raytls. Each command has a package below it.
 package cli
 
 import (
@@ -12,6 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/raytls/raytls/internal/cli/gencert"
+	"github.com/raytls/raytls/internal/cli/inject"
+	"github.com/raytls/raytls/internal/cli/migrate"
 	"github.com/raytls/raytls/internal/injection"
 )
 
@@ -31,24 +34,27 @@ func Main(version string, args []string, env Environment) error {
 	if len(args) == 0 {
 		return errors.New("the command line is empty, even of the program's name")
 	}
-	root := newRoot(version, args[0], env)
+	root := newRoot(version, args[0], env.Now)
 	root.SetArgs(args[1:])
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
-	// Only Main's caller says what went wrong; cobra writes nothing of its own there.
-	root.SetErr(io.Discard)
+	// Commands write their notes there. Only Main's caller prints errors; the root silences cobra.
+	root.SetErr(readableWriter{env.Notes})
 	if err := root.Execute(); err != nil {
-		return readableError{err}
+		return errors.New(readable(err.Error()))
 	}
 	return nil
 }
 
-// readableError keeps what a manifest holds from steering the terminal that the error is printed to.
-type readableError struct{ error }
+// readableWriter keeps what a manifest holds from steering the terminal that notes are printed to.
+type readableWriter struct{ io.Writer }
 
-func (e readableError) Error() string { return readable(e.error.Error()) }
-
-func (e readableError) Unwrap() error { return e.error }
+func (w readableWriter) Write(text []byte) (int, error) {
+	if _, err := io.WriteString(w.Writer, readable(string(text))); err != nil {
+		return 0, err
+	}
+	return len(text), nil
+}
 
 // readable replaces control characters but for the ends of lines.
 func readable(text string) string {
@@ -60,13 +66,7 @@ func readable(text string) string {
 	}, text)
 }
 
-// note prints a line for people.
-func note(notes io.Writer, format string, args ...any) error {
-	_, err := io.WriteString(notes, readable(fmt.Sprintf(format+"\n", args...)))
-	return err
-}
-
-func newRoot(version, program string, env Environment) *cobra.Command {
+func newRoot(version, program string, now func() time.Time) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "raytls",
 		Short:         "Mutual TLS for RayClusters",
@@ -80,7 +80,7 @@ func newRoot(version, program string, env Environment) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; `%s --help` lists what there is", err, cmd.CommandPath())
 	})
-	root.AddCommand(newVersion(version), newGencert(), newInject(env.Notes), newMigrate(env.Notes, env.Now))
+	root.AddCommand(newVersion(version), gencert.New(), inject.New(), migrate.New(now))
 	return root
 }
 

@@ -78,7 +78,9 @@ func TestMain_errors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			err := Main("v1.2.3", c.args, environment(&out))
+			env := environment(&out)
+			env.Notes = &out
+			err := Main("v1.2.3", c.args, env)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: error is %q, want %q in it", c.reason, err, c.want)
 			}
@@ -140,24 +142,5 @@ func TestGencert_writesWhatPodsCheck(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q, which a user needs next, is missing in\n%s", want, out.String())
 		}
-	}
-}
-
-func TestReplaceFile_leavesNothingBehind(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	path := filepath.Join(dir, gencert.HeadScript)
-	if err := os.MkdirAll(filepath.Join(path, "in the way"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := replaceFile(path, "text"); err == nil {
-		t.Error("a folder was replaced by a file")
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(entries) != 1 {
-		t.Errorf("a failed write left %v", entries)
 	}
 }

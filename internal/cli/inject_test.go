@@ -66,8 +66,8 @@ func specs(t *testing.T, text string) map[string]map[string]any {
 	t.Helper()
 	found := map[string]map[string]any{}
 	for _, o := range objects(t, text) {
-		if o.Is(manifest.RayGroup, manifest.RayCluster) {
-			found[o.Name()], _ = o.ClusterSpec()
+		if o.Is("ray.io", "RayCluster") {
+			found[o.GetName()], _ = o.ClusterSpec()
 		}
 	}
 	return found
@@ -100,8 +100,8 @@ func TestInject_golden(t *testing.T) {
 		}
 	}
 
-	again, _ := mustRun(t, out, "inject", "-f", "-")
-	if diff := cmp.Diff(out, again); diff != "" {
+	second, _ := mustRun(t, out, "inject", "-f", "-")
+	if diff := cmp.Diff(out, second); diff != "" {
 		t.Errorf("the second time it changes (-first +second):\n%s", diff)
 	}
 	back, _ := mustRun(t, out, "inject", "--remove", "-f", "-")

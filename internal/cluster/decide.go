@@ -16,7 +16,7 @@ import (
 	"github.com/raytls/raytls/internal/rollout"
 )
 
-// Settings are those of the installation that decisions depend on.
+// Settings are the installation's settings that decisions depend on.
 type Settings struct {
 	// Namespace is the operator's own.
 	Namespace string
@@ -26,10 +26,10 @@ type Settings struct {
 	Served func(v1alpha1.TargetKind) bool
 }
 
-// Decision is what there is to do for a cluster.
+// Decision is the next step of a cluster.
 type Decision struct {
-	// Plan is its next step. Obstacle, if it is not nil, forbids the step's writes, and is reported instead.
-	Plan     rollout.Plan
+	Plan rollout.Plan
+	// Obstacle forbids the plan's writes and is reported instead; nil for none.
 	Obstacle *kube.Outcome
 	// Snapshot is what the plan was made from.
 	Snapshot rollout.Snapshot
@@ -44,14 +44,18 @@ type Decision struct {
 	RestartID string
 	// Groups are the worker groups that are on record as injected after this step.
 	Groups []string
-	// Rebuilt reports whether the record of a cluster without a policy was lost and is made anew from what the cluster carries.
+	// Rebuilt reports whether the cluster has no policy and its lost record is made anew.
 	Rebuilt bool
 }
 
-// rebuild makes a lost record of a cluster that stays encrypted without a policy: templates prove it, and the authority, which is
-// kept where nobody in the cluster's namespace can write.
+// rebuild makes a lost record of a cluster that stays encrypted without a policy. The templates prove it, together with the
+// authority, which nobody in the cluster's namespace can write.
 func (d *Decision) rebuild(f *Facts) {
-	if first := f.firstEnd(); first.After(f.Now) {
+	var first time.Time
+	for i := range f.Pods {
+		first = earlier(first, f.Pods[i].Expires)
+	}
+	if first.After(f.Now) {
 		d.Plan.RequeueAt = first
 	}
 	if d.Plan.Enabled || d.Plan.Progress != nil || f.AuthoritySecret == nil || !f.wholly() {
@@ -59,9 +63,14 @@ func (d *Decision) rebuild(f *Facts) {
 	}
 	d.Plan.Enabled, d.Rebuilt = true, true
 	for _, t := range f.Templates {
-		if recordable(t.Group) && !slices.Contains(d.Groups, t.Group) {
-			d.Groups = append(d.Groups, t.Group)
-		}
+		d.recordGroup(t.Group)
+	}
+}
+
+// recordGroup puts a worker group on record. KubeRay does not bound its name, and the API does.
+func (d *Decision) recordGroup(name string) {
+	if name != "" && len(name) <= maxGroupName && !slices.Contains(d.Groups, name) {
+		d.Groups = append(d.Groups, name)
 	}
 }
 
@@ -70,12 +79,15 @@ func (d *Decision) Writes() bool { return d.Obstacle == nil && d.Plan.Reason != 
 
 // Decide makes a cluster's next step from its facts.
 func Decide(f *Facts, s Settings) Decision {
-	d := Decision{Parameters: recordedParameters(f.Templates)}
+	var d Decision
+	if recorded := recordedParameters(f.Templates); recorded != nil {
+		d.Parameters = *recorded
+	}
 	d.Plan.Record = f.Record()
 	switch {
 	case f.Deleting():
 		return d
-	case f.TooLarge:
+	case tooLarge(f.Spec):
 		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonInjectionConflict, "RayCluster %s has more than %d worker groups, which is more than can be injected; use fewer", f.Key.Name, injection.MaxWorkerGroups)
 		return d
 	case f.Policy != nil:
@@ -83,12 +95,15 @@ func Decide(f *Facts, s Settings) Decision {
 	default:
 		d.rebuild(f)
 	}
-	injects := d.Obstacle == nil && (d.Plan.Edit == rollout.Inject || d.Plan.Edit == rollout.InjectAll)
-	carries := f.Injected() && !d.Plan.Release
-	paused := f.Policy != nil && f.Policy.Paused
-	d.WantsKeys = f.Key.Namespace != s.Namespace && (f.Policy != nil || f.AuthoritySecret != nil) && (carries || injects && !paused)
+	carries := MayBeInjected(f.Spec) && !d.Plan.Release
+	injects := d.Obstacle == nil && d.injects()
+	d.WantsKeys = f.Key.Namespace != s.Namespace && (f.Policy != nil || f.AuthoritySecret != nil) && (carries || injects)
 	d.WantsScripts = d.WantsKeys && d.Parameters.ScriptsPath == ""
 	return d
+}
+
+func (d *Decision) injects() bool {
+	return d.Plan.Edit == rollout.Inject || d.Plan.Edit == rollout.InjectAll
 }
 
 func (d *Decision) plan(f *Facts, s Settings) {
@@ -106,31 +121,25 @@ func (d *Decision) plan(f *Facts, s Settings) {
 		}
 	}
 	d.Plan = rollout.Make(snapshot)
-	d.Groups = d.groups(f)
+	for _, t := range snapshot.Templates {
+		if t.Injected || t.Recorded {
+			d.recordGroup(t.Group)
+		}
+	}
+	acts := d.Plan.Changes(snapshot) || len(d.Plan.Delete) > 0 || d.Plan.Release
 	switch {
-	case d.Plan.Reason == v1alpha1.ReasonEncrypted && !s.allows(d.Parameters.Image), d.Plan.Edit != rollout.NoEdit && d.Plan.Edit != rollout.RemoveAll && !s.allows(d.Parameters.Image):
+	case (d.Plan.Reason == v1alpha1.ReasonEncrypted || d.injects()) && !s.Images.Allows(d.Parameters.Image):
 		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonNotAccepted, "the templates carry the init image %s, which is not among those that the operator's administrator allows with --allowed-init-image", d.Parameters.Image)
 		return
-	case f.Policy.Paused && d.acts():
+	case f.Policy.Paused && acts:
 		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonPaused, "spec.paused of RayTLSPolicy %s keeps the operator from this step: %s", f.Decision.Policy.Name, d.Plan.Message)
 		return
 	}
 	d.render(f)
-	if d.Edited != nil && f.Admission == v1alpha1.ReasonAdmissionPending && f.Now.Before(f.AdmissionEnd) {
-		d.awaitAdmission(f)
+	if d.Edited == nil || !f.Now.Before(f.AdmissionEnd) {
+		return
 	}
-}
-
-func (s Settings) allows(image string) bool { return image == "" || s.Images.Allows(image) }
-
-// acts reports whether the plan does anything.
-func (d *Decision) acts() bool {
-	return d.Plan.Changes(&d.Snapshot) || len(d.Plan.Delete) > 0 || d.Plan.Release
-}
-
-// awaitAdmission puts a change of the templates off: made a moment before admission is active, it would take them from
-// whoever applies the cluster.
-func (d *Decision) awaitAdmission(f *Facts) {
+	// Made before admission is active, the change would take over the templates' fields from whoever applies the cluster.
 	reason := v1alpha1.ReasonEnabling
 	if f.Decision.Goal != v1alpha1.GoalEncrypted {
 		reason = v1alpha1.ReasonDisabling
@@ -147,7 +156,7 @@ func (d *Decision) obstruct(err error) {
 
 // fill makes the planner's snapshot.
 func (d *Decision) fill(f *Facts, accepted bool) {
-	record := f.Record()
+	record := d.Plan.Record
 	s := rollout.Snapshot{
 		Now: f.Now, Goal: f.Decision.Goal, Record: record,
 		Suspended: f.Ray.Suspended, Provisioned: f.Ray.Provisioned, PodsMissing: f.Ray.PodsMissing, Service: f.serviceFor(),
@@ -157,7 +166,7 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 	}
 	s.BlockedBy, s.BlockedWhy = blocked(f)
 	if s.Service != nil && s.Service.Serving {
-		s.Provisioned = true // KubeRay moves the traffic when the applications answer, which all pods need not be up for
+		s.Provisioned = true // KubeRay moves the traffic when the applications answer, before all pods are up
 	}
 	for i := range f.Pods {
 		s.Pods = append(s.Pods, f.Pods[i].Pod)
@@ -165,41 +174,37 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 	for i := range f.Ended {
 		s.Ended = append(s.Ended, f.Ended[i].Pod)
 	}
-	// What was injected stays as it is until the cluster has no pods: a change of the policy restarts nobody.
-	// Nor does a policy that is not accepted.
-	keep := hasParameters(f.Templates) && (record.Enabled || record.Progress != nil) && (len(s.Pods) > 0 || !accepted)
+	// The templates stay as they are until the cluster has no pods: a change of the policy restarts nobody. Nor does a policy that
+	// is not accepted.
+	keep := recordedParameters(f.Templates) != nil && (record.Enabled || record.Progress != nil) && (len(s.Pods) > 0 || !accepted)
 	if !keep {
 		d.Parameters = policy.Parameters(f.Policy)
 	}
 	s.Attempt = injection.Hash(f.Spec, d.Parameters)
-	var groups []string
-	if f.TLS != nil {
-		groups = f.TLS.Status.Injection.Groups
-	}
 	for _, t := range f.Templates {
 		s.Templates = append(s.Templates, rollout.Template{
 			Group:    t.Group,
 			Injected: t.State == injection.Injected && t.Parameters != nil && t.Parameters.Equal(d.Parameters),
 			Pieces:   t.State != injection.None, Stripped: t.Stripped,
-			Recorded:  t.Group == "" || slices.Contains(groups, t.Group),
+			Recorded:  t.Group == "" || slices.Contains(f.status().Injection.Groups, t.Group),
 			CanaryKey: t.CanaryKey, Replicas: f.Ray.Replicas[t.Group],
 		})
 	}
 	if slices.ContainsFunc(s.Templates, func(t rollout.Template) bool { return t.Stripped }) {
 		s.Manager = manager(f.Object)
 	}
-	s.NoSlot = NoSlot(f.Decision.Policy.Name, f.Policy.Rollout.MaxConcurrentClusters, f.Siblings, s.Goal)
 	d.RestartID = restart(f, &s)
 	s.Approved = slices.Contains(f.Policy.Rollout.Approvals, v1alpha1.Approval{Cluster: f.Key.Name, Restart: d.RestartID})
+	goal := s.Goal
 	if s.Approved {
-		// An approval is for this cluster, whatever became of others.
-		s.NoSlot = NoSlot(f.Decision.Policy.Name, f.Policy.Rollout.MaxConcurrentClusters, f.Siblings, v1alpha1.GoalPlaintext)
+		goal = v1alpha1.GoalPlaintext // an approval holds even if enabling another cluster failed
 	}
+	s.NoSlot = NoSlot(f.Decision.Policy.Name, f.Policy.Rollout.MaxConcurrentClusters, f.Siblings, goal)
 	d.Snapshot = s
 }
 
-// NoSlot is why no further cluster of the policy may begin a restart now; empty if one may. others are the RayClusterTLSes of
-// the policy's other clusters.
+// NoSlot is why no further cluster of the policy may begin a restart now; empty if one may. others are the namespace's other
+// RayClusterTLSes.
 func NoSlot(policyName string, most int32, others []v1alpha1.RayClusterTLS, goal v1alpha1.RolloutGoal) string {
 	busy := int32(0)
 	for i := range others {
@@ -223,10 +228,8 @@ func NoSlot(policyName string, most int32, others []v1alpha1.RayClusterTLS, goal
 // restart identifies the restart that the cluster needs.
 func restart(f *Facts, s *rollout.Snapshot) string {
 	head := ""
-	for i := range f.Pods {
-		if f.Pods[i].Group == "" && !f.Pods[i].Terminating {
-			head = f.Pods[i].UID
-		}
+	if pod := f.pod(func(p *Pod) bool { return p.Group == "" && !p.Terminating }); pod != nil {
+		head = pod.UID
 	}
 	var attempt time.Time
 	switch {
@@ -253,7 +256,7 @@ func blocked(f *Facts) (by, why string) {
 		}
 	}
 	if f.Service != nil {
-		return "", "" // nothing is restarted: the RayService makes another cluster
+		return "", "" // the RayService makes another cluster instead of a restart
 	}
 	if owner, found := kuberay.Owner(f.Object); found && owner.Kind == v1alpha1.TargetRayService && metav1.GetControllerOf(f.Object) != nil {
 		return "RayService/" + owner.Name, fmt.Sprintf("the cluster belongs to RayService %s, which does not exist any more, so it is about to be deleted; if it stays, remove its owner reference", owner.Name)
@@ -266,65 +269,40 @@ func blocked(f *Facts) (by, why string) {
 
 // render makes the spec that the plan asks for.
 func (d *Decision) render(f *Facts) {
-	scope := injection.All()
 	switch d.Plan.Edit {
 	case rollout.NoEdit:
 		return
 	case rollout.RemoveAll:
-		d.Edit = injection.Edit{Remove: true, Scope: scope}
-	default:
-		if d.Plan.Edit == rollout.Inject {
-			groups := slices.DeleteFunc(slices.Clone(d.Plan.Groups), func(g string) bool { return g == "" })
-			scope = injection.Only(len(groups) < len(d.Plan.Groups), groups...)
-		}
+		d.Edit = injection.Edit{Remove: true, Scope: injection.All()}
+	case rollout.InjectAll:
+		d.Edit = injection.Edit{Scope: injection.All(), Revision: injection.Revision, Parameters: d.Parameters}
+	case rollout.Inject:
+		groups := slices.DeleteFunc(slices.Clone(d.Plan.Groups), func(g string) bool { return g == "" })
+		scope := injection.Only(len(groups) < len(d.Plan.Groups), groups...)
 		d.Edit = injection.Edit{Scope: scope, Revision: injection.Revision, Parameters: d.Parameters}
 	}
-	edited, err := d.Edit.Render(f.Spec, f.Key.Name)
-	if err != nil {
+	var err error
+	if d.Edited, err = d.Edit.Render(f.Spec, f.Key.Name); err != nil {
 		d.obstruct(policy.Conflict(err))
-		return
 	}
-	d.Edited = edited
 }
 
-// groups are the worker groups that are on record as injected: those that were, as long as they exist, and those that are.
-func (d *Decision) groups(f *Facts) []string {
-	var out []string
-	for _, t := range d.Snapshot.Templates {
-		had := f.TLS != nil && slices.Contains(f.TLS.Status.Injection.Groups, t.Group)
-		if recordable(t.Group) && (had || t.Injected) && !slices.Contains(out, t.Group) {
-			out = append(out, t.Group)
-		}
+// earlier is the earlier of two times; the zero time stands for none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
 	}
-	return out
+	return a
 }
 
-// recordable reports whether the record can hold the name of a worker group. KubeRay bounds it by nothing but what it makes of it.
-func recordable(group string) bool { return group != "" && len(group) <= maxGroupName }
-
-// firstEnd is when the first certificate of a pod ends; zero where none says.
-func (f *Facts) firstEnd() time.Time {
-	var first time.Time
-	for i := range f.Pods {
-		if end := f.Pods[i].Expires; !end.IsZero() && (first.IsZero() || end.Before(first)) {
-			first = end
-		}
-	}
-	return first
-}
-
-// recordedParameters are those that the head's template, or else the first that has any, was rendered with.
-func recordedParameters(described []injection.Template) injection.Parameters {
-	for _, t := range described {
+// recordedParameters are those that the head's template, or else the first that has any, was rendered with; nil for none.
+func recordedParameters(templates []injection.Template) *injection.Parameters {
+	for _, t := range templates {
 		if t.Parameters != nil {
-			return *t.Parameters
+			return t.Parameters
 		}
 	}
-	return injection.Parameters{}
-}
-
-func hasParameters(described []injection.Template) bool {
-	return slices.ContainsFunc(described, func(t injection.Template) bool { return t.Parameters != nil })
+	return nil
 }
 
 // manager names the last field manager, other than the operator, that wrote to the object's spec.

@@ -38,34 +38,31 @@ type Facts struct {
 	Key types.NamespacedName
 	Now time.Time
 
-	// Object is the RayCluster as the API server has it, fields that this program does not know included. Spec is its spec.
+	// Object is the RayCluster with all fields, unknown ones included, and Spec its spec.
 	Object *unstructured.Unstructured
 	Spec   map[string]any
-	// Ray is what KubeRay is asked for and says of it, and Templates describes its pod templates, head first.
+	// Ray is what KubeRay is asked for and reports, and Templates describes the pod templates, head first.
 	Ray       kuberay.Cluster
 	Templates []injection.Template
-	// TooLarge reports whether the cache dropped the spec, since it is larger than the operator reads.
-	TooLarge bool
 
 	// TLS is the cluster's RayClusterTLS; nil if there is none. Foreign is one of that name that belongs to another RayCluster.
 	TLS, Foreign *v1alpha1.RayClusterTLS
 	// Siblings are the other RayClusterTLSes of the namespace.
 	Siblings []v1alpha1.RayClusterTLS
 
-	// Owners are the KubeRay objects that the cluster was made for, the nearest first, and Policies those of the namespace.
-	Owners   []v1alpha1.TargetReference
+	// Policies are those of the namespace, and Decision is which of them covers the cluster.
 	Policies []*v1alpha1.RayTLSPolicy
 	Decision policy.Decision
 	// Policy is the spec of the cluster's policy with its defaults; nil without a policy.
 	Policy *v1alpha1.RayTLSPolicySpec
-	// EnvFrom holds the ConfigMaps that containers take their environment from, where the cluster may have to be injected.
+	// EnvFrom holds the ConfigMaps that containers take their environment from, if the cluster may have to be injected.
 	EnvFrom policy.EnvFrom
 
-	// Pods run or may run; Ended do no more: with restartPolicy Never they tell of init containers that failed.
+	// Pods run or may run. Ended pods do not: with restartPolicy Never they show which init containers failed.
 	Pods, Ended []Pod
 	// Jobs are the RayJobs that run on the cluster, and the one that it was made for.
 	Jobs []unstructured.Unstructured
-	// Service is the RayService that made the cluster; nil if none did, or it is gone. HeadNames are further names of the head.
+	// Service is the RayService that made the cluster; nil if there is none. HeadNames are further names of the head.
 	Service   *kuberay.Service
 	HeadNames []string
 
@@ -78,9 +75,7 @@ type Facts struct {
 	// BroughtCA is the Secret of a brought CA, read when an authority has to be made; nil if it does not exist.
 	BroughtCA *corev1.Secret
 
-	// Admission is the reason of the condition AdmissionActive for the namespace, and AdmissionEnd until when it is worth
-	// waiting for while it is pending.
-	Admission    string
+	// AdmissionEnd is until when changes of templates wait for pending admission; zero if admission is not pending.
 	AdmissionEnd time.Time
 }
 
@@ -108,33 +103,28 @@ func (g *Gatherer) Gather(ctx context.Context, key types.NamespacedName, now tim
 	}
 	f.Spec = jsonpatch.Map(f.Object.Object["spec"])
 	f.Ray = kuberay.ReadCluster(f.Object)
-	f.TooLarge = tooLarge(f.Spec)
 	f.Templates = injection.Inspect(f.Spec, key.Name)
-	for _, read := range []func(context.Context, *Facts) error{
-		g.tls, g.coverage, g.pods, g.jobs, g.service, g.keys, g.envFrom,
-	} {
+	for _, read := range []func(context.Context, *Facts) error{g.tls, g.coverage, g.pods, g.jobs, g.owner, g.keys, g.envFrom} {
 		if err := read(ctx, f); err != nil {
 			return nil, err
 		}
 	}
-	f.HeadNames = g.headNames(f)
-	f.Admission = g.Admission(key.Namespace)
-	if f.Decision.Policy != nil {
-		f.AdmissionEnd = admissionEnd(f.Decision.Policy, g.Started)
+	if p := f.Decision.Policy; p != nil && g.Admission(key.Namespace) == v1alpha1.ReasonAdmissionPending {
+		f.AdmissionEnd = slices.MaxFunc([]time.Time{p.CreationTimestamp.Time, g.Started}, time.Time.Compare).Add(admissionPatience)
 	}
 	return f, nil
 }
 
-// Record is what is on record of the cluster.
-func (f *Facts) Record() rollout.Record {
+// status is the cluster's status as it was written last; empty if there is none.
+func (f *Facts) status() *v1alpha1.RayClusterTLSStatus {
 	if f.TLS == nil {
-		return rollout.Record{}
+		return &v1alpha1.RayClusterTLSStatus{}
 	}
-	return readRecord(&f.TLS.Status)
+	return &f.TLS.Status
 }
 
-// Injected reports whether any template carries a piece of the injection.
-func (f *Facts) Injected() bool { return injection.AnyPiece(f.Spec) }
+// Record is what is on record of the cluster.
+func (f *Facts) Record() rollout.Record { return readRecord(f.status()) }
 
 // Deleting reports whether the RayCluster is being deleted.
 func (f *Facts) Deleting() bool { return !f.Object.GetDeletionTimestamp().IsZero() }
@@ -164,10 +154,11 @@ func (g *Gatherer) coverage(ctx context.Context, f *Facts) error {
 	if f.Policies, err = policy.List(ctx, g.Cached, f.Key.Namespace); err != nil {
 		return err
 	}
-	if f.Owners, err = kuberay.Owners(ctx, g.Cached, f.Object); err != nil {
+	owners, err := kuberay.Owners(ctx, g.Cached, f.Object)
+	if err != nil {
 		return err
 	}
-	f.Decision = policy.Decide(Subject(f.Object, f.Owners, f.TLS), f.Policies)
+	f.Decision = policy.Decide(Subject(f.Object, owners, f.TLS), f.Policies)
 	if f.Decision.Policy != nil {
 		spec := f.Decision.Policy.Spec.WithDefaults()
 		f.Policy = &spec
@@ -191,15 +182,13 @@ func (g *Gatherer) pods(ctx context.Context, f *Facts) error {
 	}
 	for i := range pods.Items {
 		pod := &pods.Items[i]
-		// Labels can be anybody's; the controller reference to this very cluster is KubeRay's.
-		if !metav1.IsControlledBy(pod, f.Object) {
-			continue
+		switch {
+		case !metav1.IsControlledBy(pod, f.Object): // anybody can write the label
+		case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
+			f.Ended = append(f.Ended, readPod(pod))
+		default:
+			f.Pods = append(f.Pods, readPod(pod))
 		}
-		if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
-			f.Ended = append(f.Ended, ReadPod(pod))
-			continue
-		}
-		f.Pods = append(f.Pods, ReadPod(pod))
 	}
 	byName := func(a, b Pod) int { return cmp.Compare(a.Name, b.Name) }
 	slices.SortFunc(f.Pods, byName)
@@ -217,60 +206,34 @@ func (g *Gatherer) jobs(ctx context.Context, f *Facts) error {
 		return fmt.Errorf("listing RayJobs: %w", err)
 	}
 	f.Jobs = jobs.Items
-	// A cache lists in any order, and the first that blocks is named in the status.
+	// A cache lists in any order, and the status names the first that blocks.
 	slices.SortFunc(f.Jobs, func(a, b unstructured.Unstructured) int { return cmp.Compare(a.GetName(), b.GetName()) })
-	owner, found := kuberay.Owner(f.Object)
-	if !found || owner.Kind != v1alpha1.TargetRayJob || slices.ContainsFunc(f.Jobs, func(j unstructured.Unstructured) bool { return j.GetName() == owner.Name }) {
-		return nil
-	}
-	job, err := g.owner(ctx, f, owner)
-	if job != nil {
-		f.Jobs = append(f.Jobs, *job)
-	}
-	return err
-}
-
-func (g *Gatherer) service(ctx context.Context, f *Facts) error {
-	owner, found := kuberay.Owner(f.Object)
-	if !found || owner.Kind != v1alpha1.TargetRayService || !g.Served(owner.Kind) {
-		return nil
-	}
-	object, err := g.owner(ctx, f, owner)
-	if err != nil || object == nil {
-		return err
-	}
-	service := kuberay.ReadService(object)
-	f.Service = &service
 	return nil
 }
 
-// owner reads an object that the cluster was made for; nil if it does not exist.
-func (g *Gatherer) owner(ctx context.Context, f *Facts, owner v1alpha1.TargetReference) (*unstructured.Unstructured, error) {
-	object := kuberay.NewObject(owner.Kind)
-	err := g.Cached.Get(ctx, types.NamespacedName{Namespace: f.Key.Namespace, Name: owner.Name}, object)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
+// owner reads the RayJob or RayService that the cluster was made for, and names the head by it.
+func (g *Gatherer) owner(ctx context.Context, f *Facts) error {
+	owner, found := kuberay.Owner(f.Object)
+	if !found {
+		return nil
 	}
+	object, err := kuberay.Read(ctx, g.Cached, f.Key.Namespace, owner)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s %s: %w", owner.Kind, owner.Name, err)
-	}
-	return object, nil
-}
-
-// headNames also settles whether the RayService of the owner's name is the owner.
-func (g *Gatherer) headNames(f *Facts) []string {
-	var owners []metav1.Object
-	for i := range f.Jobs {
-		owners = append(owners, &f.Jobs[i])
-	}
-	if f.Service != nil {
-		owners = append(owners, &metav1.ObjectMeta{Name: f.Service.Name, UID: f.Service.UID})
-	}
-	if by := metav1.GetControllerOf(f.Object); by != nil && f.Service != nil && by.UID != f.Service.UID {
-		f.Service = nil // another RayService of that name
+		return err
 	}
 	short := f.Policy != nil && f.Policy.PodCertificate.HeadServiceShortName
-	return kuberay.HeadServiceNames(f.Object, owners, g.ClusterDomain, short)
+	f.HeadNames = kuberay.HeadServiceNames(f.Object, object, g.ClusterDomain, short)
+	switch by := metav1.GetControllerOf(f.Object); {
+	case object == nil:
+	case owner.Kind == v1alpha1.TargetRayJob:
+		if !slices.ContainsFunc(f.Jobs, func(j unstructured.Unstructured) bool { return j.GetName() == owner.Name }) {
+			f.Jobs = append(f.Jobs, *object)
+		}
+	case by == nil || by.UID == object.GetUID(): // otherwise it is another RayService of that name
+		service := kuberay.ReadService(object)
+		f.Service = &service
+	}
+	return nil
 }
 
 func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
@@ -304,10 +267,10 @@ func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
 	return err
 }
 
-// envFrom reads ConfigMaps for a cluster only that may have to be injected.
+// envFrom reads ConfigMaps only for a cluster that may have to be injected.
 func (g *Gatherer) envFrom(ctx context.Context, f *Facts) error {
 	record := f.Record()
-	if f.Policy == nil || f.Decision.Goal != v1alpha1.GoalEncrypted || record.Enabled || record.Progress != nil || f.TooLarge {
+	if f.Policy == nil || f.Decision.Goal != v1alpha1.GoalEncrypted || record.Enabled || record.Progress != nil || tooLarge(f.Spec) {
 		return nil
 	}
 	var err error
@@ -318,30 +281,18 @@ func (g *Gatherer) envFrom(ctx context.Context, f *Facts) error {
 // admissionPatience is how long admission may take to reach a namespace with a new policy, or an operator that has started.
 const admissionPatience = 15 * time.Second
 
-func admissionEnd(of *v1alpha1.RayTLSPolicy, started time.Time) time.Time {
-	since := of.CreationTimestamp.Time
-	if started.After(since) {
-		since = started
-	}
-	return since.Add(admissionPatience)
-}
-
 // tooLargeKey stands in a cached RayCluster's spec for one that is larger than the operator reads.
 const tooLargeKey = "raytls.io/too-large"
 
-func tooLarge(spec map[string]any) bool {
-	_, large := spec[tooLargeKey]
-	return large
-}
+func tooLarge(spec map[string]any) bool { return spec[tooLargeKey] != nil }
+
+// MayBeInjected reports whether a cached spec carries a piece of the injection, or is too large for the cache to tell.
+func MayBeInjected(spec map[string]any) bool { return tooLarge(spec) || injection.AnyPiece(spec) }
 
 // SlimCluster drops specs that would take the operator's memory: whoever may create RayClusters decides how many there are.
 func SlimCluster(object any) (any, error) {
-	cluster, ok := object.(*unstructured.Unstructured)
-	if !ok {
-		return object, nil
-	}
-	if injection.TooLarge(jsonpatch.Map(cluster.Object["spec"])) {
+	if cluster, ok := object.(*unstructured.Unstructured); ok && injection.TooLarge(jsonpatch.Map(cluster.Object["spec"])) {
 		cluster.Object["spec"] = map[string]any{tooLargeKey: true}
 	}
-	return cluster, nil
+	return object, nil
 }

@@ -16,20 +16,19 @@ import (
 	"github.com/raytls/raytls/internal/rollout"
 )
 
-// maxTerminationMessage is how much of what an init container said is repeated.
+// maxTerminationMessage is how many bytes of an init container's message are repeated.
 const maxTerminationMessage = 256
 
-// Pod is what is read of one of the cluster's pods.
+// Pod is one of the cluster's pods.
 type Pod struct {
 	rollout.Pod
-	// Report is what the pod says of its certificate; nil if it says nothing that can be read.
+	// Report describes the pod's certificate; nil if there is none that can be read.
 	Report *gencert.Report
 	// ResourceVersion, Node and Sync are the pod's: Sync is the value of the annotation raytls.io/sync.
 	ResourceVersion, Node, Sync string
 }
 
-// ReadPod reads a pod.
-func ReadPod(pod *corev1.Pod) Pod {
+func readPod(pod *corev1.Pod) Pod {
 	out := Pod{
 		Pod: rollout.Pod{
 			Name: pod.Name, UID: string(pod.UID), Created: pod.CreationTimestamp.Time,
@@ -46,29 +45,23 @@ func ReadPod(pod *corev1.Pod) Pod {
 	out.Ready = slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
-	status := initStatus(pod)
-	if status == nil {
-		return out
-	}
-	out.Failure = failure(status)
-	if ended := status.State.Terminated; ended != nil && ended.ExitCode == 0 {
-		out.Certified = true
-		if report, err := gencert.ParseReport(ended.Message); err == nil {
-			out.Report, out.Expires = &report, report.NotAfter
+	for _, status := range initStatuses(pod) {
+		out.Failure = failure(&status)
+		if ended := status.State.Terminated; ended != nil && ended.ExitCode == 0 {
+			out.Certified = true
+			if report, err := gencert.ParseReport(ended.Message); err == nil {
+				out.Report, out.Expires = &report, report.NotAfter
+			}
 		}
 	}
 	return out
 }
 
-// SlimPod keeps of a pod what ReadPod reads: a cluster can have thousands.
+// SlimPod keeps the fields of a pod that readPod reads: a cluster can have thousands of pods.
 func SlimPod(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return object, nil
-	}
-	var status []corev1.ContainerStatus
-	if s := initStatus(pod); s != nil {
-		status = append(status, *s)
 	}
 	pod.ManagedFields = nil
 	pod.Annotations = only(pod.Annotations, v1alpha1.AnnotationSync)
@@ -77,7 +70,7 @@ func SlimPod(object any) (any, error) {
 		NodeName:       pod.Spec.NodeName,
 		InitContainers: injection.SlimContainers(pod.Spec.InitContainers), Containers: injection.SlimContainers(pod.Spec.Containers),
 	}
-	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase, Conditions: pod.Status.Conditions, InitContainerStatuses: status}
+	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase, Conditions: pod.Status.Conditions, InitContainerStatuses: initStatuses(pod)}
 	return pod, nil
 }
 
@@ -91,19 +84,22 @@ func only(from map[string]string, keys ...string) map[string]string {
 	return out
 }
 
-func initStatus(pod *corev1.Pod) *corev1.ContainerStatus {
-	i := slices.IndexFunc(pod.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == injection.InitContainerName })
-	if i < 0 {
-		return nil
+// initStatuses holds the status of the init container of ours; it is empty if there is none.
+func initStatuses(pod *corev1.Pod) []corev1.ContainerStatus {
+	var out []corev1.ContainerStatus
+	for i := range pod.Status.InitContainerStatuses {
+		if pod.Status.InitContainerStatuses[i].Name == injection.InitContainerName {
+			out = append(out, pod.Status.InitContainerStatuses[i])
+		}
 	}
-	return &pod.Status.InitContainerStatuses[i]
+	return out
 }
 
-// failure is why the init container cannot make a certificate. An obstacle that may pass by itself, such as a registry that
-// does not answer, is none.
+// failure is why the init container cannot make a certificate. It is empty for an obstacle that may pass by itself, such as a
+// registry that does not answer.
 func failure(status *corev1.ContainerStatus) string {
 	if ended := status.State.Terminated; ended != nil && ended.ExitCode == 0 {
-		return "" // whatever an earlier try came to
+		return "" // an earlier attempt does not count
 	}
 	for _, state := range []corev1.ContainerState{status.State, status.LastTerminationState} {
 		ended := state.Terminated
@@ -124,8 +120,7 @@ func failure(status *corev1.ContainerStatus) string {
 	return ""
 }
 
-// sentence makes what an init container said when it failed fit for a condition: one line, printable, bounded. Text that
-// could hold a key is not repeated.
+// sentence makes an init container's message fit for a condition: one line, printable, bounded, and without key material.
 func sentence(message string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(message), "\n")
 	if strings.Contains(line, "PRIVATE KEY") {

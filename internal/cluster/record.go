@@ -19,7 +19,7 @@ import (
 // maxFailedMessage is how much of an error the record keeps.
 const maxFailedMessage = 512
 
-// readRecord is what a RayClusterTLS holds for the planner.
+// readRecord gives the planner's record in a status.
 func readRecord(status *v1alpha1.RayClusterTLSStatus) rollout.Record {
 	out := rollout.Record{
 		Enabled: status.Injection.Revision > 0, InjectedAt: instant(status.Injection.Since),
@@ -30,10 +30,10 @@ func readRecord(status *v1alpha1.RayClusterTLSStatus) rollout.Record {
 	}
 	if p := status.Rollout; p != nil {
 		out.Progress = &rollout.Progress{Goal: p.Goal, Phase: p.Phase, Since: p.PhaseStartTime.UTC(), From: instant(p.DeadlineStartTime)}
+		if len(p.Canaries) > 0 {
+			out.Progress.Canaries = map[string]string{}
+		}
 		for _, canary := range p.Canaries {
-			if out.Progress.Canaries == nil {
-				out.Progress.Canaries = map[string]string{}
-			}
 			out.Progress.Canaries[canary.Group] = canary.Pod
 		}
 	}
@@ -87,13 +87,13 @@ func Bound(status *v1alpha1.RayClusterTLSStatus) string {
 }
 
 // UnderWay reports whether the cluster of a status is in the middle of a restart, in which half of its pods cannot talk to the
-// rest. One that its RayService replaces works until it is gone.
+// rest. A cluster that its RayService replaces works until it is gone.
 func UnderWay(status *v1alpha1.RayClusterTLSStatus) bool {
 	return status.Rollout != nil && status.Rollout.Phase != v1alpha1.PhaseUpgrade
 }
 
-// restartID identifies one restart of one head, so that an approval of it holds for no other. attempt is when the same was tried
-// and failed before; zero where it was not.
+// restartID identifies one restart of one head, so that an approval holds for no other. attempt is when the same restart failed
+// before; zero if it did not.
 func restartID(cluster types.UID, head string, action v1alpha1.RestartAction, attempt time.Time) string {
 	text := string(cluster) + "/" + head + "/" + string(action)
 	if !attempt.IsZero() {

@@ -88,7 +88,11 @@ func (f *Facts) refusal() string {
 	case v.NeverUpgrades:
 		return fmt.Sprintf("spec.upgradeStrategy.type of RayService %s is None, so KubeRay makes no new cluster for it; set it to NewCluster, or delete the RayCluster, which interrupts the service until KubeRay has made a new one", v.Name)
 	}
-	next := policy.Decide(f.successor(), f.Policies)
+	// KubeRay gives the next RayCluster a name of its own and the RayService's labels.
+	next := policy.Decide(policy.Subject{
+		Object: &metav1.ObjectMeta{Namespace: f.Key.Namespace, Labels: v.Labels},
+		Owners: []v1alpha1.TargetReference{{Kind: v1alpha1.TargetRayService, Name: v.Name}},
+	}, f.Policies)
 	encrypted := next.Policy != nil && next.Goal == v1alpha1.GoalEncrypted
 	switch {
 	case f.Decision.Goal == v1alpha1.GoalEncrypted && !encrypted:
@@ -97,13 +101,4 @@ func (f *Facts) refusal() string {
 		return fmt.Sprintf("RayTLSPolicy %s would encrypt the RayCluster that RayService %s replaces this one by; label the RayService %s: %q too, from which the new cluster has its labels", next.Policy.Name, v.Name, v1alpha1.LabelExclude, v1alpha1.ExcludeTrue)
 	}
 	return ""
-}
-
-// successor is the next RayCluster of the RayService, as far as policies look at it: KubeRay gives it a name of its own,
-// and the RayService's labels.
-func (f *Facts) successor() policy.Subject {
-	return policy.Subject{
-		Object: &metav1.ObjectMeta{Namespace: f.Key.Namespace, Labels: f.Service.Labels},
-		Owners: []v1alpha1.TargetReference{{Kind: v1alpha1.TargetRayService, Name: f.Service.Name}},
-	}
 }

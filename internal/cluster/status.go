@@ -16,33 +16,31 @@ import (
 	"github.com/raytls/raytls/internal/rollout"
 )
 
-// maxMessage is how long a message may be. A condition would take more, but nobody reads it.
-const maxMessage = 1024
-
-// Bounds that the API sets, for text that comes from objects of users.
+// Bounds in bytes. A condition could hold a longer message, but nobody would read it. The API sets the others.
 const (
+	maxMessage   = 1024
 	maxBlockedBy = 320
 	maxGroupName = 253
 )
 
-// Done is what became of a decision's writes.
+// Done is the outcome of a decision's writes.
 type Done struct {
 	// Keys are what the cluster's Secrets hold now.
 	Keys keys.Store
 	// Recorded reports whether the status takes the record of the plan. Otherwise the record stays as it was.
 	Recorded bool
-	// Err is what ended the writes; nil if nothing did. A lagging cache is no error here.
+	// Err ended the writes; nil if nothing did. A lagging cache is not reported as an error.
 	Err error
 }
 
-// Status is a cluster's status: what was found, decided and done. It is the only place that makes one.
+// Status makes a cluster's status. It is the only place that makes one.
 func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
-	before := &v1alpha1.RayClusterTLSStatus{}
-	if f.TLS != nil {
-		before = &f.TLS.Status
-	}
-	if f.Deleting() {
-		return leaving(before)
+	before := f.status()
+	if f.Deleting() { // the status stays as it was but holds no slot
+		out := *before.DeepCopy()
+		out.Rollout, out.PendingRestart = nil, nil
+		out.Injection.FailedHash, out.Injection.FailedMessage, out.Injection.FailedTime = "", "", nil
+		return out
 	}
 	out := v1alpha1.RayClusterTLSStatus{
 		ObservedGeneration: f.Object.GetGeneration(),
@@ -61,7 +59,7 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 	report := d.report(f, done)
 	out.PendingRestart = pendingRestart(f, d, report)
 	for _, condition := range []metav1.Condition{
-		encrypted(report, out.Pods), certified(f, &out), upToDate(f, d, done, report, &out), stalled(f, report),
+		encrypted(report, out.Pods), certified(f, out.Pods), upToDate(f, d, done, report, out.Pods), stalled(f, report),
 	} {
 		condition.ObservedGeneration = out.ObservedGeneration
 		condition.LastTransitionTime = metav1.NewTime(f.Now.Truncate(time.Second))
@@ -71,15 +69,7 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 	return out
 }
 
-// leaving is the status of a cluster that is being deleted: as it was, but it takes no slot from others.
-func leaving(before *v1alpha1.RayClusterTLSStatus) v1alpha1.RayClusterTLSStatus {
-	out := *before.DeepCopy()
-	out.Rollout, out.PendingRestart = nil, nil
-	out.Injection.FailedHash, out.Injection.FailedMessage, out.Injection.FailedTime = "", "", nil
-	return out
-}
-
-// report is what there is to say of the cluster: an error, an obstacle, the plan, or what is seen without a policy.
+// report describes the cluster by an error, an obstacle, the plan, or, without a policy, by its pods.
 func (d *Decision) report(f *Facts, done Done) rollout.Report {
 	switch outcome := kube.AsOutcome(done.Err); {
 	case outcome != nil:
@@ -99,24 +89,21 @@ func (d *Decision) report(f *Facts, done Done) rollout.Report {
 func reported(outcome *kube.Outcome) rollout.Report {
 	return rollout.Report{
 		Reason: outcome.Reason, Message: outcome.Message, BlockedBy: outcome.BlockedBy,
-		UserMustAct: outcome.Kind == kube.UserMustAct && outcome.Reason != v1alpha1.ReasonPaused,
+		UserMustAct: outcome.UserMustAct && outcome.Reason != v1alpha1.ReasonPaused,
 	}
 }
 
 // uncovered is for a cluster that no policy covers. An encrypted one stays encrypted.
 func uncovered(f *Facts) rollout.Report {
-	if ended := endedPod(f); ended != nil && f.Injected() {
+	if ended := f.endedPod(); ended != nil && MayBeInjected(f.Spec) {
 		return rollout.Report{
 			Reason: v1alpha1.ReasonCertificateExpired, UserMustAct: true,
 			Message: fmt.Sprintf("the certificate of pod %s ended at %s, and peers refuse new connections with it; delete the pod", ended.Name, ended.Expires.UTC().Format(time.RFC3339)),
 		}
 	}
-	plaintext, certifiedHead := false, false
-	for i := range f.Pods {
-		plaintext = plaintext || !f.Pods[i].Injected
-		certifiedHead = certifiedHead || f.Pods[i].Group == "" && f.Pods[i].Certified
-	}
-	if f.wholly() && certifiedHead && !plaintext {
+	plaintext := f.pod(func(p *Pod) bool { return !p.Injected })
+	certifiedHead := f.pod(func(p *Pod) bool { return p.Group == "" && p.Certified })
+	if f.wholly() && certifiedHead != nil && plaintext == nil {
 		return rollout.Report{Reason: v1alpha1.ReasonEncrypted, Message: "no policy covers the cluster, which stays encrypted"}
 	}
 	return rollout.Report{Reason: v1alpha1.ReasonNotCovered, Message: "no policy covers the cluster"}
@@ -127,93 +114,86 @@ func (f *Facts) wholly() bool {
 	return len(f.Templates) > 0 && !slices.ContainsFunc(f.Templates, func(t injection.Template) bool { return t.State != injection.Injected })
 }
 
+// condition gives a condition of that kind, whose message is formatted if there are arguments.
+func condition(kind string, status metav1.ConditionStatus, reason, message string, args ...any) metav1.Condition {
+	if len(args) > 0 {
+		message = fmt.Sprintf(message, args...)
+	}
+	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
+}
+
 func encrypted(report rollout.Report, pods v1alpha1.PodCounts) metav1.Condition {
-	condition := metav1.Condition{Type: v1alpha1.ConditionEncrypted, Status: metav1.ConditionFalse, Reason: report.Reason, Message: report.Message}
-	if report.Reason == v1alpha1.ReasonEncrypted {
-		condition.Status = metav1.ConditionTrue
-		if condition.Message == "" {
-			condition.Message = "all pods speak TLS"
-			if waiting := pods.Total - pods.Certified - pods.Outdated; waiting > 0 {
-				condition.Message = fmt.Sprintf("all pods that have started speak TLS; %d of %d pods have no certificate yet", waiting, pods.Total)
-			}
-		}
+	const kind = v1alpha1.ConditionEncrypted
+	waiting := pods.Total - pods.Certified - pods.Outdated
+	switch {
+	case report.Reason != v1alpha1.ReasonEncrypted:
+		return condition(kind, metav1.ConditionFalse, report.Reason, report.Message)
+	case report.Message != "":
+		return condition(kind, metav1.ConditionTrue, report.Reason, report.Message)
+	case waiting > 0:
+		return condition(kind, metav1.ConditionTrue, report.Reason, "all pods that have started speak TLS; %d of %d pods have no certificate yet", waiting, pods.Total)
 	}
-	return condition
+	return condition(kind, metav1.ConditionTrue, report.Reason, "all pods speak TLS")
 }
 
-func certified(f *Facts, status *v1alpha1.RayClusterTLSStatus) metav1.Condition {
-	condition := metav1.Condition{Type: v1alpha1.ConditionCertified, Status: metav1.ConditionFalse}
-	pods := status.Pods
-	condition.Message = fmt.Sprintf("%d of %d pods have a valid certificate of the current authority", pods.Certified, pods.Total)
-	switch failed, ended := failedPod(f), endedPod(f); {
+func certified(f *Facts, pods v1alpha1.PodCounts) metav1.Condition {
+	const kind, counts = v1alpha1.ConditionCertified, "%d of %d pods have a valid certificate of the current authority"
+	failed := f.pod(func(p *Pod) bool { return p.Failure != "" })
+	switch ended := f.endedPod(); {
 	case pods.Total == 0:
-		condition.Reason, condition.Message = v1alpha1.ReasonNoPods, "the cluster has no pods"
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonNoPods, "the cluster has no pods")
 	case ended != nil:
-		condition.Reason = v1alpha1.ReasonCertificateExpired
-		condition.Message = fmt.Sprintf("the certificate of pod %s ended at %s", ended.Name, ended.Expires.UTC().Format(time.RFC3339))
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificateExpired, "the certificate of pod %s ended at %s", ended.Name, ended.Expires.UTC().Format(time.RFC3339))
 	case failed != nil:
-		condition.Reason, condition.Message = v1alpha1.ReasonCertificateFailed, fmt.Sprintf("pod %s: %s", failed.Name, failed.Failure)
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificateFailed, "pod %s: %s", failed.Name, failed.Failure)
 	case pods.Certified < pods.Total:
-		condition.Reason = v1alpha1.ReasonCertificatesPending
-	default:
-		condition.Status, condition.Reason = metav1.ConditionTrue, v1alpha1.ReasonCertified
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificatesPending, counts, pods.Certified, pods.Total)
 	}
-	return condition
+	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonCertified, counts, pods.Certified, pods.Total)
 }
 
-func failedPod(f *Facts) *Pod {
+// pod is the first pod that passes the test; nil if none does.
+func (f *Facts) pod(test func(*Pod) bool) *Pod {
 	for i := range f.Pods {
-		if f.Pods[i].Failure != "" {
+		if test(&f.Pods[i]) {
 			return &f.Pods[i]
 		}
 	}
 	return nil
 }
 
-func endedPod(f *Facts) *Pod {
-	for i := range f.Pods {
-		if end := f.Pods[i].Expires; !end.IsZero() && !f.Now.Before(end) {
-			return &f.Pods[i]
-		}
-	}
-	return nil
+func (f *Facts) endedPod() *Pod {
+	return f.pod(func(p *Pod) bool { return !p.Expires.IsZero() && !f.Now.Before(p.Expires) })
 }
 
-func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, status *v1alpha1.RayClusterTLSStatus) metav1.Condition {
-	condition := metav1.Condition{Type: v1alpha1.ConditionUpToDate, Status: metav1.ConditionFalse}
+func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, pods v1alpha1.PodCounts) metav1.Condition {
+	const kind = v1alpha1.ConditionUpToDate
 	switch {
 	case f.Policy == nil:
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionUnknown, v1alpha1.ReasonNotCovered, "no policy covers the cluster"
+		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonNotCovered, "no policy covers the cluster")
 	case f.Decision.Goal != v1alpha1.GoalEncrypted || d.Obstacle != nil || !d.Snapshot.Enabled && d.Plan.Reason != v1alpha1.ReasonEncrypted && !d.Plan.Enabled:
-		condition.Reason, condition.Message = report.Reason, report.Message
-	case done.Keys.AuthorityOutdated(f.settings()):
-		condition.Reason = v1alpha1.ReasonAuthorityChangePending
-		condition.Message = fmt.Sprintf("secretRef, keyAlgorithm or validityDays of certificateAuthority in RayTLSPolicy %s changed after the cluster's authority was made; the cluster keeps its authority", f.Decision.Policy.Name)
+		return condition(kind, metav1.ConditionFalse, report.Reason, report.Message)
+	case done.Keys.AuthorityOutdated(f.KeySettings()):
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonAuthorityChangePending,
+			"secretRef, keyAlgorithm or validityDays of certificateAuthority in RayTLSPolicy %s changed after the cluster's authority was made; the cluster keeps its authority", f.Decision.Policy.Name)
 	case !d.Parameters.Equal(policy.Parameters(f.Policy)):
-		condition.Reason = v1alpha1.ReasonTemplateChangePending
-		condition.Message = fmt.Sprintf("issuance.initContainer or additionalContainers in RayTLSPolicy %s changed after the cluster was injected; the change reaches the templates when the cluster has no pods, so suspend and resume it", f.Decision.Policy.Name)
-	case status.Pods.Outdated > 0:
-		condition.Reason, condition.Message = v1alpha1.ReasonPodsOutdated, fmt.Sprintf("%d of %d pods have a certificate of another authority", status.Pods.Outdated, status.Pods.Total)
-	default:
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "the cluster runs with the policy's present values"
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonTemplateChangePending,
+			"issuance.initContainer or additionalContainers in RayTLSPolicy %s changed after the cluster was injected; the change reaches the templates when the cluster has no pods, so suspend and resume it", f.Decision.Policy.Name)
+	case pods.Outdated > 0:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "%d of %d pods have a certificate of another authority", pods.Outdated, pods.Total)
 	}
-	return condition
+	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "the cluster runs with the policy's present values")
 }
 
 func stalled(f *Facts, report rollout.Report) metav1.Condition {
-	condition := metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNothingToDo, Message: "no user needs to act"}
-	if wrong := policy.InvalidExclude(f.Object); wrong != "" && f.Policy != nil {
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, v1alpha1.ReasonInvalidExclude, wrong
+	const kind = v1alpha1.ConditionStalled
+	switch wrong := policy.InvalidExclude(f.Object); {
+	case report.UserMustAct:
+		return condition(kind, metav1.ConditionTrue, report.Reason, report.Message)
+	case wrong != "" && f.Policy != nil:
+		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonInvalidExclude, wrong)
 	}
-	if report.UserMustAct {
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, report.Reason, report.Message
-	}
-	return condition
-}
-
-// settings are those that the policy asks keys to be made by. The cluster has a policy.
-func (f *Facts) settings() keys.Settings {
-	return keys.SettingsOf(f.Policy, f.HeadNames, !f.Ray.FaultTolerant)
+	return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonNothingToDo, "no user needs to act")
 }
 
 // KeySettings are the settings for new keys: those of the policy, or, without a policy, those kept beside the authority.
@@ -221,12 +201,12 @@ func (f *Facts) KeySettings() keys.Settings {
 	if f.Policy == nil {
 		return f.Keys.Settings
 	}
-	return f.settings()
+	return keys.SettingsOf(f.Policy, f.HeadNames, !f.Ray.FaultTolerant)
 }
 
-// KeyPods is what the cluster's pods and its record say of its keys.
+// KeyPods is the evidence that pods and record give of the keys in use.
 func (f *Facts) KeyPods() keys.Pods {
-	var out keys.Pods
+	out := keys.Pods{Generation: f.status().Authority.Generation}
 	for i := range f.Pods {
 		pod := &f.Pods[i]
 		if !pod.Certified || pod.Terminating {
@@ -237,9 +217,6 @@ func (f *Facts) KeyPods() keys.Pods {
 			id = pod.Report.Authority
 		}
 		out.Authorities = append(out.Authorities, id)
-	}
-	if f.TLS != nil {
-		out.Generation = f.TLS.Status.Authority.Generation
 	}
 	return out
 }
@@ -261,6 +238,7 @@ func countPods(out *v1alpha1.RayClusterTLSStatus, f *Facts, store keys.Store) {
 	if store.Authority != nil {
 		authority = store.Authority.ID()
 	}
+	var first time.Time
 	for i := range f.Pods {
 		pod := &f.Pods[i]
 		out.Pods.Total++
@@ -273,10 +251,11 @@ func countPods(out *v1alpha1.RayClusterTLSStatus, f *Facts, store keys.Store) {
 		case f.Now.Before(pod.Report.NotAfter):
 			out.Pods.Certified++
 		}
-		if end := pod.Expires; pod.Injected && !end.IsZero() && (out.EarliestExpiryTime == nil || end.Before(out.EarliestExpiryTime.Time)) {
-			out.EarliestExpiryTime = stamp(end)
+		if pod.Injected {
+			first = earlier(first, pod.Expires)
 		}
 	}
+	out.EarliestExpiryTime = stamp(first)
 }
 
 // pendingRestart describes a restart that waits; nil if none does.
@@ -294,7 +273,7 @@ func pendingRestart(f *Facts, d *Decision, report rollout.Report) *v1alpha1.Pend
 	return out
 }
 
-// ApproveCommand is the command that approves a restart of a cluster.
+// ApproveCommand is the command that approves a restart of a cluster and keeps the approvals of others.
 func ApproveCommand(p *v1alpha1.RayTLSPolicy, cluster, restart string) string {
 	approvals := p.Spec.Rollout.Approvals
 	command := fmt.Sprintf("kubectl patch raytlspolicy %s -n %s ", p.Name, p.Namespace)

@@ -33,7 +33,6 @@ func encryptedFacts(t *testing.T) (*Facts, keys.Store) {
 			"headGroupSpec":{"template":{"spec":{"containers":[{"name":"ray-head","image":"ray:1"}]}}},
 			"workerGroupSpecs":[{"groupName":"small","replicas":1,"template":{"spec":{"containers":[{"name":"ray-worker","image":"ray:1"}]}}}]}}`),
 		Policy: &spec, Policies: []*v1alpha1.RayTLSPolicy{p}, Decision: policy.Decision{Policy: p, Goal: v1alpha1.GoalEncrypted},
-		Admission: v1alpha1.ReasonAdmissionActive,
 	}
 	injected, err := injection.Apply(jsonpatch.Map(f.Object.Object["spec"]), injection.Options{ClusterName: "train"}, injection.All())
 	if err != nil {
@@ -153,8 +152,8 @@ func TestStatus(t *testing.T) {
 			}
 			f.TLS.Status = status
 			if d2 := Decide(f, Settings{Namespace: "raytls-system"}); c.err == nil {
-				if again := Status(f, &d2, Done{Keys: store, Recorded: d2.Writes()}); !metaEqual(status, again) {
-					t.Errorf("%s: at rest the status changes from %v to %v", c.reason, status, again)
+				if second := Status(f, &d2, Done{Keys: store, Recorded: d2.Writes()}); !metaEqual(status, second) {
+					t.Errorf("%s: at rest the status changes from %v to %v", c.reason, status, second)
 				}
 			}
 		})

@@ -269,7 +269,7 @@ func TestValidity(t *testing.T) {
 }
 
 func TestKeyAlgorithms(t *testing.T) {
-	for _, algorithm := range KeyAlgorithms() {
+	for _, algorithm := range keyAlgorithms() {
 		t.Run(algorithm, func(t *testing.T) {
 			a := year(t)
 			p := newPod(t, anyShell(t), HeadScript)

@@ -11,10 +11,8 @@ import (
 )
 
 const (
-	maxProfileBytes  = 32 << 10
 	maxHeadDNSNames  = 64
 	maxValidityDays  = 36500
-	profileFieldsR1  = 11
 	profileRevision1 = 1
 )
 
@@ -24,40 +22,39 @@ var (
 	digits       = regexp.MustCompile(`^[0-9]+$`)
 )
 
-// KeyAlgorithms lists the key algorithms that the scripts of revision 1 can make.
-func KeyAlgorithms() []string {
+// keyAlgorithms lists the key algorithms that the scripts of revision 1 support.
+func keyAlgorithms() []string {
 	return []string{"ECDSAP256", "ECDSAP384", "RSA2048", "RSA3072", "RSA4096"}
 }
 
-// Profile is every parameter that a script reads, and what renews an issuer when there is no policy any more. It is
-// the key `profile` of a CA Secret.
+// Profile holds every parameter that a script reads. It is the key `profile` of a CA Secret.
 type Profile struct {
-	// Revision is that of the scripts which understand this profile: 1.
+	// Revision is the revision of the scripts that understand this profile: 1.
 	Revision int
-	// Authority and Issuer are ids, lower-case hexadecimal of at most 64 digits; scripts only repeat them in the report.
+	// Authority and Issuer are ids, lower-case hexadecimal of at most 64 digits. The scripts only repeat them in the report.
 	Authority, Issuer string
-	// IssuerNotBefore is the issuer's start, so that no leaf starts before it. The zero time means: no bound. Whole seconds.
+	// IssuerNotBefore is the issuer's start, before which no leaf starts. The zero time sets no bound. Whole seconds.
 	IssuerNotBefore time.Time
 	// IssuerNotAfter is the issuer's end, which no leaf outlives. Whole seconds.
 	IssuerNotAfter time.Time
-	// KeyAlgorithm is that of the leaf, one of KeyAlgorithms.
+	// KeyAlgorithm is the leaf's: ECDSAP256, ECDSAP384, RSA2048, RSA3072 or RSA4096.
 	KeyAlgorithm string
-	// ValidityDays is how long a leaf lives, 1 to 36500.
+	// ValidityDays is the number of days that a leaf is valid, 1 to 36500.
 	ValidityDays int
-	// HeadDNSNames are further names of the head: at most 64 lower-case DNS names without wildcard or closing dot,
-	// none of which ends in a label of digits, which would be an address.
+	// HeadDNSNames are further names of the head: at most 64 lower-case DNS names without wildcard or closing dot.
+	// The last label of a name is not all digits, as that of an address is.
 	HeadDNSNames []string
-	// HeadServiceShortName puts the bare name of the head's service in the head's certificate.
+	// HeadServiceShortName adds the bare name of the head's service to the head's certificate.
 	HeadServiceShortName bool
-	// HeadUntilIssuerEnd gives the head a leaf to the issuer's end instead of ValidityDays.
+	// HeadUntilIssuerEnd makes the head's leaf valid until the issuer's end, whatever ValidityDays says.
 	HeadUntilIssuerEnd bool
-	// CAKeyAlgorithm is that of the issuer and the authority; no script uses it.
+	// CAKeyAlgorithm is the issuer's and the authority's. No script uses it.
 	CAKeyAlgorithm string
 }
 
 // Marshal returns the profile's canonical text: one `key=value` line per field, in fixed order, times in Unix seconds
-// (fractions are cut). It fails for a value outside of what the fields' comments allow, so that whatever it returns
-// is harmless to a shell that reads it. The error names the field.
+// without fractions. It refuses values outside the fields' documented ranges, so a shell can read the text safely. The
+// error names the field.
 func (p Profile) Marshal() ([]byte, error) {
 	if err := p.validate(); err != nil {
 		return nil, fmt.Errorf("profile: %w", err)
@@ -67,7 +64,7 @@ func (p Profile) Marshal() ([]byte, error) {
 		notBefore = p.IssuerNotBefore.Unix()
 	}
 	var text strings.Builder
-	for _, line := range [profileFieldsR1][2]string{
+	for _, line := range [][2]string{
 		{"revision", strconv.Itoa(p.Revision)},
 		{"authority", p.Authority},
 		{"issuer", p.Issuer},
@@ -85,55 +82,6 @@ func (p Profile) Marshal() ([]byte, error) {
 	return []byte(text.String()), nil
 }
 
-// ParseProfile reads what Marshal wrote. Text that is not exactly what Marshal would write is an error, which never
-// repeats any of the text. Times come back in UTC.
-func ParseProfile(text []byte) (Profile, error) {
-	if len(text) > maxProfileBytes {
-		return Profile{}, fmt.Errorf("profile is longer than %d bytes", maxProfileBytes)
-	}
-	lines := strings.Split(string(text), "\n")
-	if len(lines) != profileFieldsR1+1 {
-		return Profile{}, fmt.Errorf("profile does not have %d lines", profileFieldsR1)
-	}
-	values := make(map[string]string, profileFieldsR1)
-	for i, line := range lines[:profileFieldsR1] {
-		key, value, found := strings.Cut(line, "=")
-		if !found {
-			return Profile{}, fmt.Errorf("profile: line %d is not key=value", i+1)
-		}
-		values[key] = value
-	}
-	var p Profile
-	var err error
-	if p.Revision, err = strconv.Atoi(values["revision"]); err != nil {
-		return Profile{}, errors.New("profile: revision is not a number")
-	}
-	if p.IssuerNotBefore, err = parseSeconds(values["issuerNotBefore"]); err != nil {
-		return Profile{}, errors.New("profile: issuerNotBefore is not a number of seconds")
-	}
-	if p.IssuerNotAfter, err = parseSeconds(values["issuerNotAfter"]); err != nil {
-		return Profile{}, errors.New("profile: issuerNotAfter is not a number of seconds")
-	}
-	if p.ValidityDays, err = strconv.Atoi(values["validityDays"]); err != nil {
-		return Profile{}, errors.New("profile: validityDays is not a number")
-	}
-	if names := values["headDNSNames"]; names != "" {
-		p.HeadDNSNames = strings.Split(names, ",")
-	}
-	p.Authority, p.Issuer = values["authority"], values["issuer"]
-	p.KeyAlgorithm, p.CAKeyAlgorithm = values["keyAlgorithm"], values["caKeyAlgorithm"]
-	p.HeadServiceShortName = values["headServiceShortName"] == "true"
-	p.HeadUntilIssuerEnd = values["headUntilIssuerEnd"] == "true"
-	canonical, err := p.Marshal()
-	if err != nil {
-		return Profile{}, err
-	}
-	if string(canonical) != string(text) {
-		return Profile{}, errors.New("profile is not in canonical form")
-	}
-	return p, nil
-}
-
 func (p Profile) validate() error {
 	switch {
 	case p.Revision != profileRevision1:
@@ -148,10 +96,10 @@ func (p Profile) validate() error {
 		return errors.New("issuerNotAfter must be within the years 1970 to 9999")
 	case !p.IssuerNotBefore.Before(p.IssuerNotAfter):
 		return errors.New("issuerNotBefore must be before issuerNotAfter")
-	case !slices.Contains(KeyAlgorithms(), p.KeyAlgorithm):
-		return fmt.Errorf("keyAlgorithm must be one of %s", strings.Join(KeyAlgorithms(), ", "))
-	case !slices.Contains(KeyAlgorithms(), p.CAKeyAlgorithm):
-		return fmt.Errorf("caKeyAlgorithm must be one of %s", strings.Join(KeyAlgorithms(), ", "))
+	case !slices.Contains(keyAlgorithms(), p.KeyAlgorithm):
+		return fmt.Errorf("keyAlgorithm must be one of %s", strings.Join(keyAlgorithms(), ", "))
+	case !slices.Contains(keyAlgorithms(), p.CAKeyAlgorithm):
+		return fmt.Errorf("caKeyAlgorithm must be one of %s", strings.Join(keyAlgorithms(), ", "))
 	case p.ValidityDays < 1 || p.ValidityDays > maxValidityDays:
 		return fmt.Errorf("validityDays must be 1 to %d", maxValidityDays)
 	case len(p.HeadDNSNames) > maxHeadDNSNames:
@@ -165,7 +113,7 @@ func (p Profile) validate() error {
 	return nil
 }
 
-// isDNSName holds Go and the scripts to the same rule: is_dns_name there.
+// isDNSName applies the same rule as is_dns_name in the scripts.
 func isDNSName(name string) bool {
 	if len(name) > 253 {
 		return false
@@ -179,15 +127,7 @@ func isDNSName(name string) bool {
 	return !digits.MatchString(labels[len(labels)-1])
 }
 
-// isEncodable reports whether a time can be in a certificate and in RFC 3339 alike.
+// isEncodable reports whether both a certificate and RFC 3339 can hold the time.
 func isEncodable(t time.Time) bool {
 	return t.Unix() > 0 && t.UTC().Year() <= 9999
-}
-
-func parseSeconds(text string) (time.Time, error) {
-	seconds, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || seconds == 0 {
-		return time.Time{}, err
-	}
-	return time.Unix(seconds, 0).UTC(), nil
 }

@@ -1,7 +1,6 @@
 package gencert
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,68 +9,48 @@ import (
 	"time"
 )
 
-// maxReportBytes bounds what is read of a termination message, which any process of the pod's image can write.
+// maxReportBytes bounds a termination message, which any process in the pod can write.
 const maxReportBytes = 512
 
 var serialPattern = regexp.MustCompile(`^[0-9a-f]{1,40}$`)
 
-// Report is what a pod's init container says of the certificate it made. It is the pod's own word: good for reporting
-// and for planning renewals, never for deciding about a key.
+// Report describes the certificate that a pod's init container made. It is the pod's own claim: the operator may report it
+// and plan renewals by it, but must not decide about a key by it.
 type Report struct {
-	// Authority and Issuer are the ids that the profile carried when the certificate was signed.
-	Authority, Issuer string
-	// Serial is the certificate's serial number in lower-case hexadecimal. The scripts write 32 digits, zeros in front included.
-	Serial string
-	// NotAfter and IssuedAt are in UTC, to the second.
-	NotAfter, IssuedAt time.Time
-}
-
-type reportJSON struct {
+	// Authority and Issuer are the ids from the profile at the time of signing.
 	Authority string `json:"authority"`
 	Issuer    string `json:"issuer"`
-	Serial    string `json:"serial"`
-	NotAfter  string `json:"notAfter"`
-	IssuedAt  string `json:"issuedAt"`
+	// Serial is the certificate's serial number in lower-case hexadecimal. The scripts write 32 digits with leading zeros.
+	Serial string `json:"serial"`
+	// NotAfter and IssuedAt are in UTC, to the second.
+	NotAfter time.Time `json:"notAfter"`
+	IssuedAt time.Time `json:"issuedAt"`
 }
 
-// ParseReport reads the termination message of an init container: one line of JSON in exactly the form that Message
-// gives, of at most 512 bytes. Everything else is an error, which never repeats any of the message.
+// ParseReport reads the termination message of an init container. It accepts only one line of at most 512 bytes, exactly
+// as Message writes it. The error repeats nothing of the message.
 func ParseReport(message string) (Report, error) {
 	if len(message) > maxReportBytes {
 		return Report{}, fmt.Errorf("termination message is longer than %d bytes", maxReportBytes)
 	}
-	decoder := json.NewDecoder(strings.NewReader(message))
-	decoder.DisallowUnknownFields()
-	var raw reportJSON
-	if err := decoder.Decode(&raw); err != nil {
-		// The decoder's error quotes what it read.
+	var report Report
+	if json.Unmarshal([]byte(message), &report) != nil {
+		// The decoder's error quotes its input.
 		return Report{}, errors.New("termination message is not a report in JSON")
-	}
-	notAfter, err := time.Parse(time.RFC3339, raw.NotAfter)
-	if err != nil {
-		return Report{}, errors.New("notAfter of the termination message is not an RFC 3339 time")
-	}
-	issuedAt, err := time.Parse(time.RFC3339, raw.IssuedAt)
-	if err != nil {
-		return Report{}, errors.New("issuedAt of the termination message is not an RFC 3339 time")
-	}
-	report := Report{
-		Authority: raw.Authority, Issuer: raw.Issuer, Serial: raw.Serial,
-		NotAfter: notAfter.UTC(), IssuedAt: issuedAt.UTC(),
 	}
 	canonical, err := report.Message()
 	if err != nil {
 		return Report{}, err
 	}
-	// Refuses what a JSON decoder lets pass: repeated or differently cased names, spaces, more values, other zones.
+	// This refuses what a JSON decoder accepts: unknown, repeated or differently cased names, spaces, other zones.
 	if strings.TrimSuffix(message, "\n") != strings.TrimSuffix(canonical, "\n") {
 		return Report{}, errors.New("termination message is not in canonical form")
 	}
 	return report, nil
 }
 
-// Message returns the termination message that says this report: one line of JSON with its newline, at most 512 bytes.
-// Ids must be lower-case hexadecimal of at most 64 digits, the serial of at most 40, NotAfter after IssuedAt.
+// Message returns the report as a termination message: one line of JSON with its newline, at most 512 bytes. Ids must
+// be lower-case hexadecimal of at most 64 digits, the serial of at most 40. NotAfter must be after IssuedAt.
 func (r Report) Message() (string, error) {
 	r.NotAfter, r.IssuedAt = r.NotAfter.UTC().Truncate(time.Second), r.IssuedAt.UTC().Truncate(time.Second)
 	switch {
@@ -86,12 +65,9 @@ func (r Report) Message() (string, error) {
 	case !r.NotAfter.After(r.IssuedAt):
 		return "", errors.New("notAfter of the report is not after issuedAt")
 	}
-	line, err := json.Marshal(reportJSON{
-		Authority: r.Authority, Issuer: r.Issuer, Serial: r.Serial,
-		NotAfter: r.NotAfter.Format(time.RFC3339), IssuedAt: r.IssuedAt.Format(time.RFC3339),
-	})
+	line, err := json.Marshal(r)
 	if err != nil {
 		return "", fmt.Errorf("encoding report: %w", err)
 	}
-	return string(bytes.TrimSpace(line)) + "\n", nil
+	return string(line) + "\n", nil
 }

@@ -1,5 +1,5 @@
-// Package gencert holds the scripts that make a pod's certificate in its own init container, per revision, with the
-// text they read (Profile), the text that starts them (Bootstrap) and the text they leave behind (Report).
+// Package gencert holds the scripts that make a pod's certificate in its init container, per revision. Profile is the text
+// that they read, Bootstrap the text that starts them, and Report the text that they leave.
 package gencert
 
 import (
@@ -19,7 +19,7 @@ const (
 	WorkerScript = "gencert_worker.sh"
 )
 
-// A released file never changes: the SHA-256 in every template made with it would no longer match.
+// A released file never changes: its SHA-256 is in every template that was made with it.
 var (
 	//go:embed r1/boot.sh
 	bootR1 string
@@ -31,8 +31,8 @@ var (
 	mainR1 string
 )
 
-// Scripts returns the scripts of a revision, file name to content, each complete by itself and ending in exactly one
-// newline. The revision must be one that this package has: 1.
+// Scripts returns the scripts of a revision by file name. Each is complete by itself and ends in exactly one newline. The
+// revision must be 1.
 func Scripts(revision int) (map[string]string, error) {
 	if revision != 1 {
 		return nil, fmt.Errorf("gencert has no revision %d", revision)
@@ -54,8 +54,8 @@ func SHA256(revision int, name string) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// ConfigMapName returns the name of the ConfigMap that holds a revision's scripts. It contains a hash of their names
-// and contents, so that another content can never be taken for it.
+// ConfigMapName returns the name of the ConfigMap that holds a revision's scripts. A hash of their names and contents in
+// it keeps apart ConfigMaps with different contents.
 func ConfigMapName(revision int) (string, error) {
 	scripts, err := Scripts(revision)
 	if err != nil {
@@ -72,9 +72,8 @@ func ConfigMapName(revision int) (string, error) {
 //
 //	/bin/sh -c <Bootstrap()> raytls-init <script path> <SHA-256 of the script, hexadecimal>
 //
-// It waits in its own process until the file is there and has that SHA-256, and then runs the very text it has
-// hashed, so that whoever can change the file never gets code of theirs to run beside a key. It is part of the
-// injected template and never changes within a revision.
+// It waits until the file exists and has that SHA-256, and then runs exactly the text that it hashed. Nobody who can
+// change the file can thus run code beside a key. It is part of the injected template and never changes in a revision.
 func Bootstrap() string {
 	return strings.TrimSuffix(bootR1, "\n")
 }

@@ -7,10 +7,9 @@ import (
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
-// Apply gives a copy of the spec in which the scope's templates (and autoscalerOptions, which go with the head, where
-// enableInTreeAutoscaling is true) carry the injection, whatever they carried of ours before. The rest of the spec is
-// copied as it is, but a conflict anywhere refuses the whole: a cluster is injected wholly or not at all, and a canary's
-// success must mean that the rest can follow. It fails with a *ConflictError where the user must act.
+// Apply returns a copy of the spec in which the scope's templates carry the injection, whatever they carried of ours before.
+// With enableInTreeAutoscaling, autoscalerOptions go with the head. A conflict anywhere in the spec refuses the whole: after
+// a canary's success, the operator must be able to inject the rest. It fails with a *ConflictError if the user must act.
 func Apply(spec map[string]any, options Options, scope Scope) (map[string]any, error) {
 	plain, err := Remove(spec, All())
 	if err != nil {
@@ -25,7 +24,7 @@ func Apply(spec map[string]any, options Options, scope Scope) (map[string]any, e
 	return apply(spec, plain, options, scope)
 }
 
-// apply is Apply for a spec whose plain form is known, and in which additional containers may be missing.
+// apply is Apply for a spec whose plain form is known. Additional containers may be missing.
 func apply(spec, plain map[string]any, options Options, scope Scope) (map[string]any, error) {
 	o, err := options.rendering()
 	if err != nil {
@@ -48,7 +47,7 @@ func apply(spec, plain map[string]any, options Options, scope Scope) (map[string
 	return out, nil
 }
 
-// check finds the first thing in a spec without our pieces that forbids the injection.
+// check returns the first conflict in a spec without our pieces.
 func check(plain map[string]any, p Parameters) error {
 	if p.ScriptsPath != "" && !strings.HasPrefix(p.ScriptsPath, "/") {
 		return conflict("spec.issuance.initContainer.scriptsPath", "must be an absolute path, not %q", p.ScriptsPath)
@@ -75,9 +74,8 @@ func check(plain map[string]any, p Parameters) error {
 
 // checkNames refuses additional containers that no template has: a misspelt name would leave a container in plaintext.
 func checkNames(plain map[string]any, p Parameters) error {
-	templates := templatesOf(plain)
 	for _, name := range p.AdditionalContainers {
-		if !slices.ContainsFunc(templates, func(t template) bool { return t.containersNamed(name) > 0 }) {
+		if !slices.ContainsFunc(templatesOf(plain), func(t template) bool { return t.containersNamed(name) > 0 }) {
 			return conflict("spec.additionalContainers", "no template has a container named %q: correct the name or leave it out", name)
 		}
 	}
@@ -108,8 +106,7 @@ func (t template) inject(root map[string]any, o rendering) {
 	}
 
 	add(t.pod, "volumes", volumes(o)...)
-	ray := jsonpatch.Map(jsonpatch.List(t.pod["containers"])[0])
-	t.pod["initContainers"] = slices.Concat([]any{initContainer(t.kind, ray, o, r)}, jsonpatch.List(t.pod["initContainers"]))
+	t.pod["initContainers"] = slices.Concat([]any{initContainer(t.kind, t.ray(), o, r)}, jsonpatch.List(t.pod["initContainers"]))
 }
 
 func addRayPieces(container map[string]any) {
@@ -128,13 +125,11 @@ func autoscaling(spec map[string]any) bool {
 
 // target is a container that speaks Ray's gRPC.
 type target struct {
-	list      string
-	name      string
-	path      string
-	container map[string]any
+	list, name, path string
+	container        map[string]any
 }
 
-// targets are the Ray container, which is first, and the additional containers this template has.
+// targets returns the Ray container and then the additional containers of this template.
 func (t template) targets(additional []string) []target {
 	var found []target
 	for _, list := range containerLists() {

@@ -3,74 +3,75 @@ package injection
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
-// Carried is what Carry gives.
+// Carried is the result of Carry.
 type Carried struct {
-	// Spec is the update's spec as it is to be stored: the very one that was passed in where nothing is to be changed.
+	// Spec is the spec to store. It is the update's own if nothing needs a change.
 	Spec map[string]any
-	// Left are the paths of templates that the update brought pieces of the injection to, and that were plain before:
-	// the pieces are left out, since a template that is injected alone breaks a cluster that runs.
+	// Left are the paths of plain templates to which the update added pieces of the injection. Spec is without these
+	// pieces, because a template that is injected alone breaks a running cluster.
 	Left []string
 }
 
-// Carry gives the spec of an update what the cluster's spec carried before it. A template that the update leaves alone is
-// left alone. One that it changes keeps its injection, with the revision and the parameters on record in it, or stays
-// plain; a new worker group follows the head. Pieces that come back in another place, and mean the same, are stored where
-// they were. It fails with a *ConflictError where the changed template cannot carry what it had.
+// Carry returns the spec of an update with the injection that the cluster's old spec carried. A template that the update
+// changes keeps its injection, with the recorded revision and parameters, or stays plain. A new worker group follows the
+// head. Pieces that only moved are stored in their old place. It fails with a *ConflictError if a changed template cannot
+// carry its injection.
 //
-// Where lenient, pieces that the update brings to a plain template stay.
+// If lenient, pieces that the update adds to a plain template stay.
 func Carry(old, updated map[string]any, clusterName string, lenient bool) (Carried, error) {
-	out := Carried{Spec: updated}
 	for _, spec := range []map[string]any{old, updated} {
 		if err := CheckSize(spec); err != nil {
 			return Carried{}, err
 		}
 	}
-	plans, strip, err := carryPlans(old, updated, lenient, &out)
+	plans, strip, err := carryPlans(old, updated, lenient)
 	if err != nil {
 		return Carried{}, err
 	}
-	spec := updated
+	out := Carried{Spec: updated}
+	for _, t := range strip {
+		out.Left = append(out.Left, t.path)
+	}
 	if len(strip) > 0 {
-		if spec, err = Remove(spec, scopeOf(strip)); err != nil {
+		if out.Spec, err = Remove(updated, scopeOf(strip)); err != nil {
 			return Carried{}, err
 		}
 	}
 	for _, p := range plans {
-		plain, err := Remove(spec, All())
+		plain, err := Remove(out.Spec, All())
 		if err != nil {
 			return Carried{}, err
 		}
-		rendered, err := apply(spec, plain, Options{ClusterName: clusterName, Revision: p.record.Revision, Parameters: p.record.Parameters}, scopeOf(p.templates))
-		if err != nil {
+		options := Options{ClusterName: clusterName, Revision: p.record.Revision, Parameters: p.record.Parameters}
+		if out.Spec, err = apply(out.Spec, plain, options, scopeOf(p.templates)); err != nil {
 			return Carried{}, err
 		}
-		spec = rendered
 	}
 	if len(plans) > 0 {
-		spec = keepOrder(old, updated, spec)
+		out.Spec = keepOrder(old, updated, out.Spec)
 	}
-	out.Spec = spec
 	return out, nil
 }
 
-// carryPlan are templates that are to be rendered alike.
+// carryPlan holds templates with the same injection.
 type carryPlan struct {
 	key       string
 	record    *record
 	templates []template
 }
 
-// maxCarryPlans is how many different injections one cluster's templates can carry. The operator gives all the same one.
+// maxCarryPlans is the highest number of different injections in one cluster. The operator itself makes all the same.
 const maxCarryPlans = 8
 
-// carryPlans sorts the changed templates into those that are to be injected and those that are to be stripped.
-func carryPlans(old, updated map[string]any, lenient bool, out *Carried) (plans []carryPlan, strip []template, err error) {
+// carryPlans divides the changed templates into those to inject and those to strip.
+func carryPlans(old, updated map[string]any, lenient bool) (plans []carryPlan, strip []template, err error) {
 	before := templatesOf(old)
 	for _, t := range templatesOf(updated) {
 		was := counterpart(before, t)
@@ -92,7 +93,6 @@ func carryPlans(old, updated map[string]any, lenient bool, out *Carried) (plans 
 			}
 		case !lenient && t.touched() && (from == nil || !from.touched()):
 			strip = append(strip, t)
-			out.Left = append(out.Left, t.path)
 		}
 	}
 	return plans, strip, nil
@@ -112,11 +112,12 @@ func plan(plans []carryPlan, wanted *record, t template) []carryPlan {
 func scopeOf(templates []template) Scope {
 	var s Scope
 	for _, t := range templates {
-		if t.kind == Head {
+		switch t.kind {
+		case Head:
 			s.Head = true
-			continue
+		case Worker:
+			s.Groups = append(s.Groups, t.group)
 		}
-		s.Groups = append(s.Groups, t.group)
 	}
 	return s
 }
@@ -137,8 +138,8 @@ func unchanged(old, updated template, oldSpec, updatedSpec map[string]any) bool 
 	return old.kind != Head || autoscaling(oldSpec) == autoscaling(updatedSpec) && jsonpatch.Equal(oldSpec["autoscalerOptions"], updatedSpec["autoscalerOptions"])
 }
 
-// wantedRecord is what the template was rendered with. One that has pieces without a record is completed by the record of
-// another.
+// wantedRecord returns the record by which the template was rendered. If only the record is missing, another template's
+// record replaces it.
 func wantedRecord(from *template, all []template) *record {
 	if from == nil {
 		return nil
@@ -154,8 +155,8 @@ func wantedRecord(from *template, all []template) *record {
 	return nil
 }
 
-// keepOrder takes each template from where it means what was rendered: as the update has it, or else as it was stored, or
-// else as it is rendered. Whoever applies the same manifest again must not find the object changed by an order of entries.
+// keepOrder returns the rendered spec with the order of entries of the update, or else of the old spec, in each template
+// that means the same there. Applying the same manifest twice must not change the object.
 func keepOrder(old, updated, rendered map[string]any) map[string]any {
 	out := jsonpatch.CopyMap(rendered)
 	before, asked := templatesOf(old), templatesOf(updated)
@@ -167,7 +168,8 @@ func keepOrder(old, updated, rendered map[string]any) map[string]any {
 			if candidate.template == nil || !meansTheSame(*candidate.template, t, candidate.spec, out) {
 				continue
 			}
-			replaceContent(t.pod, candidate.pod)
+			clear(t.pod)
+			maps.Copy(t.pod, jsonpatch.CopyMap(candidate.pod))
 			if options := jsonpatch.Map(candidate.spec["autoscalerOptions"]); t.kind == Head && options != nil {
 				out["autoscalerOptions"] = jsonpatch.CopyMap(options)
 			}
@@ -179,25 +181,15 @@ func keepOrder(old, updated, rendered map[string]any) map[string]any {
 
 func meansTheSame(a, b template, aSpec, bSpec map[string]any) bool {
 	r := recordOf(b.pod)
-	if r == nil || a.pod == nil {
-		return false
-	}
-	if !jsonpatch.Equal(a.orderless(r), b.orderless(r)) {
+	if r == nil || a.pod == nil || !jsonpatch.Equal(a.orderless(r), b.orderless(r)) {
 		return false
 	}
 	return a.kind != Head || autoscaling(aSpec) == autoscaling(bSpec) && jsonpatch.Equal(orderlessContainer(a.options), orderlessContainer(b.options))
 }
 
-func replaceContent(into, from map[string]any) {
-	clear(into)
-	for key, value := range from {
-		into[key] = jsonpatch.Copy(value)
-	}
-}
-
-// Edit is a change of a cluster's templates that one process decides on and another carries out.
+// Edit is a change of a cluster's templates that one process decides and another carries out.
 type Edit struct {
-	// Remove takes the injection out of the scope's templates instead of putting it in.
+	// Remove removes the injection from the scope's templates instead of adding it.
 	Remove bool `json:"remove,omitempty"`
 	Scope
 	// Revision and Parameters are those to render.
@@ -205,7 +197,7 @@ type Edit struct {
 	Parameters Parameters `json:"parameters,omitzero"`
 }
 
-// String is the edit as JSON, for ParseEdit.
+// String returns the edit as JSON, for ParseEdit.
 func (e Edit) String() string { return string(canonicalJSON(e)) }
 
 // ParseEdit reads what String wrote.
@@ -219,7 +211,7 @@ func ParseEdit(text string) (Edit, error) {
 	return e, nil
 }
 
-// Render gives a copy of the spec with the edit made. It fails with a *ConflictError where the user must act.
+// Render returns a copy of the spec with the edit. It fails with a *ConflictError if the user must act.
 func (e Edit) Render(spec map[string]any, clusterName string) (map[string]any, error) {
 	if e.Remove {
 		return Remove(spec, e.Scope)

@@ -9,11 +9,11 @@ import (
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
-// Finding is a part of the spec that sets up TLS by other means, or takes a name or path of ours.
+// Finding is a part of the spec that sets up TLS by other means, or uses a name or path of ours.
 type Finding struct {
 	// Field is a path such as spec.headGroupSpec.template.spec.containers[0].env[RAY_USE_TLS].
 	Field string
-	// Message is one sentence that says what is wrong and what to do.
+	// Message says in one sentence what is wrong and what to do.
 	Message string
 }
 
@@ -31,9 +31,9 @@ const (
 
 const removeFirst = "remove it, or leave this cluster to the TLS it has"
 
-// ForeignTLS lists what forbids an injection, in the order of the spec, after setting aside our own pieces. lookup gives
-// the keys of an object that an envFrom names; an object it does not find is taken to be harmless, and a nil lookup finds
-// none. additional are the names of further containers that speak Ray.
+// ForeignTLS lists what forbids an injection, in the order of the spec, and ignores our own pieces. lookup returns the keys
+// of an object that an envFrom names. An object that it does not find is harmless, and a nil lookup finds none. additional
+// names further containers that speak Ray.
 func ForeignTLS(spec map[string]any, lookup func(kind, name string) (keys []string, found bool), additional ...string) []Finding {
 	plain := withoutPieces(spec)
 	var found []Finding
@@ -58,7 +58,7 @@ func (t template) foreign(additional []string, lookup func(kind, name string) ([
 	t.foreignNames(report)
 }
 
-// foreignOptions looks for variables even where no autoscaler runs: switched on later, it must not find somebody else's.
+// foreignOptions checks the variables even without an autoscaler, because a user may switch it on later.
 func foreignOptions(plain map[string]any, lookup func(kind, name string) ([]string, bool), report func(string, string, ...any)) {
 	options := jsonpatch.Map(plain["autoscalerOptions"])
 	foreignEnv("spec.autoscalerOptions", options, lookup, report)
@@ -67,7 +67,7 @@ func foreignOptions(plain map[string]any, lookup func(kind, name string) ([]stri
 	}
 }
 
-// EnvFromRefs lists, without repetition, what ForeignTLS will look up for the same arguments.
+// EnvFromRefs lists once each what ForeignTLS looks up for the same arguments.
 func EnvFromRefs(spec map[string]any, additional ...string) []Ref {
 	var refs []Ref
 	ForeignTLS(spec, func(kind, name string) ([]string, bool) {
@@ -96,17 +96,16 @@ func foreignEnv(at string, container map[string]any, lookup func(kind, name stri
 			if name == "" {
 				continue
 			}
-			keys, readable := lookup(from.kind, name)
-			if !readable || !slices.ContainsFunc(keys, func(key string) bool { return prefix+key == EnvUseTLS }) {
-				continue
+			keys, found := lookup(from.kind, name)
+			if found && slices.ContainsFunc(keys, func(key string) bool { return prefix+key == EnvUseTLS }) {
+				report(fmt.Sprintf("%s.envFrom[%d].%s", at, i, from.key), "the %s %s sets %s: %s", from.kind, name, EnvUseTLS, removeFirst)
 			}
-			report(fmt.Sprintf("%s.envFrom[%d].%s", at, i, from.key), "the %s %s sets %s: %s", from.kind, name, EnvUseTLS, removeFirst)
 		}
 	}
 }
 
-// foreignMounts also refuses a mount below ours, for which the runtime would have to make a folder in a read-only
-// volume, and one above, in which it would have to make ours.
+// foreignMounts also refuses a mount below ours, for which the runtime would create a folder in a read-only volume, and a
+// mount above, in which it would create ours.
 func foreignMounts(at string, container map[string]any, report func(string, string, ...any)) {
 	for _, item := range jsonpatch.List(container["volumeMounts"]) {
 		mountPath, ok := jsonpatch.Map(item)["mountPath"].(string)
@@ -126,7 +125,7 @@ func foreignMounts(at string, container map[string]any, report func(string, stri
 	}
 }
 
-// foreignNames looks for somebody else's containers and volumes under names of ours.
+// foreignNames reports somebody else's containers and volumes with our names.
 func (t template) foreignNames(report func(string, string, ...any)) {
 	for _, list := range containerLists() {
 		for i, container := range jsonpatch.List(t.pod[list]) {

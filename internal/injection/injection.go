@@ -12,65 +12,55 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Revision is the newest injection this package renders. A revision is a promise: its bytes never change, because a
-// changed template restarts pods.
+// Revision is the newest injection that this package renders. The bytes of a revision never change, because a changed
+// template restarts pods.
 const Revision = 1
 
-// Names and paths of what is added to a pod template. They are reserved: a template in which somebody else uses them is
-// refused.
+// Reserved names and paths in a pod template. Apply refuses a template in which somebody else uses them.
 const (
-	// InitContainerName is the init container that makes the pod's key and certificate.
-	InitContainerName = "raytls-init"
+	InitContainerName = "raytls-init" // makes the pod's key and certificate
 
-	// CertsVolume is the memory emptyDir that holds the pod's key, certificate and trust bundle.
-	CertsVolume = "raytls-certs"
-	// IssuerVolume is the CA Secret, mounted in the init container alone.
-	IssuerVolume = "raytls-issuer"
-	// ScriptsVolume is the gencert ConfigMap, mounted in the init container alone.
-	ScriptsVolume = "raytls-scripts"
+	CertsVolume   = "raytls-certs"   // the memory emptyDir with the pod's key, certificate and trust bundle
+	IssuerVolume  = "raytls-issuer"  // the CA Secret, mounted in the init container alone
+	ScriptsVolume = "raytls-scripts" // the gencert ConfigMap, mounted in the init container alone
 
-	// MountPath is where Ray containers find tls.crt, tls.key and ca.crt, read-only.
-	MountPath = "/etc/ray/tls"
-	// IssuerMountPath is where the init container reads the CA Secret.
-	IssuerMountPath = "/etc/raytls/issuer"
-	// ScriptsMountPath is where the init container reads the scripts unless Parameters.ScriptsPath says otherwise.
-	ScriptsMountPath = "/etc/raytls/scripts"
+	MountPath        = "/etc/ray/tls"        // tls.crt, tls.key and ca.crt in Ray containers, read-only
+	IssuerMountPath  = "/etc/raytls/issuer"  // the CA Secret in the init container
+	ScriptsMountPath = "/etc/raytls/scripts" // the scripts in the init container, unless Parameters.ScriptsPath is set
 
-	// EnvInjection is the init container's variable that records, as JSON, what was injected and what was there before.
-	EnvInjection = "RAYTLS_INJECTION"
-	// EnvPodIPs holds the pod's addresses, separated by commas.
-	EnvPodIPs = "RAYTLS_POD_IPS"
-	// EnvNodeType holds the pod's ray.io/node-type label.
-	EnvNodeType = "RAYTLS_NODE_TYPE"
+	EnvInjection = "RAYTLS_INJECTION" // the record, in JSON, of the injection and of the state before it
+	EnvPodIPs    = "RAYTLS_POD_IPS"   // the pod's addresses, separated by commas
+	EnvNodeType  = "RAYTLS_NODE_TYPE" // the pod's ray.io/node-type label
 
-	// EnvUseTLS, EnvServerCert, EnvServerKey and EnvCACert are what Ray reads
-	// (https://docs.ray.io/en/latest/ray-core/configure.html#tls-authentication).
+	// reservedPrefix starts every volume name that belongs to this project.
+	reservedPrefix = "raytls-"
+)
+
+// Ray's own variables (https://docs.ray.io/en/latest/ray-core/configure.html#tls-authentication).
+const (
 	EnvUseTLS     = "RAY_USE_TLS"
 	EnvServerCert = "RAY_TLS_SERVER_CERT"
 	EnvServerKey  = "RAY_TLS_SERVER_KEY"
 	EnvCACert     = "RAY_TLS_CA_CERT"
 )
 
-// reservedPrefix starts every volume name that belongs to this project.
-const reservedPrefix = "raytls-"
-
-// SecretName gives the name of the CA Secret of a cluster, in the cluster's namespace.
+// SecretName returns the name of a cluster's CA Secret, in the cluster's namespace.
 func SecretName(clusterName string) string { return reservedPrefix + clusterName }
 
-// Parameters are the few choices that reach the template. They are recorded in it, so that carrying an injection
-// forward needs nothing but the object.
+// Parameters are the choices that reach the template. The template records them, so carrying an injection forward needs
+// only the object.
 type Parameters struct {
-	// Image of the init container; empty for the Ray container's own image and pull policy.
+	// Image of the init container. If it is empty, the init container has the Ray container's image and pull policy.
 	Image string `json:"image,omitempty"`
 	// ImagePullPolicy goes with Image and is ignored without it.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
-	// Resources of the init container; nil for requests equal to limits (250m CPU, 64Mi memory), which leaves a
+	// Resources of the init container. Nil stands for equal requests and limits (250m CPU, 64Mi memory), which keep a
 	// Guaranteed pod Guaranteed.
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
-	// ScriptsPath is the absolute folder of scripts baked into the init image; empty for the ConfigMap's.
+	// ScriptsPath is the absolute folder of scripts in the init image. If it is empty, a ConfigMap holds them.
 	ScriptsPath string `json:"scriptsPath,omitempty"`
-	// AdditionalContainers are the names of further containers, init containers too, that speak Ray's gRPC. Order and
-	// repetition have no meaning.
+	// AdditionalContainers names further containers, init containers included, that speak Ray's gRPC. Order and repetition
+	// have no meaning.
 	AdditionalContainers []string `json:"additionalContainers,omitempty"`
 }
 
@@ -84,27 +74,22 @@ func (p Parameters) normalised() Parameters {
 	if trimmed := strings.TrimRight(p.ScriptsPath, "/"); trimmed != "" {
 		p.ScriptsPath = trimmed
 	}
-	names := slices.Clone(p.AdditionalContainers)
-	slices.Sort(names)
-	p.AdditionalContainers = slices.Compact(names)
-	if len(p.AdditionalContainers) == 0 {
-		p.AdditionalContainers = nil
-	}
+	p.AdditionalContainers = slices.Compact(slices.Sorted(slices.Values(p.AdditionalContainers)))
 	return p
 }
 
 func (p Parameters) canonical() []byte { return canonicalJSON(p.normalised()) }
 
-// Options say what Apply renders.
+// Options describe an injection.
 type Options struct {
-	// ClusterName is the RayCluster's metadata.name; the CA Secret is named by it.
+	// ClusterName is the RayCluster's metadata.name, from which SecretName makes the CA Secret's name.
 	ClusterName string
-	// Revision to render; zero for the newest.
+	// Revision to render. Zero stands for the newest.
 	Revision   int
 	Parameters Parameters
 }
 
-// rendering is Options with their defaults, and the revision's texts.
+// rendering is Options with defaults, and the revision's texts.
 type rendering struct {
 	Options
 	scripts scripts
@@ -130,7 +115,7 @@ func (o Options) rendering() (rendering, error) {
 
 // Scope selects pod templates. The zero value selects none.
 type Scope struct {
-	// All selects every template, whatever the other fields say.
+	// All selects every template, whatever the other fields hold.
 	All bool `json:"all,omitempty"`
 	// Head selects the head's template and, with it, spec.autoscalerOptions.
 	Head bool `json:"head,omitempty"`
@@ -154,13 +139,8 @@ func (s Scope) has(t template) bool {
 	return slices.Contains(s.Groups, t.group)
 }
 
-// ConflictError says that the spec cannot be injected until somebody changes it.
-type ConflictError struct {
-	// Field is the path of what is in the way, such as spec.headGroupSpec.template.spec.containers[0].env[RAY_USE_TLS].
-	Field string
-	// Message is one sentence that says what is wrong and what to do.
-	Message string
-}
+// ConflictError is a part of the spec that somebody must change before the injection.
+type ConflictError Finding
 
 func (e *ConflictError) Error() string { return e.Field + ": " + e.Message }
 
@@ -168,22 +148,14 @@ func conflict(field, format string, args ...any) *ConflictError {
 	return &ConflictError{Field: field, Message: fmt.Sprintf(format, args...)}
 }
 
-// canonicalJSON gives JSON with sorted keys, whatever order the Go type has. What is passed here came out of JSON or
-// is one of our own structs, so that nothing in it can fail to encode.
+// canonicalJSON returns JSON with sorted keys, whatever the order in the Go type. v came out of JSON or is one of this
+// package's structs, so encoding cannot fail.
 func canonicalJSON(v any) []byte {
-	first, err := json.Marshal(v)
-	if err != nil {
-		return []byte("null")
-	}
-	decoder := json.NewDecoder(bytes.NewReader(first))
+	text, _ := json.Marshal(v)
+	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
 	var tree any
-	if err := decoder.Decode(&tree); err != nil {
-		return first
-	}
-	sorted, err := json.Marshal(tree)
-	if err != nil {
-		return first
-	}
+	_ = decoder.Decode(&tree)
+	sorted, _ := json.Marshal(tree)
 	return sorted
 }

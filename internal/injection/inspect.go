@@ -9,22 +9,22 @@ import (
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
-// State says how much of an injection a template carries.
+// State is how much of an injection a template carries.
 type State string
 
 // The states of a template.
 const (
-	// None: no piece of ours.
+	// None: the template holds no piece of ours.
 	None State = "none"
-	// Partial: some pieces, or not those that the recorded parameters render for what the template is now.
+	// Partial: the template holds pieces, but not exactly those that the recorded parameters render for it.
 	Partial State = "partial"
-	// Injected: what Apply renders with the recorded parameters. Where in env, volumeMounts and volumes our entries
-	// stand does not count, nor does a user's init container before ours unless it speaks Ray: neither changes what
-	// runs, and putting it right would cost a restart.
+	// Injected: the template holds what Apply renders with the recorded parameters. The order in env, volumeMounts and
+	// volumes does not count, nor does an init container before ours that does not speak Ray. Neither changes what runs,
+	// and correcting it would cost a restart.
 	Injected State = "injected"
 )
 
-// Template is what Inspect says of one pod template.
+// Template describes one pod template.
 type Template struct {
 	Kind Kind
 	// Group is the worker group's name, empty for the head.
@@ -32,16 +32,16 @@ type Template struct {
 	// Path is such as spec.workerGroupSpecs[0].template.
 	Path  string
 	State State
-	// Stripped reports whether what Apply puts into every template is not all there: the init container with its record, the
-	// volumes, or the Ray container's variables and mount. A template that is merely out of date is not stripped.
+	// Stripped reports whether something is missing that Apply adds to every template: the init container with its record,
+	// the volumes, or the Ray container's variables and mount. An outdated template is not stripped.
 	Stripped bool
-	// Revision as recorded, 0 where nothing is; it can be newer than this package's.
+	// Revision is the recorded one, 0 without a record. It can be newer than this package's.
 	Revision int
-	// Parameters as recorded, nil where nothing is (or in a newer revision's words). They come from the object, so
-	// whoever can write the object chooses them.
+	// Parameters are the recorded ones, nil without a record and in a newer revision. Whoever can write the object chooses
+	// them.
 	Parameters *Parameters
-	// CanaryKey is a hash of what decides whether the init container works here: its image and the security context in
-	// force, the pod's and its own. Of a template that is not injected it is what Parameters{} would give.
+	// CanaryKey is a hash of what decides whether the init container works: its image, the pod's security context and its
+	// own. For a template without the injection, it is that of Parameters{}.
 	CanaryKey string
 }
 
@@ -51,18 +51,17 @@ func Inspect(spec map[string]any, clusterName string) []Template {
 	stripped := templatesOf(plain)
 	var described []Template
 	for i, t := range templatesOf(spec) {
-		description := Template{Kind: t.kind, Group: t.group, Path: t.path, State: None}
-		var parameters Parameters
 		found := recordOf(t.pod)
+		description := Template{Kind: t.kind, Group: t.group, Path: t.path, State: None, Stripped: t.stripped(found)}
+		var parameters Parameters
 		if found != nil {
-			description.Revision = found.Revision
+			description.Revision, parameters = found.Revision, found.Parameters
 			if found.Revision <= Revision {
-				parameters = found.Parameters
 				description.Parameters = &found.Parameters
 			}
 		}
-		description.Stripped = t.stripped(found)
-		description.CanaryKey = t.canaryKey(parameters)
+		image, _ := initImage(t.ray(), parameters)
+		description.CanaryKey = shortHash([]any{image, t.pod["securityContext"], securityContext(t.ray())})
 		if t.touched() {
 			description.State = Partial
 			if found != nil && stripped[i].rendersAs(t, plain, clusterName, found) {
@@ -74,7 +73,7 @@ func Inspect(spec map[string]any, clusterName string) []Template {
 	return described
 }
 
-// rendersAs injects what is recorded into a stripped template and tells whether that gives what the template is now.
+// rendersAs injects by the record into a stripped template and reports whether that gives the present template.
 func (t template) rendersAs(now template, plain map[string]any, clusterName string, r *record) bool {
 	o, err := Options{ClusterName: clusterName, Revision: r.Revision, Parameters: r.Parameters}.rendering()
 	if err != nil {
@@ -104,7 +103,7 @@ func (t template) blocked(plain map[string]any, p Parameters) bool {
 	return found
 }
 
-// orderless copies the pod spec with those lists sorted in which the place of our entries means nothing.
+// orderless copies the pod spec and sorts the lists in which the place of our entries means nothing.
 func (t template) orderless(r *record) map[string]any {
 	pod := jsonpatch.CopyMap(t.pod)
 	sortByName(pod, "volumes")
@@ -130,7 +129,7 @@ func orderlessContainer(container map[string]any) map[string]any {
 	return copied
 }
 
-// sortByName is stable, so that namesakes keep their order: the last of them counts.
+// sortByName is stable, because the last of several namesakes counts.
 func sortByName(parent map[string]any, key string) {
 	slices.SortStableFunc(jsonpatch.List(parent[key]), func(a, b any) int { return cmp.Compare(jsonpatch.Name(a), jsonpatch.Name(b)) })
 }
@@ -142,25 +141,12 @@ func (t template) stripped(r *record) bool {
 	has := func(parent map[string]any, key, name string) bool {
 		return slices.ContainsFunc(jsonpatch.List(parent[key]), func(item any) bool { return jsonpatch.Name(item) == name })
 	}
-	ray := map[string]any{}
-	if containers := jsonpatch.List(t.pod["containers"]); len(containers) > 0 && jsonpatch.Map(containers[0]) != nil {
-		ray = jsonpatch.Map(containers[0])
-	}
-	return !has(t.pod, "volumes", CertsVolume) || !has(t.pod, "volumes", IssuerVolume) || !has(ray, "volumeMounts", CertsVolume) ||
-		slices.ContainsFunc(rayEnvNames(), func(name string) bool { return !has(ray, "env", name) })
+	return !has(t.pod, "volumes", CertsVolume) || !has(t.pod, "volumes", IssuerVolume) || !has(t.ray(), "volumeMounts", CertsVolume) ||
+		slices.ContainsFunc(rayEnvNames(), func(name string) bool { return !has(t.ray(), "env", name) })
 }
 
-func (t template) canaryKey(p Parameters) string {
-	ray := map[string]any{}
-	if containers := jsonpatch.List(t.pod["containers"]); len(containers) > 0 && jsonpatch.Map(containers[0]) != nil {
-		ray = jsonpatch.Map(containers[0])
-	}
-	image, _ := initImage(ray, p)
-	return shortHash([]any{image, t.pod["securityContext"], securityContext(ray)})
-}
-
-// Hash identifies what an enabling was tried with: every template without our pieces, autoscalerOptions, and the
-// parameters. Replicas, limits of scale and suspension do not count. 16 hexadecimal digits.
+// Hash returns 16 hexadecimal digits that identify an attempt to enable TLS. They cover every template without our pieces,
+// autoscalerOptions and the parameters, but neither replicas nor suspension.
 func Hash(spec map[string]any, p Parameters) string {
 	plain := withoutPieces(spec)
 	groups := []any{}

@@ -7,9 +7,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// InPod reports whether a pod was made from an injected template and speaks TLS: it has our init container, and its Ray
-// container, as well as each further one that the init container has on record, has the variable and the certificates.
-// The init container alone is not enough: whoever replaces a template's containers takes the rest away.
+// InPod reports whether a pod was made from an injected template and speaks TLS. It must have our init container, and its
+// Ray container and each recorded further container must have the variable and the certificates. The init container alone
+// is not enough, because replacing a template's containers removes the rest.
 func InPod(pod *corev1.PodSpec) bool {
 	at := slices.IndexFunc(pod.InitContainers, func(c corev1.Container) bool { return c.Name == InitContainerName })
 	if at < 0 || len(pod.Containers) == 0 || !speaksTLS(pod.Containers[0]) {
@@ -26,7 +26,7 @@ func InPod(pod *corev1.PodSpec) bool {
 	})
 }
 
-// SlimContainers keeps of a pod's containers what InPod looks at. The lists are new ones.
+// SlimContainers copies from a pod's containers what InPod reads.
 func SlimContainers(containers []corev1.Container) []corev1.Container {
 	out := make([]corev1.Container, 0, len(containers))
 	for _, c := range containers {

@@ -2,6 +2,7 @@ package injection
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
@@ -15,7 +16,7 @@ const (
 	Worker Kind = "worker"
 )
 
-// template is a pod template found in a spec. pod is nil where the shape is not that of a template.
+// template is a pod template in a spec. pod is nil if the group has no template of the right shape.
 type template struct {
 	kind  Kind
 	group string
@@ -29,7 +30,7 @@ func (t template) field(format string, args ...any) string {
 	return t.path + ".spec." + fmt.Sprintf(format, args...)
 }
 
-// templatesOf lists what looks like a group, head first, and leaves complaints about the rest to checkShape.
+// templatesOf lists the templates, head first. It skips what is not a group; checkShape reports that.
 func templatesOf(spec map[string]any) []template {
 	var found []template
 	if head := jsonpatch.Map(spec["headGroupSpec"]); head != nil {
@@ -40,19 +41,17 @@ func templatesOf(spec map[string]any) []template {
 		})
 	}
 	for i, item := range jsonpatch.List(spec["workerGroupSpecs"]) {
-		group := jsonpatch.Map(item)
-		if group == nil {
-			continue
+		if group := jsonpatch.Map(item); group != nil {
+			found = append(found, template{
+				kind: Worker, group: jsonpatch.String(group["groupName"]), path: fmt.Sprintf("spec.workerGroupSpecs[%d].template", i),
+				pod: jsonpatch.Map(jsonpatch.Map(group["template"])["spec"]),
+			})
 		}
-		found = append(found, template{
-			kind: Worker, group: jsonpatch.String(group["groupName"]), path: fmt.Sprintf("spec.workerGroupSpecs[%d].template", i),
-			pod: jsonpatch.Map(jsonpatch.Map(group["template"])["spec"]),
-		})
 	}
 	return found
 }
 
-// Groups are the names of the spec's worker groups that carry the injection with its record, in their order.
+// Groups returns the names of the worker groups that carry the injection with its record, in the spec's order.
 func Groups(spec map[string]any) []string {
 	var names []string
 	for _, t := range templatesOf(spec) {
@@ -63,5 +62,18 @@ func Groups(spec map[string]any) []string {
 	return names
 }
 
-// containerLists are the pod's fields that hold containers of a template; both are edited alike.
+// containerLists returns the pod's fields that hold containers. Apply and Remove treat both alike.
 func containerLists() []string { return []string{"containers", "initContainers"} }
+
+func (t template) containers() []any {
+	return slices.Concat(jsonpatch.List(t.pod["containers"]), jsonpatch.List(t.pod["initContainers"]))
+}
+
+// ray returns the Ray container, which is the first one; nil if there is none.
+func (t template) ray() map[string]any {
+	containers := jsonpatch.List(t.pod["containers"])
+	if len(containers) == 0 {
+		return nil
+	}
+	return jsonpatch.Map(containers[0])
+}

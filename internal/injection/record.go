@@ -2,61 +2,45 @@ package injection
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
-// The states of a parent before Apply that deleting it would not bring back. A parent without a state was absent or had
-// content of its own.
+// The states of a parent before Apply. Without a state, the parent was absent or had content of its own.
 const (
 	wasEmpty = "empty"
 	wasNull  = "null"
 )
 
-// record is the value of RAYTLS_INJECTION.
+// record is the value of EnvInjection.
 type record struct {
 	Revision   int        `json:"revision"`
 	Parameters Parameters `json:"parameters"`
-	// Was holds parents that were empty or null before, by their path in the pod spec
-	// (volumes, containers/<name>/env) or in the cluster's spec (autoscalerOptions/env).
+	// Was holds the states of parents that were empty or null, by their path in the pod spec (volumes,
+	// containers/<name>/env) or in the cluster's spec (autoscalerOptions/env).
 	Was map[string]string `json:"was,omitempty"`
 }
 
 func (r record) encode() string { return string(canonicalJSON(r)) }
 
-// note remembers how the parent looked. Call it before the parent is touched.
+// note records the state of a child that is about to change.
 func (r *record) note(key string, parent map[string]any, child string) {
-	state := stateOf(parent, child)
-	if state == "" {
-		return
-	}
 	if r.Was == nil {
 		r.Was = map[string]string{}
 	}
-	r.Was[key] = state
-}
-
-func stateOf(parent map[string]any, child string) string {
 	value, present := parent[child]
-	if !present {
-		return ""
+	list, isList := value.([]any)
+	object, isObject := value.(map[string]any)
+	switch {
+	case present && value == nil:
+		r.Was[key] = wasNull
+	case isList && len(list) == 0, isObject && len(object) == 0:
+		r.Was[key] = wasEmpty
 	}
-	switch typed := value.(type) {
-	case nil:
-		return wasNull
-	case []any:
-		if len(typed) == 0 {
-			return wasEmpty
-		}
-	case map[string]any:
-		if len(typed) == 0 {
-			return wasEmpty
-		}
-	}
-	return ""
 }
 
-// was tolerates a missing record: what is not known was absent.
+// was returns the state of a parent. Without a record, every parent counts as absent.
 func (r *record) was(key string) string {
 	if r == nil {
 		return ""
@@ -64,42 +48,39 @@ func (r *record) was(key string) string {
 	return r.Was[key]
 }
 
-// readRecord decodes the record of an init container of ours; nil for any other container. Of a revision this package
-// does not know, only the number is read.
-func readRecord(container any) *record {
-	if jsonpatch.Name(container) != InitContainerName {
-		return nil
-	}
-	for _, item := range jsonpatch.List(jsonpatch.Map(container)["env"]) {
-		if jsonpatch.Name(item) != EnvInjection {
-			continue
-		}
-		value := []byte(jsonpatch.String(jsonpatch.Map(item)["value"]))
-		var version struct {
-			Revision int `json:"revision"`
-		}
-		if json.Unmarshal(value, &version) != nil || version.Revision < 1 {
-			return nil
-		}
-		if version.Revision > Revision {
-			return &record{Revision: version.Revision}
-		}
-		var found record
-		if json.Unmarshal(value, &found) != nil {
-			return nil
-		}
-		return &found
-	}
-	return nil
-}
-
+// recordOf returns the record in a pod spec, or nil. It reads only the number of a revision that is unknown here.
 func recordOf(pod map[string]any) *record {
 	for _, container := range jsonpatch.List(pod["initContainers"]) {
-		if found := readRecord(container); found != nil {
+		if jsonpatch.Name(container) != InitContainerName {
+			continue
+		}
+		env := jsonpatch.List(jsonpatch.Map(container)["env"])
+		at := slices.IndexFunc(env, func(item any) bool { return jsonpatch.Name(item) == EnvInjection })
+		if at < 0 {
+			continue
+		}
+		if found := decodeRecord([]byte(jsonpatch.String(jsonpatch.Map(env[at])["value"]))); found != nil {
 			return found
 		}
 	}
 	return nil
+}
+
+func decodeRecord(value []byte) *record {
+	var version struct {
+		Revision int `json:"revision"`
+	}
+	if json.Unmarshal(value, &version) != nil || version.Revision < 1 {
+		return nil
+	}
+	if version.Revision > Revision {
+		return &record{Revision: version.Revision}
+	}
+	var found record
+	if json.Unmarshal(value, &found) != nil {
+		return nil
+	}
+	return &found
 }
 
 func containerKey(list, name, child string) string { return list + "/" + name + "/" + child }

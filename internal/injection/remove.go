@@ -7,9 +7,9 @@ import (
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
-// Remove gives a copy of the spec without any piece of ours in the scope's templates (and in autoscalerOptions, which go
-// with the head). What Apply changed comes back exactly, and what others changed since stays. Malformed parts are left as
-// they are. It fails with a *ConflictError where a newer operator's revision is found.
+// Remove returns a copy of the spec without our pieces in the scope's templates. autoscalerOptions go with the head. It
+// restores exactly what Apply changed, and keeps later changes of others and malformed parts. It fails with a
+// *ConflictError if a newer operator made the injection.
 func Remove(spec map[string]any, scope Scope) (map[string]any, error) {
 	out := jsonpatch.CopyMap(spec)
 	for _, t := range templatesOf(out) {
@@ -29,7 +29,7 @@ func newerRevision(t template, found *record) error {
 		"was written by a newer operator (revision %d, this one knows up to %d): upgrade the operator", found.Revision, Revision)
 }
 
-// withoutPieces is for looking only: it also strips what it can of a newer revision, which Remove must not write.
+// withoutPieces also strips a newer revision as far as it can. Its result is for comparisons and must not be written.
 func withoutPieces(spec map[string]any) map[string]any {
 	out := jsonpatch.CopyMap(spec)
 	for _, t := range templatesOf(out) {
@@ -38,12 +38,12 @@ func withoutPieces(spec map[string]any) map[string]any {
 	return out
 }
 
-// AnyPiece reports whether any template, or autoscalerOptions, holds any piece of ours.
+// AnyPiece reports whether a template or autoscalerOptions holds a piece of ours.
 func AnyPiece(spec map[string]any) bool {
 	return slices.ContainsFunc(templatesOf(spec), template.touched)
 }
 
-// ourVolume tells a volume of ours from a namesake.
+// ourVolume reports whether a volume is ours and no namesake.
 func ourVolume(item any) bool {
 	volume := jsonpatch.Map(item)
 	switch jsonpatch.Name(item) {
@@ -61,7 +61,7 @@ func ourVolumeName(name string) bool {
 	return name == CertsVolume || name == IssuerVolume || name == ScriptsVolume
 }
 
-// foreignVolumes are the names of ours that somebody else's volume holds. Where our init container is, none is foreign.
+// foreignVolumes returns our names that somebody else's volumes hold. Beside our init container, no volume is foreign.
 func (t template) foreignVolumes() map[string]bool {
 	foreign := map[string]bool{}
 	if recordOf(t.pod) != nil {
@@ -75,7 +75,7 @@ func (t template) foreignVolumes() map[string]bool {
 	return foreign
 }
 
-// ourMount tells a mount of a volume of ours; one whose volume is gone counts, since nobody else's can be meant.
+// ourMount reports whether a mount is of our volume. If the volume is gone, the mount's name is enough.
 func ourMount(item any, foreign map[string]bool) bool {
 	name := jsonpatch.Name(item)
 	return ourVolumeName(name) && !foreign[name]
@@ -85,25 +85,17 @@ func mountsOurs(container any, foreign map[string]bool) bool {
 	return slices.ContainsFunc(jsonpatch.List(jsonpatch.Map(container)["volumeMounts"]), func(item any) bool { return ourMount(item, foreign) })
 }
 
-// touched reports whether the template holds a piece that can only be ours. The four variables alone do not count: a
+// touched reports whether the template holds a piece that can only be ours. The four variables do not count, because a
 // hand-made setup uses the same values.
 func (t template) touched() bool {
-	if recordOf(t.pod) != nil {
+	if recordOf(t.pod) != nil || slices.ContainsFunc(jsonpatch.List(t.pod["volumes"]), ourVolume) {
 		return true
 	}
 	foreign := t.foreignVolumes()
-	if slices.ContainsFunc(jsonpatch.List(t.pod["volumes"]), ourVolume) {
-		return true
-	}
-	for _, list := range containerLists() {
-		if slices.ContainsFunc(jsonpatch.List(t.pod[list]), func(c any) bool { return mountsOurs(c, foreign) }) {
-			return true
-		}
-	}
-	return mountsOurs(t.options, foreign)
+	return mountsOurs(t.options, foreign) || slices.ContainsFunc(t.containers(), func(c any) bool { return mountsOurs(c, foreign) })
 }
 
-// ourEnv tells an entry of a Ray container that is exactly what Apply writes.
+// ourEnv reports whether a variable is exactly as Apply writes it.
 func ourEnv(item any) bool {
 	return slices.ContainsFunc(rayEnv(), func(ours any) bool { return jsonpatch.Equal(item, ours) })
 }
@@ -124,13 +116,11 @@ func (t template) strip(root map[string]any) {
 		for i, item := range jsonpatch.List(t.pod[list]) {
 			container := jsonpatch.Map(item)
 			name := jsonpatch.Name(item)
-			// Without a mount of ours anywhere, the variables can still be ours in the Ray container, and where the
-			// record says so.
+			// If the mount is gone, the variables can still be ours in the Ray container and in recorded containers.
 			injected := mountsOurs(container, foreign) || found.additional(name) || (list == "containers" && i == 0 && !anyMount)
-			if container == nil || !injected {
-				continue
+			if container != nil && injected {
+				stripContainer(container, foreign, found.was(containerKey(list, name, "env")), found.was(containerKey(list, name, "volumeMounts")))
 			}
-			stripContainer(container, foreign, found.was(containerKey(list, name, "env")), found.was(containerKey(list, name, "volumeMounts")))
 		}
 	}
 
@@ -154,13 +144,13 @@ func (r *record) additional(name string) bool {
 	return r != nil && slices.Contains(r.Parameters.AdditionalContainers, name)
 }
 
-// stripContainer takes the variables and mounts out of a container, or of autoscalerOptions, which has the same fields.
+// stripContainer takes our variables and mounts out of a container or of autoscalerOptions.
 func stripContainer(container map[string]any, foreign map[string]bool, wasEnv, wasMounts string) {
 	filter(container, "env", wasEnv, ourEnv)
 	filter(container, "volumeMounts", wasMounts, func(m any) bool { return ourMount(m, foreign) })
 }
 
-// filter drops elements of a list and, when the last one goes, puts the parent back to what it was.
+// filter drops elements of a list. When the last one goes, it restores the parent's earlier state.
 func filter(parent map[string]any, key, was string, drop func(any) bool) {
 	list := jsonpatch.List(parent[key])
 	if !slices.ContainsFunc(list, drop) {

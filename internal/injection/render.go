@@ -12,8 +12,8 @@ import (
 // readableByAny lets an init container of any user read a projected file.
 const readableByAny = int64(0o444)
 
-// certsSizeLimit bounds what a pod's memory is charged for: the files take a few kilobytes, openssl's temporary files
-// a few more.
+// certsSizeLimit bounds the volume, which counts as the pod's memory. The files and openssl's temporary files take a few
+// kilobytes.
 const certsSizeLimit = "4Mi"
 
 func rayEnv() []any {
@@ -46,7 +46,6 @@ func volumes(o rendering) []any {
 	return list
 }
 
-// initContainer renders the container for a template whose Ray container and pod spec are given.
 func initContainer(kind Kind, ray map[string]any, o rendering, r record) map[string]any {
 	folder := o.Parameters.ScriptsPath
 	mounts := []any{
@@ -70,11 +69,10 @@ func initContainer(kind Kind, ray map[string]any, o rendering, r record) map[str
 		"volumeMounts":    mounts,
 	}
 	image, pullPolicy := initImage(ray, o.Parameters)
-	if image != "" {
-		container["image"] = image
-	}
-	if pullPolicy != "" {
-		container["imagePullPolicy"] = pullPolicy
+	for key, value := range map[string]string{"image": image, "imagePullPolicy": pullPolicy} {
+		if value != "" {
+			container[key] = value
+		}
 	}
 	return container
 }
@@ -86,8 +84,8 @@ func initImage(ray map[string]any, p Parameters) (image, pullPolicy string) {
 	return jsonpatch.String(ray["image"]), jsonpatch.String(ray["imagePullPolicy"])
 }
 
-// securityContext satisfies Pod Security's restricted level wherever the Ray container does, and runs as the Ray
-// container's user, who then owns the key. What the pod sets applies by itself.
+// securityContext satisfies Pod Security's restricted level if the Ray container does, and runs as the Ray container's user,
+// who then owns the key. The pod's own security context applies as well.
 func securityContext(ray map[string]any) map[string]any {
 	context := map[string]any{
 		"allowPrivilegeEscalation": false,
@@ -113,9 +111,7 @@ func resources(asked *corev1.ResourceRequirements) map[string]any {
 		asked = &corev1.ResourceRequirements{Requests: amounts, Limits: amounts}
 	}
 	rendered := map[string]any{}
-	if err := json.Unmarshal(canonicalJSON(asked), &rendered); err != nil {
-		return map[string]any{}
-	}
+	_ = json.Unmarshal(canonicalJSON(asked), &rendered) // quantities encode as strings
 	return rendered
 }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/raytls/raytls/internal/gencert"
 )
 
-// scripts are the texts of a revision that templates hold.
+// scripts are a revision's texts in templates.
 type scripts struct {
 	bootstrap string
 	configMap string
@@ -21,7 +21,7 @@ func scriptsOf(revision int) (scripts, error) {
 	return hashScripts(revision)
 }
 
-// newestScripts hashes once, since an admission request asks for them many times.
+// newestScripts hashes once, because an admission request needs them many times.
 var newestScripts = sync.OnceValues(func() (scripts, error) { return hashScripts(Revision) }) //nolint:gochecknoglobals // a constant that takes computing
 
 func hashScripts(revision int) (scripts, error) {

@@ -2,10 +2,13 @@ package jsonpatch
 
 import (
 	"encoding/json"
-	"fmt"
-	"maps"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/sets"
 )
 
 // Operation is one operation of a JSON patch (RFC 6902).
@@ -26,59 +29,51 @@ func Patch(operations []Operation, resourceVersion string) ([]byte, error) {
 // by index, and other writers' fields (replicas) are not in the patch. Values are shared with new. A patch is only right
 // for the object that old was read from: send it with that object's resourceVersion.
 func Diff(old, new map[string]any) []Operation {
-	if old == nil || new == nil {
-		if old == nil && new == nil {
-			return nil
-		}
-		var value any
-		if new != nil {
-			value = new
-		}
-		return []Operation{{Op: "replace", Path: "/spec", Value: value}}
+	switch {
+	case old == nil && new == nil:
+		return nil
+	case new == nil:
+		return []Operation{{Op: "replace", Path: "/spec"}}
+	case old == nil:
+		return []Operation{{Op: "replace", Path: "/spec", Value: new}}
 	}
-	return diffKeys("/spec", old, new, func(key, at string, left, right any) []Operation {
-		switch key {
-		case "headGroupSpec":
-			return diffGroup(at, left, right)
-		case "workerGroupSpecs":
-			return diffGroups(at, left, right)
-		}
-		return replace(at, left, right)
-	})
+	return diff("/spec", old, new)
 }
 
-func diffGroups(at string, left, right any) []Operation {
-	old, new := List(left), List(right)
-	if old == nil || new == nil || len(old) != len(new) {
-		return replace(at, left, right)
+func diff(at string, left, right any) []Operation {
+	if isDivided(at) {
+		if old, new := Map(left), Map(right); old != nil && new != nil {
+			return diffKeys(at, old, new)
+		}
+		if old, new := List(left), List(right); old != nil && new != nil && len(old) == len(new) {
+			var operations []Operation
+			for i := range old {
+				operations = append(operations, diff(at+"/"+strconv.Itoa(i), old[i], new[i])...)
+			}
+			return operations
+		}
 	}
+	if Equal(left, right) {
+		return nil
+	}
+	return []Operation{{Op: "replace", Path: at, Value: right}}
+}
+
+// isDivided reports whether Diff compares the parts of the block at this path and not the block as a whole.
+func isDivided(at string) bool {
+	const groups = "/spec/workerGroupSpecs"
+	return slices.Contains([]string{"/spec", "/spec/headGroupSpec", groups}, at) || path.Dir(at) == groups
+}
+
+func diffKeys(at string, old, new map[string]any) []Operation {
 	var operations []Operation
-	for i := range old {
-		operations = append(operations, diffGroup(fmt.Sprintf("%s/%d", at, i), old[i], new[i])...)
-	}
-	return operations
-}
-
-func diffGroup(at string, left, right any) []Operation {
-	old, new := Map(left), Map(right)
-	if old == nil || new == nil {
-		return replace(at, left, right)
-	}
-	return diffKeys(at, old, new, func(_, at string, left, right any) []Operation { return replace(at, left, right) })
-}
-
-// diffKeys adds and removes keys itself and leaves those that both maps have to both.
-func diffKeys(at string, old, new map[string]any, both func(key, at string, left, right any) []Operation) []Operation {
-	var operations []Operation
-	keys := slices.Concat(slices.Collect(maps.Keys(old)), slices.Collect(maps.Keys(new)))
-	slices.Sort(keys)
-	for _, key := range slices.Compact(keys) {
+	for _, key := range sets.List(sets.KeySet(old).Union(sets.KeySet(new))) {
 		left, had := old[key]
 		right, has := new[key]
-		here := at + "/" + escape(key)
+		here := at + pointer(key)
 		switch {
 		case had && has:
-			operations = append(operations, both(key, here, left, right)...)
+			operations = append(operations, diff(here, left, right)...)
 		case has:
 			operations = append(operations, Operation{Op: "add", Path: here, Value: right})
 		default:
@@ -88,53 +83,37 @@ func diffKeys(at string, old, new map[string]any, both func(key, at string, left
 	return operations
 }
 
-func replace(at string, left, right any) []Operation {
-	if Equal(left, right) {
-		return nil
+// pointer spells a path as RFC 6901 does.
+func pointer(path ...string) string {
+	escape := strings.NewReplacer("~", "~0", "/", "~1")
+	at := ""
+	for _, key := range path {
+		at += "/" + escape.Replace(key)
 	}
-	return []Operation{{Op: "replace", Path: at, Value: right}}
-}
-
-// escape follows RFC 6901.
-func escape(key string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+	return at
 }
 
 // Set gives the operation that puts a value at a path of an object. Parents that are missing or null are added.
 func Set(object map[string]any, value any, path ...string) []Operation {
-	at, parent := "", any(object)
-	for i, key := range path {
-		at += "/" + escape(key)
-		child, exists := Map(parent)[key]
-		if !exists || child == nil {
-			return []Operation{{Op: "add", Path: at, Value: nest(path[i+1:], value)}}
+	for i := range path {
+		if child, _, _ := unstructured.NestedFieldNoCopy(object, path[:i+1]...); child != nil {
+			continue
 		}
-		parent = child
+		for _, key := range slices.Backward(path[i+1:]) {
+			value = map[string]any{key: value}
+		}
+		return []Operation{{Op: "add", Path: pointer(path[:i+1]...), Value: value}}
 	}
-	if Equal(parent, value) {
+	if there, _, _ := unstructured.NestedFieldNoCopy(object, path...); Equal(there, value) {
 		return nil
 	}
-	return []Operation{{Op: "replace", Path: at, Value: value}}
+	return []Operation{{Op: "replace", Path: pointer(path...), Value: value}}
 }
 
 // Unset gives the operation that removes what is at a path of an object; none where nothing is.
 func Unset(object map[string]any, path ...string) []Operation {
-	at, parent := "", any(object)
-	for _, key := range path {
-		at += "/" + escape(key)
-		child, exists := Map(parent)[key]
-		if !exists {
-			return nil
-		}
-		parent = child
+	if _, exists, _ := unstructured.NestedFieldNoCopy(object, path...); !exists {
+		return nil
 	}
-	return []Operation{{Op: "remove", Path: at}}
-}
-
-// nest is the value under these keys.
-func nest(path []string, value any) any {
-	for i := len(path) - 1; i >= 0; i-- {
-		value = map[string]any{path[i]: value}
-	}
-	return value
+	return []Operation{{Op: "remove", Path: pointer(path...)}}
 }

@@ -37,6 +37,7 @@ func TestDiff(t *testing.T) {
 			`{"workerGroupSpecs":[1]}`, `{"workerGroupSpecs":[]}`,
 			[]Operation{{"replace", "/spec/workerGroupSpecs", []any{}}},
 		},
+		"null groups": {"null and no group are different specs", `{"workerGroupSpecs":[]}`, `{"workerGroupSpecs":null}`, []Operation{{"replace", "/spec/workerGroupSpecs", nil}}},
 		"odd keys":    {"a pointer escapes ~ and /", `{"headGroupSpec":{"a/~b":1}}`, `{"headGroupSpec":{}}`, []Operation{{"remove", "/spec/headGroupSpec/a~1~0b", nil}}},
 		"group shape": {"a group that is no object is replaced", `{"headGroupSpec":1}`, `{"headGroupSpec":{}}`, []Operation{{"replace", "/spec/headGroupSpec", map[string]any{}}}},
 		"spec comes":  {"a null spec is replaced whole", `null`, `{"a":1}`, []Operation{{"replace", "/spec", map[string]any{"a": 1.0}}}},

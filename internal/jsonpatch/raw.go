@@ -2,6 +2,8 @@
 // not as expected as nothing.
 package jsonpatch
 
+import "k8s.io/apimachinery/pkg/runtime"
+
 // Map is an object's fields; nil for anything else.
 func Map(v any) map[string]any {
 	m, _ := v.(map[string]any)
@@ -23,32 +25,8 @@ func String(v any) string {
 // Name is the field name of an object; empty for anything else.
 func Name(v any) string { return String(Map(v)["name"]) }
 
-// Copy copies objects and lists and shares leaves, which are immutable. A nil list stays nil.
-func Copy(v any) any {
-	switch typed := v.(type) {
-	case map[string]any:
-		return CopyMap(typed)
-	case []any:
-		if typed == nil {
-			return typed
-		}
-		list := make([]any, len(typed))
-		for i, item := range typed {
-			list[i] = Copy(item)
-		}
-		return list
-	}
-	return v
-}
+// Copy copies objects and lists. A nil list stays nil.
+func Copy(v any) any { return runtime.DeepCopyJSONValue(v) }
 
 // CopyMap is Copy for an object. A nil one stays nil.
-func CopyMap(m map[string]any) map[string]any {
-	if m == nil {
-		return nil
-	}
-	copied := make(map[string]any, len(m))
-	for key, value := range m {
-		copied[key] = Copy(value)
-	}
-	return copied
-}
+func CopyMap(m map[string]any) map[string]any { return runtime.DeepCopyJSON(m) }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/gencert"
+	"github.com/raytls/raytls/internal/gencert/gencerttest"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/pki"
 )
@@ -100,12 +101,12 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 			t.Errorf("Secret %s has formatVersion %q and generation %q", secret.Name, secret.Data["formatVersion"], secret.Data["generation"])
 		}
 	}
-	again, why, _ := next(t, got, want, epoch())
+	second, why, _ := next(t, got, want, epoch())
 	if why != "" {
 		t.Errorf("what was just made is replaced: %s", why)
 	}
-	authorityAgain, issuerAgain := stored(t, again)
-	if !cmp.Equal(authority, authorityAgain) || !cmp.Equal(issuer, issuerAgain) {
+	secondAuthority, secondIssuer := stored(t, second)
+	if !cmp.Equal(authority, secondAuthority) || !cmp.Equal(issuer, secondIssuer) {
 		t.Error("at rest, a Secret would be written")
 	}
 }
@@ -131,7 +132,7 @@ func TestNewerFormatIsLeftAlone(t *testing.T) {
 				secret.Data["formatVersion"] = []byte(version)
 				store, err := Read(train(), authority, issuer)
 				outcome := kube.AsOutcome(err)
-				if outcome == nil || outcome.Kind != kube.UserMustAct || outcome.Reason != v1alpha1.ReasonFormatUnknown || !strings.Contains(outcome.Message, "Secret "+secret.Name+" in namespace "+secret.Namespace) {
+				if outcome == nil || !outcome.UserMustAct || outcome.Reason != v1alpha1.ReasonFormatUnknown || !strings.Contains(outcome.Message, "Secret "+secret.Name+" in namespace "+secret.Namespace) {
 					t.Errorf("got %v", err)
 				}
 				if store.Authority != nil || store.Issuer != nil {
@@ -202,9 +203,9 @@ func TestGenerationIsMonotonic(t *testing.T) {
 		if made.Generation != recorded+1 {
 			t.Errorf("after generation %d comes %d", recorded, made.Generation)
 		}
-		again, _, _, err := Next(made, settings(), nil, Pods{Generation: made.Generation}, epoch())
-		if err != nil || again.Generation != made.Generation {
-			t.Errorf("generation %d becomes %d: %v", made.Generation, again.Generation, err)
+		second, _, _, err := Next(made, settings(), nil, Pods{Generation: made.Generation}, epoch())
+		if err != nil || second.Generation != made.Generation {
+			t.Errorf("generation %d becomes %d: %v", made.Generation, second.Generation, err)
 		}
 	}
 }
@@ -254,7 +255,7 @@ func TestAuthorityRestored(t *testing.T) {
 					continue
 				}
 				outcome := kube.AsOutcome(err)
-				if outcome == nil || outcome.Kind != kube.UserMustAct || outcome.Reason != v1alpha1.ReasonAuthorityRestored || !strings.Contains(outcome.Message, c.want) {
+				if outcome == nil || !outcome.UserMustAct || outcome.Reason != v1alpha1.ReasonAuthorityRestored || !strings.Contains(outcome.Message, c.want) {
 					t.Errorf("%s, %s: got %v", c.reason, when, err)
 				}
 				if why != "" || got.Issuer.ID() != store.Issuer.ID() || got.Settings.LeafValidityDays != 100 {
@@ -344,7 +345,7 @@ func TestSettingsOf(t *testing.T) {
 func TestProfileSaysWhatIsAsked(t *testing.T) {
 	made := first(t, settings(func(s *Settings) { s.HeadDNSNames, s.HeadServiceShortName = []string{"a.example", "b.example"}, true }))
 	_, issuer := stored(t, made)
-	got, err := gencert.ParseProfile(issuer.Data["profile"])
+	got, err := gencerttest.ParseProfile(issuer.Data["profile"])
 	if err != nil {
 		t.Fatal(err)
 	}

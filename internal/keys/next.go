@@ -17,9 +17,9 @@ type Pods struct {
 	Generation int64
 }
 
-// Next is what the cluster's Secrets are to hold. settings are what is asked for; parent signs a new authority, nil for a
-// self-signed one. why is empty unless a new issuer was made; renewAt is when to ask next. What a user has to mend is a
-// *kube.Outcome, and nothing is to be written then. Whatever is returned passes Publishable.
+// Next is what the cluster's Secrets should hold by those settings. parent signs a new authority; nil for a self-signed one. why is
+// empty unless a new issuer was made; renewAt is when to ask next. If a user has to act, it returns a *kube.Outcome, upon which
+// nothing may be written.
 func Next(store Store, settings Settings, parent *pki.Parent, pods Pods, now time.Time) (next Store, why string, renewAt time.Time, err error) {
 	next = store
 	next.Settings = settings
@@ -37,19 +37,11 @@ func Next(store Store, settings Settings, parent *pki.Parent, pods Pods, now tim
 			return store, "", time.Time{}, fmt.Errorf("making the issuer: %w", err)
 		}
 		next.altered = false
-		if err := next.Publishable(now); err != nil {
-			return store, "", time.Time{}, err
+		if err := pki.Publishable(next.Issuer, next.Issuer.CertificatePEM(), next.Authority.CertificatePEM(), now); err != nil {
+			return store, "", time.Time{}, fmt.Errorf("checking the issuer before it is published: %w", err)
 		}
 	}
 	return next, why, next.issuerRenewal(), nil
-}
-
-// Publishable returns an error unless both verifiers take every chain that the CA Secret makes for every bundle.
-func (s Store) Publishable(now time.Time) error {
-	if err := pki.Publishable(s.Issuer, s.Issuer.CertificatePEM(), s.Authority.CertificatePEM(), now); err != nil {
-		return fmt.Errorf("checking the issuer before it is published: %w", err)
-	}
-	return nil
 }
 
 // AuthorityOutdated reports whether the authority was made by other settings than those.
@@ -69,14 +61,12 @@ func newAuthority(store Store, parent *pki.Parent, pods Pods, now time.Time) (St
 	if err != nil {
 		return store, fmt.Errorf("making the authority: %w", err)
 	}
-	store.Authority, store.Generation, store.made = authority, pods.Generation+1, by
-	store.Issuer = nil
+	store.Authority, store.Issuer, store.Generation, store.made = authority, nil, pods.Generation+1, by
 	return store, nil
 }
 
-// restored refuses an authority that is older than what the cluster has used: its Secret comes from a backup.
-//
-// The generation in the CA Secret proves nothing, since anybody in the cluster's namespace may have written it.
+// restored refuses an authority that is older than one that the cluster has used: its Secret comes from a backup. The generation
+// in the CA Secret proves nothing, since anybody in the cluster's namespace may have written it.
 func restored(store Store, pods Pods) error {
 	name := AuthoritySecretName(store.Cluster)
 	if store.Generation < pods.Generation {
@@ -113,8 +103,8 @@ func (s Store) issuerDue(now time.Time) string {
 	return ""
 }
 
-// issuerRenewal is when the issuer is replaced: halfway, so that a leaf signed just before still ends before it. One that
-// is cut to its authority's end cannot be made to last longer by replacing it.
+// issuerRenewal is when the issuer is replaced: halfway, so that a leaf signed just before still ends before it. An issuer that ends
+// with its authority stays, since a new one would not last longer.
 func (s Store) issuerRenewal() time.Time {
 	if !s.Issuer.NotAfter().Before(s.Authority.NotAfter()) {
 		return s.Issuer.NotAfter()

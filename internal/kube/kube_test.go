@@ -28,7 +28,7 @@ func TestOutcome(t *testing.T) {
 	if AsOutcome(nil) != nil || AsOutcome(errors.New("x")) != nil {
 		t.Error("another error is no outcome")
 	}
-	if Waitf("R", "x").Kind != Wait || outcome.Kind != UserMustAct {
+	if Waitf("R", "x").UserMustAct || !outcome.UserMustAct {
 		t.Error("who acts next is told apart")
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
-// Cluster is what KubeRay is asked for and says of one RayCluster. It is read from raw JSON, so that fields of the wrong
-// type, and quantities that cost seconds to parse, keep nobody from anything.
+// Cluster is what KubeRay is asked for and says of one RayCluster. ReadCluster reads raw JSON, so fields of the wrong type and
+// quantities that take seconds to parse do no harm.
 type Cluster struct {
 	// Suspended reports whether the cluster is meant to have no pods.
 	Suspended bool
@@ -18,10 +18,8 @@ type Cluster struct {
 	Provisioned bool
 	// FaultTolerant reports whether the GCS keeps its state outside of the head.
 	FaultTolerant bool
-	// Recreate reports whether KubeRay itself restarts all pods when the spec changes.
-	Recreate bool
-	// Observed reports whether KubeRay has seen the newest spec.
-	Observed bool
+	// Recreate reports whether KubeRay restarts all pods when the spec changes. Observed reports whether it has seen the newest spec.
+	Recreate, Observed bool
 	// Queued reports whether Kueue runs the cluster.
 	Queued bool
 	// NoHeadRestart reports whether KubeRay makes no new head once the cluster was ready.
@@ -37,22 +35,26 @@ type Cluster struct {
 // ReadCluster reads a RayCluster.
 func ReadCluster(object *unstructured.Unstructured) Cluster {
 	spec, status := jsonpatch.Map(object.Object["spec"]), jsonpatch.Map(object.Object["status"])
-	suspend, _ := spec["suspend"].(bool)
+	replicaFailure := condition(status, rayv1.RayClusterReplicaFailure)
+	podsMissing := jsonpatch.String(status["reason"])
+	if replicaFailure["status"] == string(metav1.ConditionTrue) {
+		podsMissing = jsonpatch.String(replicaFailure["message"])
+	}
 	return Cluster{
-		Suspended:     suspend,
+		Suspended:     spec["suspend"] == true,
 		Provisioned:   provisioned(status),
 		FaultTolerant: spec["gcsFaultToleranceOptions"] != nil || object.GetAnnotations()[annotationFaultTolerant] == "true",
-		Recreate:      jsonpatch.String(jsonpatch.Map(spec["upgradeStrategy"])["type"]) == string(rayv1.RayClusterRecreate),
+		Recreate:      jsonpatch.Map(spec["upgradeStrategy"])["type"] == string(rayv1.RayClusterRecreate),
 		Observed:      integer(status["observedGeneration"]) >= object.GetGeneration(),
 		Queued:        queued(object),
 		NoHeadRestart: object.GetAnnotations()[AnnotationNoHeadRestart] == "true",
 		ManagedBy:     ManagedBy(object),
-		PodsMissing:   podsMissing(status),
+		PodsMissing:   podsMissing,
 		Replicas:      replicas(spec),
 	}
 }
 
-// ManagedBy names the controller that runs the RayCluster or RayService instead of this cluster's KubeRay; empty for KubeRay.
+// ManagedBy names the controller that runs the RayCluster or RayService instead of KubeRay; empty for KubeRay.
 func ManagedBy(object *unstructured.Unstructured) string {
 	by := jsonpatch.String(jsonpatch.Map(object.Object["spec"])["managedBy"])
 	if by == managedByKubeRay {
@@ -63,29 +65,24 @@ func ManagedBy(object *unstructured.Unstructured) string {
 
 // provisioned goes by the condition and, before KubeRay had that, by the state.
 func provisioned(status map[string]any) bool {
-	for _, item := range jsonpatch.List(status["conditions"]) {
-		if condition := jsonpatch.Map(item); jsonpatch.String(condition["type"]) == string(rayv1.RayClusterProvisioned) {
-			return jsonpatch.String(condition["status"]) == string(metav1.ConditionTrue)
-		}
+	if found := condition(status, rayv1.RayClusterProvisioned); found != nil {
+		return found["status"] == string(metav1.ConditionTrue)
 	}
-	if jsonpatch.Map(status["stateTransitionTimes"])[string(rayv1.Ready)] != nil {
-		return true
-	}
-	return jsonpatch.String(status["state"]) == string(rayv1.Ready) // all that KubeRay 1.1 has
+	// KubeRay 1.1 has the state alone.
+	return jsonpatch.Map(status["stateTransitionTimes"])[string(rayv1.Ready)] != nil || status["state"] == string(rayv1.Ready)
 }
 
-func podsMissing(status map[string]any) string {
+// condition finds a condition of the status; nil if there is none.
+func condition(status map[string]any, kind rayv1.RayClusterConditionType) map[string]any {
 	for _, item := range jsonpatch.List(status["conditions"]) {
-		condition := jsonpatch.Map(item)
-		if jsonpatch.String(condition["type"]) == string(rayv1.RayClusterReplicaFailure) && jsonpatch.String(condition["status"]) == string(metav1.ConditionTrue) {
-			return jsonpatch.String(condition["message"])
+		if found := jsonpatch.Map(item); found["type"] == string(kind) {
+			return found
 		}
 	}
-	return jsonpatch.String(status["reason"])
+	return nil
 }
 
-// queued goes by Kueue's label. KubeRay copies it from a RayService, whose cluster Kueue runs by it, and from a RayJob,
-// which Kueue runs itself, without regard to its cluster.
+// queued goes by Kueue's label. KubeRay also copies it from a RayJob, which Kueue runs without regard to its cluster.
 func queued(object metav1.Object) bool {
 	owner, found := Owner(object)
 	return object.GetLabels()[labelQueue] != "" && (!found || owner.Kind != v1alpha1.TargetRayJob)
@@ -96,15 +93,15 @@ func replicas(spec map[string]any) map[string]int32 {
 	for _, item := range jsonpatch.List(spec["workerGroupSpecs"]) {
 		group := jsonpatch.Map(item)
 		name := jsonpatch.String(group["groupName"])
-		if suspend, _ := group["suspend"].(bool); suspend {
-			out[name] = 0
-			continue
+		wanted := group["replicas"]
+		if wanted == nil {
+			wanted = group["minReplicas"]
 		}
-		for _, field := range []string{"replicas", "minReplicas"} {
-			if group[field] != nil {
-				out[name] = int32(max(0, min(integer(group[field]), 1<<30)))
-				break
-			}
+		switch {
+		case group["suspend"] == true:
+			out[name] = 0
+		case wanted != nil:
+			out[name] = int32(max(0, min(integer(wanted), 1<<30)))
 		}
 	}
 	return out

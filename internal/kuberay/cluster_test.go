@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -67,11 +68,12 @@ func TestHeadNames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cluster := &metav1.ObjectMeta{Namespace: "ns", Name: "c", OwnerReferences: c.owners, Labels: c.labels}
-			var owners []metav1.Object
+			var existing *unstructured.Unstructured
 			if c.jobUID != "" {
-				owners = append(owners, &metav1.ObjectMeta{Name: "j", UID: c.jobUID})
+				existing = &unstructured.Unstructured{}
+				existing.SetUID(c.jobUID)
 			}
-			if diff := cmp.Diff(c.want, HeadServiceNames(cluster, owners, "k8s.example", c.short)); diff != "" {
+			if diff := cmp.Diff(c.want, HeadServiceNames(cluster, existing, "k8s.example", c.short)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
 		})

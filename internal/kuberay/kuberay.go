@@ -33,16 +33,11 @@ const (
 )
 
 // RayClusterGVK is the version of RayCluster that is read and written. KubeRay has served it since v1.0.
-func RayClusterGVK() schema.GroupVersionKind { return rayv1.GroupVersion.WithKind("RayCluster") }
+func RayClusterGVK() schema.GroupVersionKind { return GroupVersionKind(v1alpha1.TargetRayCluster) }
 
 // GroupVersionKind is where a kind that policies name is found.
 func GroupVersionKind(kind v1alpha1.TargetKind) schema.GroupVersionKind {
 	return rayv1.GroupVersion.WithKind(string(kind))
-}
-
-// OwnerKinds are the kinds that KubeRay makes RayClusters for.
-func OwnerKinds() []v1alpha1.TargetKind {
-	return []v1alpha1.TargetKind{v1alpha1.TargetRayJob, v1alpha1.TargetRayService, v1alpha1.TargetRayCronJob}
 }
 
 // NewObject is an empty object of the kind.

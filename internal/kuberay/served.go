@@ -7,12 +7,11 @@ import (
 	"sync"
 	"time"
 
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -23,8 +22,13 @@ import (
 // servedInterval is how often the API server is asked for kinds that it did not serve.
 const servedInterval = time.Minute
 
-// Kinds has the kinds that KubeRay makes RayClusters for watched: at once what the API server serves, and the rest when
-// it comes to be served. KubeRay's older versions have no RayCronJob, and not every installation has all CRDs.
+// ownerKinds are the kinds that KubeRay makes RayClusters for.
+func ownerKinds() []v1alpha1.TargetKind {
+	return []v1alpha1.TargetKind{v1alpha1.TargetRayJob, v1alpha1.TargetRayService, v1alpha1.TargetRayCronJob}
+}
+
+// Kinds watches the kinds that KubeRay makes RayClusters for, each from when the API server serves it. KubeRay's older versions
+// have no RayCronJob, and not every installation has all CRDs.
 type Kinds struct {
 	// Mapper knows what is served.
 	Mapper   meta.RESTMapper
@@ -48,7 +52,7 @@ func (k *Kinds) Register(w Watcher) { k.watchers = append(k.watchers, w) }
 
 // Discover begins to watch what is served by now.
 func (k *Kinds) Discover(ctx context.Context) error {
-	for _, kind := range OwnerKinds() {
+	for _, kind := range ownerKinds() {
 		if k.Served(kind) {
 			continue
 		}
@@ -71,30 +75,21 @@ func (k *Kinds) Discover(ctx context.Context) error {
 	return nil
 }
 
-// Start looks for what is not served yet until everything is, or ctx ends.
+// Start looks for kinds that were not served until ctx ends.
 func (k *Kinds) Start(ctx context.Context) error {
-	missing := func(kind v1alpha1.TargetKind) bool { return !k.Served(kind) }
-	err := wait.PollUntilContextCancel(ctx, servedInterval, false, func(ctx context.Context) (done bool, err error) {
-		if slices.ContainsFunc(OwnerKinds(), missing) {
-			if err := k.Discover(ctx); err != nil {
-				log.FromContext(ctx).Error(err, "Looking for kinds of KubeRay")
-			}
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
+		if err := k.Discover(ctx); err != nil {
+			log.FromContext(ctx).Error(err, "Looking for kinds of KubeRay")
 		}
-		return !slices.ContainsFunc(OwnerKinds(), missing), nil
-	})
-	if ctx.Err() == nil {
-		return err
-	}
-	return nil // the operator ends
+	}, servedInterval)
+	return nil
 }
 
-// SlimOwner keeps of a RayJob, a RayService or a RayCronJob what is looked at. Untyped, since the API server takes
-// quantities that cannot be read, and one such object would hide all others of its kind. Other objects stay as they are.
+// SlimOwner keeps the fields of a RayJob, a RayService or a RayCronJob that the operator reads. Other objects stay as they are.
+// The object is untyped: one quantity that cannot be decoded would hide all others of its kind.
 func SlimOwner(object any) (any, error) {
 	owner, ok := object.(*unstructured.Unstructured)
-	if !ok || !slices.ContainsFunc(OwnerKinds(), func(kind v1alpha1.TargetKind) bool {
-		return owner.GroupVersionKind() == GroupVersionKind(kind)
-	}) {
+	if !ok || owner.GroupVersionKind().GroupVersion() != rayv1.GroupVersion || !slices.Contains(ownerKinds(), v1alpha1.TargetKind(owner.GetKind())) {
 		return object, nil
 	}
 	slim := &unstructured.Unstructured{Object: map[string]any{}}
@@ -116,41 +111,25 @@ func SlimOwner(object any) (any, error) {
 		{"spec", "upgradeStrategy", "type"},
 		restartedForPath(),
 	} {
-		if value, found, err := unstructured.NestedFieldNoCopy(owner.Object, path...); found && err == nil {
-			switch value.(type) {
-			case string, int64, float64:
-				if err := unstructured.SetNestedField(slim.Object, value, path...); err != nil {
-					return nil, fmt.Errorf("keeping %v of a %s: %w", path, owner.GetKind(), err)
-				}
+		value, _, _ := unstructured.NestedFieldNoCopy(owner.Object, path...)
+		switch value.(type) {
+		case string, int64, float64:
+			if err := unstructured.SetNestedField(slim.Object, value, path...); err != nil {
+				return nil, fmt.Errorf("keeping %v of a %s: %w", path, owner.GetKind(), err)
 			}
 		}
 	}
 	return slim, nil
 }
 
-// Exists reports whether the object is there. RayClusters are not asked for here.
-func (k *Kinds) Exists(ctx context.Context, reader client.Reader, namespace string, ref v1alpha1.TargetReference) (bool, error) {
-	if ref.Kind == v1alpha1.TargetRayCluster || !k.Served(ref.Kind) {
-		return false, nil
-	}
-	err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, NewObject(ref.Kind))
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("reading %s %s: %w", ref.Kind, ref.Name, err)
-	}
-	return true, nil
-}
-
-// OwnerChanged leaves out updates of what is not looked at.
+// OwnerChanged leaves out updates of fields that SlimOwner drops.
 func OwnerChanged() predicate.TypedPredicate[*unstructured.Unstructured] {
 	return predicate.TypedFuncs[*unstructured.Unstructured]{UpdateFunc: func(e event.TypedUpdateEvent[*unstructured.Unstructured]) bool {
 		return !sameOwner(e.ObjectOld, e.ObjectNew)
 	}}
 }
 
-// sameOwner reports whether nothing changed that is looked at: KubeRay writes the status of a RayService often.
+// sameOwner reports whether both objects agree but for their version: KubeRay writes the status of a RayService often.
 func sameOwner(before, after *unstructured.Unstructured) bool {
 	a, b := before.DeepCopy(), after.DeepCopy()
 	a.SetResourceVersion("")

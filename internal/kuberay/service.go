@@ -17,10 +17,8 @@ type Service struct {
 	Labels map[string]string
 	// Active serves and Pending is about to take over; each names a RayCluster or is empty.
 	Active, Pending string
-	// Shifting reports whether requests go to both clusters.
-	Shifting bool
-	// Deleting reports whether the RayService is being deleted.
-	Deleting bool
+	// Shifting reports whether requests go to both clusters, and Deleting whether the RayService is being deleted.
+	Shifting, Deleting bool
 	// NeverUpgrades reports whether a change of the RayService makes no new cluster.
 	NeverUpgrades bool
 	// ManagedBy names the controller that runs the RayService instead of KubeRay; empty for KubeRay.

@@ -8,12 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
 
 	kyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
+
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // Document is one of a file's documents: an object, or a List of objects.
@@ -24,10 +27,7 @@ type Document struct {
 	list map[string]any
 }
 
-// Lone wraps an object.
-func Lone(o *Object) *Document { return &Document{Objects: []*Object{o}} }
-
-// Lonely tells a document that holds an object by itself from a List.
+// Lonely reports whether the document holds an object by itself and no List.
 func (d *Document) Lonely() bool { return d.list == nil }
 
 // Read decodes the documents of a file, which is named in errors, in YAML or JSON. Numbers are json.Number. Empty
@@ -65,17 +65,15 @@ func decode(file string, text []byte) ([]any, error) {
 		if errors.Is(err, io.EOF) {
 			return trees, nil
 		}
-		at := fmt.Sprintf("document %d of %s", len(trees)+1, file)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", at, err)
+		if err == nil {
+			part, err = yaml.YAMLToJSONStrict(part)
 		}
-		encoded, err := yaml.YAMLToJSONStrict(part)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", at, err)
+		var tree []any
+		if err == nil {
+			tree, err = decodeStream(part)
 		}
-		tree, err := decodeStream(encoded)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", at, err)
+			return nil, fmt.Errorf("document %d of %s: %w", len(trees)+1, file, err)
 		}
 		trees = append(trees, tree...)
 	}
@@ -100,31 +98,21 @@ func decodeStream(text []byte) ([]any, error) {
 }
 
 func newDocument(where string, tree any) (*Document, error) {
-	object, ok := tree.(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("%s: is not an object with apiVersion and kind", where)
-	}
-	lone := &Object{Where: where, Value: object}
-	if err := lone.check(); err != nil {
+	lone, err := newObject(where, tree)
+	if err != nil {
 		return nil, err
 	}
-	items, isList := object["items"].([]any)
-	if !isList || !strings.HasSuffix(lone.Kind(), "List") {
-		return Lone(lone), nil
+	if !lone.IsList() || !strings.HasSuffix(lone.GetKind(), "List") {
+		return &Document{Objects: []*Object{lone}}, nil
 	}
-	document := &Document{list: object}
-	for i, item := range items {
-		at := fmt.Sprintf("items[%d] of %s", i, where)
-		value, ok := item.(map[string]any)
-		if !ok {
-			return nil, fmt.Errorf("%s: is not an object with apiVersion and kind", at)
-		}
-		o := &Object{Where: at, Value: value}
-		if err := o.check(); err != nil {
+	document := &Document{list: lone.Object}
+	for i, item := range jsonpatch.List(lone.Object["items"]) {
+		o, err := newObject(fmt.Sprintf("items[%d] of %s", i, where), item)
+		if err != nil {
 			return nil, err
 		}
-		if strings.HasSuffix(o.Kind(), "List") {
-			return nil, fmt.Errorf("%s: is a List inside a List; take its items out of it", at)
+		if strings.HasSuffix(o.GetKind(), "List") {
+			return nil, fmt.Errorf("%s: is a List inside a List; take its items out of it", o.Where)
 		}
 		document.Objects = append(document.Objects, o)
 	}
@@ -167,16 +155,13 @@ func escapeControls(encoded []byte) []byte {
 
 func (d *Document) tree() map[string]any {
 	if d.Lonely() {
-		return d.Objects[0].Value
+		return d.Objects[0].Object
 	}
 	items := make([]any, 0, len(d.Objects))
 	for _, o := range d.Objects {
-		items = append(items, o.Value)
+		items = append(items, o.Object)
 	}
-	list := make(map[string]any, len(d.list))
-	for key, value := range d.list {
-		list[key] = value
-	}
+	list := maps.Clone(d.list)
 	list["items"] = items
 	return list
 }

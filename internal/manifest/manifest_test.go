@@ -127,7 +127,7 @@ func TestObject_clusterSpec(t *testing.T) {
 			}
 			o.SetClusterSpec(map[string]any{"b": nil})
 			if spec, _ := o.ClusterSpec(); len(spec) != 1 || spec["a"] != nil {
-				t.Errorf("it is not replaced: %v", o.Value)
+				t.Errorf("it is not replaced: %v", o.Object)
 			}
 		})
 	}

@@ -5,145 +5,114 @@ import (
 	"fmt"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // Object is one Kubernetes object.
 type Object struct {
+	unstructured.Unstructured
 	// Where it was read, such as "document 2 of cluster.yaml".
 	Where string
-	// Value is the object's JSON.
-	Value map[string]any
 }
 
-// check makes sure of what the other methods take for granted.
-func (o *Object) check() error {
+// newObject makes sure of what the methods take for granted.
+func newObject(where string, tree any) (*Object, error) {
+	fields := jsonpatch.Map(tree)
+	if fields == nil {
+		return nil, fmt.Errorf("%s: is not an object with apiVersion and kind", where)
+	}
 	for _, key := range []string{"apiVersion", "kind"} {
-		if text, ok := o.Value[key].(string); !ok || text == "" {
-			return fmt.Errorf("%s: %s is missing", o.Where, key)
+		if jsonpatch.String(fields[key]) == "" {
+			return nil, fmt.Errorf("%s: %s is missing", where, key)
 		}
 	}
+	o := &Object{Unstructured: unstructured.Unstructured{Object: fields}, Where: where}
 	for _, key := range []string{"metadata", "spec"} {
-		if _, ok := o.Value[key].(map[string]any); o.Value[key] != nil && !ok && o.ray() {
-			return fmt.Errorf("%s: %s is not an object", o, key)
+		if fields[key] != nil && jsonpatch.Map(fields[key]) == nil && o.clusterPath() != nil {
+			return nil, fmt.Errorf("%s: %s is not an object", o, key)
 		}
 	}
-	return nil
+	return o, nil
 }
 
 // CheckNames returns an error unless the object has a name, and name and namespace are such as the API server takes.
 func (o *Object) CheckNames() error {
-	if o.Name() == "" {
+	if o.GetName() == "" {
 		return errors.New("metadata.name: is missing")
 	}
-	if wrong := validation.IsDNS1123Subdomain(o.Name()); len(wrong) > 0 {
+	if wrong := validation.IsDNS1123Subdomain(o.GetName()); len(wrong) > 0 {
 		return fmt.Errorf("metadata.name: %s", wrong[0])
 	}
-	if wrong := validation.IsDNS1123Label(o.Namespace()); len(wrong) > 0 && o.Namespace() != "" {
+	if wrong := validation.IsDNS1123Label(o.GetNamespace()); len(wrong) > 0 && o.GetNamespace() != "" {
 		return fmt.Errorf("metadata.namespace: %s", wrong[0])
 	}
 	return nil
 }
-
-// Kind is the object's kind.
-func (o *Object) Kind() string { return jsonpatch.String(o.Value["kind"]) }
-
-// Name is metadata.name; empty where it is missing.
-func (o *Object) Name() string { return jsonpatch.String(o.metadata()["name"]) }
-
-// GenerateName is metadata.generateName.
-func (o *Object) GenerateName() string { return jsonpatch.String(o.metadata()["generateName"]) }
-
-// Namespace is metadata.namespace; empty where whoever applies the object chooses it.
-func (o *Object) Namespace() string { return jsonpatch.String(o.metadata()["namespace"]) }
-
-// Labels are metadata.labels.
-func (o *Object) Labels() map[string]any { return jsonpatch.Map(o.metadata()["labels"]) }
-
-func (o *Object) metadata() map[string]any { return jsonpatch.Map(o.Value["metadata"]) }
 
 // String is such as "RayCluster ml/train (document 2 of cluster.yaml)".
 func (o *Object) String() string { return fmt.Sprintf("%s (%s)", o.Title(), o.Where) }
 
 // Title is such as "RayCluster ml/train".
 func (o *Object) Title() string {
-	name := o.Name()
+	name := o.GetName()
 	if name == "" {
-		name = o.GenerateName() + "?"
+		name = o.GetGenerateName() + "?"
 	}
-	if namespace := o.Namespace(); namespace != "" {
+	if namespace := o.GetNamespace(); namespace != "" {
 		name = namespace + "/" + name
 	}
-	return o.Kind() + " " + name
+	return o.GetKind() + " " + name
 }
 
 // Is reports whether the object is of this kind, in any version of the group; the group "" is Kubernetes' own core.
 func (o *Object) Is(group, kind string) bool {
-	have, _, found := strings.Cut(jsonpatch.String(o.Value["apiVersion"]), "/")
-	if !found {
-		have = ""
-	}
-	return have == group && o.Kind() == kind
+	return o.GroupVersionKind().GroupKind() == schema.GroupKind{Group: group, Kind: kind}
 }
 
 // Near reports whether both can be in one namespace. Where one names none, whoever applies it chooses.
 func (o *Object) Near(other *Object) bool {
-	a, b := o.Namespace(), other.Namespace()
+	a, b := o.GetNamespace(), other.GetNamespace()
 	return a == b || a == "" || b == ""
 }
 
-// RayGroup is the API group of KubeRay's kinds.
-const RayGroup = "ray.io"
-
-// The kinds of KubeRay that describe a RayCluster.
-const (
-	RayCluster = "RayCluster"
-	RayJob     = "RayJob"
-	RayService = "RayService"
-	RayCronJob = "RayCronJob"
-)
-
-// clusterPath is where each kind holds a RayCluster's spec.
-func clusterPath(kind string) []string {
-	switch kind {
-	case RayCluster:
+// clusterPath is where the object's kind holds a RayCluster's spec; nil for kinds that hold none.
+func (o *Object) clusterPath() []string {
+	if o.GroupVersionKind().Group != "ray.io" {
+		return nil
+	}
+	switch v1alpha1.TargetKind(o.GetKind()) {
+	case v1alpha1.TargetRayCluster:
 		return []string{"spec"}
-	case RayJob:
+	case v1alpha1.TargetRayJob:
 		return []string{"spec", "rayClusterSpec"}
-	case RayService:
+	case v1alpha1.TargetRayService:
 		return []string{"spec", "rayClusterConfig"}
-	case RayCronJob:
+	case v1alpha1.TargetRayCronJob:
 		return []string{"spec", "jobTemplate", "rayClusterSpec"}
 	}
 	return nil
 }
 
-func (o *Object) ray() bool {
-	path := clusterPath(o.Kind())
-	return path != nil && o.Is(RayGroup, o.Kind())
-}
-
-// ClusterSpec gives the RayCluster's spec that the object is or holds, and its path; nil where there is none.
+// ClusterSpec gives the RayCluster's spec that the object is or holds, nil where there is none, and the path for it;
+// empty for a kind that holds none.
 func (o *Object) ClusterSpec() (spec map[string]any, path string) {
-	if !o.ray() {
+	keys := o.clusterPath()
+	if keys == nil {
 		return nil, ""
 	}
-	keys := clusterPath(o.Kind())
-	spec = o.Value
-	for _, key := range keys {
-		spec = jsonpatch.Map(spec[key])
-	}
-	return spec, strings.Join(keys, ".")
+	found, _, _ := unstructured.NestedFieldNoCopy(o.Object, keys...)
+	return jsonpatch.Map(found), strings.Join(keys, ".")
 }
 
 // SetClusterSpec replaces what ClusterSpec gives, where it gives something. The object's other parts stay as they are.
 func (o *Object) SetClusterSpec(spec map[string]any) {
-	keys := clusterPath(o.Kind())
-	parent := o.Value
-	for _, key := range keys[:len(keys)-1] {
-		parent = jsonpatch.Map(parent[key])
-	}
-	parent[keys[len(keys)-1]] = spec
+	keys := o.clusterPath()
+	last := len(keys) - 1
+	parent, _, _ := unstructured.NestedFieldNoCopy(o.Object, keys[:last]...)
+	jsonpatch.Map(parent)[keys[last]] = spec
 }

@@ -3,9 +3,8 @@ package migration
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/pem"
-	"slices"
+	"fmt"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
@@ -23,13 +22,15 @@ func (m *migration) checkSecrets() {
 	for _, o := range m.objects {
 		if m.isCA(o) {
 			m.checkSecret(o)
-			label(o)
+			metadata := jsonpatch.Map(o.Object["metadata"])
+			if jsonpatch.Map(metadata["labels"]) == nil {
+				metadata["labels"] = map[string]any{}
+			}
+			jsonpatch.Map(metadata["labels"])[v1alpha1.LabelCA] = v1alpha1.CATrue
 		}
 	}
 	for _, done := range m.migrated {
-		if !slices.ContainsFunc(m.objects, func(o *manifest.Object) bool {
-			return o.Is("", injection.KindSecret) && o.Name() == done.stanza.secret && o.Near(done.object)
-		}) {
+		if find(m.objects, "", injection.KindSecret, done.stanza.secret, done.object) == nil {
 			m.notef("%[1]s: the CA is in Secret %[2]s, which is not in the input. It has to stay where it is, with ca.crt and ca.key (or tls.crt and tls.key), and the policy signs with it when it is labelled: "+
 				"`kubectl %[3]slabel secret %[2]s %[4]s=%[5]s`.",
 				done.object, done.stanza.secret, namespaceFlag(done.object), v1alpha1.LabelCA, v1alpha1.CATrue)
@@ -37,24 +38,14 @@ func (m *migration) checkSecrets() {
 	}
 }
 
-func label(secret *manifest.Object) {
-	metadata := jsonpatch.Map(secret.Value["metadata"])
-	labels := jsonpatch.CopyMap(jsonpatch.Map(metadata["labels"]))
-	if labels == nil {
-		labels = map[string]any{}
-	}
-	labels[v1alpha1.LabelCA] = v1alpha1.CATrue
-	metadata["labels"] = labels
-}
-
 func (m *migration) checkSecret(o *manifest.Object) {
 	data := map[string][]byte{}
 	for _, key := range []string{"ca.crt", "ca.key", "tls.crt", "tls.key"} {
-		if text, ok := jsonpatch.Map(o.Value["stringData"])[key].(string); ok {
+		if text, ok := jsonpatch.Map(o.Object["stringData"])[key].(string); ok {
 			data[key] = []byte(text)
 			continue
 		}
-		encoded, ok := jsonpatch.Map(o.Value["data"])[key].(string)
+		encoded, ok := jsonpatch.Map(o.Object["data"])[key].(string)
 		if !ok {
 			continue
 		}
@@ -77,13 +68,8 @@ func (m *migration) checkSecret(o *manifest.Object) {
 		m.report(o, "data", "%v", err)
 		return
 	}
-	if block, _ := pem.Decode(certificate); block != nil && fingerprint(block.Bytes) == publishedCA {
+	if block, _ := pem.Decode(certificate); block != nil && fmt.Sprintf("%x", sha256.Sum256(block.Bytes)) == publishedCA {
 		m.notef("%s: this is the CA of KubeRay's sample, whose private key is published. Encrypted pods will not trust it, but whoever else does can be deceived by anybody. "+
 			"Make a CA of your own, or take certificateAuthority out of the policy: then the operator makes one.", o)
 	}
-}
-
-func fingerprint(der []byte) string {
-	sum := sha256.Sum256(der)
-	return hex.EncodeToString(sum[:])
 }

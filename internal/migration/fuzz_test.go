@@ -71,8 +71,8 @@ func checkTake(t *testing.T, before map[string]any) {
 	if diff := cmp.Diff(before, spec); s.secret == "" && diff != "" {
 		t.Fatalf("nothing was found, but this was changed:\n%s", diff)
 	}
-	if again := take(jsonpatch.Map(jsonpatch.Copy(spec))); again.secret != "" || len(again.findings) > 0 {
-		t.Fatalf("a second look finds %+v", again)
+	if second := take(jsonpatch.CopyMap(spec)); second.secret != "" || len(second.findings) > 0 {
+		t.Fatalf("a second pass finds %+v", second)
 	}
 }
 
@@ -115,7 +115,7 @@ func TestTake_mutations(t *testing.T) {
 			}
 		}
 	}
-	taken := 0
+	migrated := 0
 	for seed := range uint64(500) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		spec := jsonpatch.Copy(specs[random.IntN(len(specs))])
@@ -127,11 +127,11 @@ func TestTake_mutations(t *testing.T) {
 		}
 		checkTake(t, jsonpatch.Map(spec))
 		if s := take(jsonpatch.Map(jsonpatch.Copy(spec))); s.secret != "" && len(s.findings) == 0 {
-			taken++
+			migrated++
 		}
 	}
-	if taken < 20 {
-		t.Errorf("only %d of the mutations still have a stanza", taken)
+	if migrated < 20 {
+		t.Errorf("only %d of the mutations still have a stanza", migrated)
 	}
 }
 
@@ -191,19 +191,19 @@ func FuzzMigrate(f *testing.F) {
 		if err != nil {
 			return
 		}
-		result, err := Migrate(documents, now)
+		documents, _, err = Migrate(documents, now)
 		if err != nil {
 			return
 		}
 		var out bytes.Buffer
-		if err := manifest.Write(&out, result.Documents); err != nil {
+		if err := manifest.Write(&out, documents); err != nil {
 			t.Fatal(err)
 		}
-		again, err := manifest.Read("out", out.Bytes())
+		reread, err := manifest.Read("out", out.Bytes())
 		if err != nil {
 			t.Fatalf("what was printed cannot be read: %v\n%s", err, out.String())
 		}
-		if len(manifest.Objects(again)) != len(manifest.Objects(result.Documents)) {
+		if len(manifest.Objects(reread)) != len(manifest.Objects(documents)) {
 			t.Fatalf("objects were lost in\n%s", out.String())
 		}
 	})

@@ -62,13 +62,13 @@ func TestMigrate_golden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			result, err := Migrate(read(t, "in.yaml", in.Replace(string(text))), now)
+			documents, notes, err := Migrate(read(t, "in.yaml", in.Replace(string(text))), now)
 			if err != nil {
 				t.Fatal(err)
 			}
-			out := written(t, result.Documents)
+			out := written(t, documents)
 			golden(t, filepath.Join(filepath.Dir(file), "out.yaml"), back.Replace(out))
-			golden(t, filepath.Join(filepath.Dir(file), "notes.txt"), strings.Join(result.Notes, "\n\n")+"\n")
+			golden(t, filepath.Join(filepath.Dir(file), "notes.txt"), strings.Join(notes, "\n\n")+"\n")
 			checkMigrated(t, out, now)
 		})
 	}
@@ -106,11 +106,11 @@ func checkMigrated(t *testing.T, out string, now time.Time) {
 			t.Errorf("%s: the operator refuses %s: %v", o, at, err)
 		}
 	}
-	again, err := Migrate(documents, now)
+	second, _, err := Migrate(documents, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(out, written(t, again.Documents)); diff != "" {
+	if diff := cmp.Diff(out, written(t, second)); diff != "" {
 		t.Errorf("the second time it changes (-first +second):\n%s", diff)
 	}
 }
@@ -137,21 +137,21 @@ func TestMigrate_kubeRaySamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			result, err := Migrate(read(t, "sample.yaml", string(text)), now)
+			documents, notes, err := Migrate(read(t, "sample.yaml", string(text)), now)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(strings.Join(result.Notes, "\n"), "whose private key is published") {
-				t.Errorf("nobody learns that anybody has the CA's key:\n%s", strings.Join(result.Notes, "\n"))
+			if !strings.Contains(strings.Join(notes, "\n"), "whose private key is published") {
+				t.Errorf("nobody learns that anybody has the CA's key:\n%s", strings.Join(notes, "\n"))
 			}
 			var kinds []string
-			for _, o := range manifest.Objects(result.Documents) {
-				kinds = append(kinds, o.Kind())
+			for _, o := range manifest.Objects(documents) {
+				kinds = append(kinds, o.GetKind())
 			}
 			if diff := cmp.Diff([]string{"Secret", "RayTLSPolicy", "RayCluster"}, kinds); diff != "" {
 				t.Errorf("objects (-want +got):\n%s", diff)
 			}
-			out := written(t, result.Documents)
+			out := written(t, documents)
 			for _, rest := range []string{"/etc/ray/tls", "/etc/ca/tls", "gencert", "RAY_TLS", "emptyDir: null"} {
 				if strings.Contains(out, rest) {
 					t.Errorf("%s is left in\n%s", rest, out)

@@ -22,30 +22,15 @@ type Finding struct {
 	Message string
 }
 
-// Refusal is why nothing was migrated: everything that was found, in the order of the input.
-type Refusal struct{ Findings []Finding }
-
-// Error has a line for each finding.
-func (r *Refusal) Error() string {
-	lines := make([]string, 0, len(r.Findings))
-	for _, f := range r.Findings {
-		lines = append(lines, strings.Join(slices.DeleteFunc([]string{f.Object, f.Field, f.Message}, func(s string) bool { return s == "" }), ": "))
-	}
-	return strings.Join(lines, "\n")
-}
-
-// Result is a migrated input.
-type Result struct {
-	Documents []*manifest.Document
-	// Notes are for people: what was done and left to do, a paragraph each.
-	Notes []string
+func (f *Finding) Error() string {
+	return strings.Join(slices.DeleteFunc([]string{f.Object, f.Field, f.Message}, func(s string) bool { return s == "" }), ": ")
 }
 
 // migration is a Migrate under way.
 type migration struct {
 	objects  []*manifest.Object
 	now      time.Time
-	findings []Finding
+	findings []error
 	// migrated are the objects that had a stanza, in the order of the input.
 	migrated []migrated
 	notes    []string
@@ -61,9 +46,11 @@ type migrated struct {
 
 // Migrate takes the guide's TLS out of every RayCluster, RayJob, RayService and RayCronJob, adds a policy for each that
 // brings the same CA, and drops the scripts' ConfigMaps that nothing uses any more. What has no TLS, or the operator's,
-// stays as it is. The documents are changed. It fails with a *Refusal if TLS is set up in any other way, or the policy
-// could not be carried out: then nothing of the input may be used.
-func Migrate(documents []*manifest.Document, now time.Time) (*Result, error) {
+// stays as it is. The documents are changed. notes are for people: what was done and left to do, a paragraph each.
+//
+// It fails with every *Finding, in the order of the input, if TLS is set up in any other way, or the policy could not be
+// carried out: then nothing of the input may be used.
+func Migrate(documents []*manifest.Document, now time.Time) (migrated []*manifest.Document, notes []string, err error) {
 	m := &migration{objects: manifest.Objects(documents), now: now}
 	for _, o := range m.objects {
 		m.takeFrom(o)
@@ -71,15 +58,15 @@ func Migrate(documents []*manifest.Document, now time.Time) (*Result, error) {
 	m.checkSecrets()
 	m.addPolicies()
 	if len(m.findings) > 0 {
-		return nil, &Refusal{Findings: m.findings}
+		return nil, nil, errors.Join(m.findings...)
 	}
 	m.describe()
-	documents = m.dropConfigMaps(documents)
-	return &Result{Documents: m.order(documents), Notes: m.notes}, nil
+	documents = m.order(m.dropConfigMaps(documents))
+	return documents, m.notes, nil
 }
 
 func (m *migration) report(o *manifest.Object, field, format string, args ...any) {
-	m.findings = append(m.findings, Finding{Object: o.String(), Field: field, Message: fmt.Sprintf(format, args...)})
+	m.findings = append(m.findings, &Finding{Object: o.String(), Field: field, Message: fmt.Sprintf(format, args...)})
 }
 
 func (m *migration) notef(format string, args ...any) {
@@ -92,13 +79,7 @@ func (m *migration) takeFrom(o *manifest.Object) {
 	if found == nil {
 		return
 	}
-	spec := jsonpatch.Map(jsonpatch.Copy(found))
-	inObject := func(field string) string {
-		if rest, ok := strings.CutPrefix(field, "spec."); ok {
-			return at + "." + rest
-		}
-		return field
-	}
+	spec := jsonpatch.CopyMap(found)
 	s := take(spec)
 	// What the stanza's own findings speak of is still there, and need not be said twice.
 	if len(s.findings) == 0 {
@@ -108,13 +89,17 @@ func (m *migration) takeFrom(o *manifest.Object) {
 		s.findings = conflict(spec, s.additional)
 	}
 	for _, f := range s.findings {
-		m.report(o, inObject(f.Field), "%s", f.Message)
+		field := f.Field
+		if rest, ok := strings.CutPrefix(field, "spec."); ok {
+			field = at + "." + rest
+		}
+		m.report(o, field, "%s", f.Message)
 	}
 	switch {
 	case s.secret == "":
 		m.notef("%s: it has no TLS of the guide's, and is printed as it is.", o)
 		return
-	case o.Name() == "":
+	case o.GetName() == "":
 		m.report(o, "metadata.name", "is missing, and a policy names what it is for: give the object a name instead of generateName")
 		return
 	}
@@ -144,13 +129,21 @@ func conflict(spec map[string]any, additional []string) []injection.Finding {
 // envKeys looks ConfigMaps and Secrets up in the input.
 func (m *migration) envKeys(near *manifest.Object) func(kind, name string) ([]string, bool) {
 	return func(kind, name string) ([]string, bool) {
-		for _, o := range m.objects {
-			if o.Is("", kind) && o.Name() == name && o.Near(near) {
-				return slices.Concat(sortedKeys(jsonpatch.Map(o.Value["data"])), sortedKeys(jsonpatch.Map(o.Value["stringData"]))), true
-			}
+		o := find(m.objects, "", kind, name, near)
+		if o == nil {
+			return nil, false
 		}
-		return nil, false
+		return slices.Concat(sortedKeys(jsonpatch.Map(o.Object["data"])), sortedKeys(jsonpatch.Map(o.Object["stringData"]))), true
 	}
+}
+
+// find gives the first object that near may mean by a kind and a name; nil if there is none.
+func find(objects []*manifest.Object, group, kind, name string, near *manifest.Object) *manifest.Object {
+	i := slices.IndexFunc(objects, func(o *manifest.Object) bool { return o.Is(group, kind) && o.GetName() == name && o.Near(near) })
+	if i < 0 {
+		return nil
+	}
+	return objects[i]
 }
 
 // order puts the brought CA and the policies before what they are for, so that a cluster is covered when it is made.
@@ -168,13 +161,16 @@ func (m *migration) order(documents []*manifest.Document) []*manifest.Document {
 		after = append(after, d)
 	}
 	for _, done := range m.migrated {
-		before = append(before, manifest.Lone(done.policy))
+		before = append(before, &manifest.Document{Objects: []*manifest.Object{done.policy}})
 	}
 	return slices.Concat(before, after)
 }
 
 func (m *migration) isCA(o *manifest.Object) bool {
-	return o.Is("", injection.KindSecret) && slices.ContainsFunc(m.migrated, func(done migrated) bool {
-		return done.stanza.secret == o.Name() && done.object.Near(o)
-	})
+	return m.isOf(o, injection.KindSecret, func(s *stanza) bool { return s.secret == o.GetName() })
+}
+
+// isOf reports whether the object, a Secret or ConfigMap, is of a stanza.
+func (m *migration) isOf(o *manifest.Object, kind string, names func(*stanza) bool) bool {
+	return o.Is("", kind) && slices.ContainsFunc(m.migrated, func(done migrated) bool { return done.object.Near(o) && names(done.stanza) })
 }

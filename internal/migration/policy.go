@@ -1,7 +1,10 @@
 package migration
 
 import (
+	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/manifest"
@@ -11,32 +14,22 @@ const policyKind = "RayTLSPolicy"
 
 // addPolicies makes the policy of each migrated object.
 func (m *migration) addPolicies() {
-	taken := []*manifest.Object{}
-	for _, o := range m.objects {
-		if o.Is(v1alpha1.GroupVersion.Group, policyKind) {
-			taken = append(taken, o)
-		}
-	}
-	isTaken := func(o *manifest.Object, name string) bool {
-		for _, other := range taken {
-			if other.Name() == name && other.Near(o) {
-				return true
-			}
-		}
-		return false
+	known := slices.Clone(m.objects)
+	exists := func(o *manifest.Object, name string) bool {
+		return find(known, v1alpha1.GroupVersion.Group, policyKind, name, o) != nil
 	}
 	for i, done := range m.migrated {
-		o, name := done.object, done.object.Name()
-		if isTaken(o, name) {
-			name += "-" + strings.ToLower(o.Kind())
+		o, name := done.object, done.object.GetName()
+		if exists(o, name) {
+			name += "-" + strings.ToLower(o.GetKind())
 		}
-		if isTaken(o, name) {
-			m.report(o, "", "the names %s and %s of its policy are taken in the input: rename the policies that have them", o.Name(), name)
+		if exists(o, name) {
+			m.report(o, "", "the names %s and %s of its policy are taken in the input: rename the policies that have them", o.GetName(), name)
 			continue
 		}
-		policy := &manifest.Object{Where: "added", Value: done.policyFor(name)}
+		policy := &manifest.Object{Unstructured: unstructured.Unstructured{Object: done.policyFor(name)}, Where: "added"}
 		m.migrated[i].policy = policy
-		taken = append(taken, policy)
+		known = append(known, policy)
 	}
 }
 
@@ -44,19 +37,19 @@ func (m *migration) addPolicies() {
 // said besides. A running cluster waits for a word of the user's: the restart is one of all pods.
 func (done migrated) policyFor(name string) map[string]any {
 	metadata := map[string]any{"name": name}
-	if namespace := done.object.Namespace(); namespace != "" {
+	if namespace := done.object.GetNamespace(); namespace != "" {
 		metadata["namespace"] = namespace
 	}
 	spec := map[string]any{
-		"targetRef":            map[string]any{"kind": done.object.Kind(), "name": done.object.Name()},
+		"targetRef":            map[string]any{"kind": done.object.GetKind(), "name": done.object.GetName()},
 		"certificateAuthority": map[string]any{"secretRef": map[string]any{"name": done.stanza.secret}},
 	}
-	if done.object.Kind() == manifest.RayCluster {
+	if done.object.GetKind() == string(v1alpha1.TargetRayCluster) {
 		spec["rollout"] = map[string]any{"enablePolicy": string(v1alpha1.EnableOnStopOrApproval)}
 	}
 	certificate := map[string]any{}
 	if len(done.names.dns) > 0 {
-		certificate["headDNSNames"] = anyList(done.names.dns)
+		certificate["headDNSNames"] = done.names.dns
 	}
 	if done.names.short {
 		certificate["headServiceShortName"] = true
@@ -65,7 +58,7 @@ func (done migrated) policyFor(name string) map[string]any {
 		spec["podCertificate"] = certificate
 	}
 	if len(done.stanza.additional) > 0 {
-		spec["additionalContainers"] = anyList(done.stanza.additional)
+		spec["additionalContainers"] = done.stanza.additional
 	}
 	return map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": policyKind, "metadata": metadata, "spec": spec,

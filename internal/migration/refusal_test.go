@@ -133,13 +133,13 @@ func TestMigrate_refuses(t *testing.T) {
 			if !strings.Contains(sample, c.old) {
 				t.Fatalf("the sample has no %q", c.old)
 			}
-			result, err := Migrate(read(t, "in.yaml", strings.Replace(sample, c.old, c.new, 1)), now)
-			var refusal *Refusal
-			if !errors.As(err, &refusal) {
-				t.Fatalf("%s: got %v, %v", c.reason, result, err)
+			documents, _, err := Migrate(read(t, "in.yaml", strings.Replace(sample, c.old, c.new, 1)), now)
+			var first *Finding
+			if !errors.As(err, &first) {
+				t.Fatalf("%s: got %v, %v", c.reason, documents, err)
 			}
-			if got := refusal.Findings[0]; got.Field != c.field || !strings.Contains(got.Message, c.want) {
-				t.Errorf("%s: got %q: %q, want %q: %q", c.reason, got.Field, got.Message, c.field, c.want)
+			if first.Field != c.field || !strings.Contains(first.Message, c.want) {
+				t.Errorf("%s: got %q: %q, want %q: %q", c.reason, first.Field, first.Message, c.field, c.want)
 			}
 			if strings.Contains(err.Error(), "LS0t") || strings.Contains(err.Error(), "BEGIN C") {
 				t.Errorf("the error holds parts of the Secret: %v", err)
@@ -170,7 +170,7 @@ kind: Secret
 metadata: {name: settings}
 stringData: {USE_TLS: "1"}
 `
-	_, err := Migrate(read(t, "in.yaml", template), time.Now())
+	_, _, err := Migrate(read(t, "in.yaml", template), time.Now())
 	const at = "RayCronJob train (document 1 of in.yaml): spec.jobTemplate.rayClusterSpec.headGroupSpec.template.spec.containers[0]"
 	if err == nil || !strings.Contains(err.Error(), at+".env[RAY_USE_TLS]: ") || !strings.Contains(err.Error(), "\n"+at+".envFrom[0].secretRef: ") {
 		t.Errorf("both findings, under the fields that the user has, are expected; got %v", err)

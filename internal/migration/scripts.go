@@ -26,13 +26,12 @@ func (m *migration) headNames(near *manifest.Object, s *stanza) headNames {
 	var names headNames
 	found := 0
 	for _, o := range m.objects {
-		if !o.Is("", injection.KindConfigMap) || !slices.Contains(s.configMaps, o.Name()) || !o.Near(near) {
+		if !o.Is("", injection.KindConfigMap) || !slices.Contains(s.configMaps, o.GetName()) || !o.Near(near) {
 			continue
 		}
 		found++
-		text := jsonpatch.String(jsonpatch.Map(o.Value["data"])[headScript])
-		for _, name := range alternatives(text) {
-			if !names.take(name) {
+		for _, name := range alternatives(jsonpatch.String(jsonpatch.Map(o.Object["data"])[headScript])) {
+			if !names.add(name) {
 				m.notef("%s: %s puts %q into the head's certificate, which has no counterpart in a policy. If clients use it, see podCertificate.headDNSNames.", o, headScript, name)
 			}
 		}
@@ -56,8 +55,8 @@ func alternatives(script string) []string {
 	return found
 }
 
-// take says whether the policy can give the head this name, and notes it if it has to be told.
-func (n *headNames) take(name string) bool {
+// add reports whether the policy can give the head this name, and adds it if the policy has to.
+func (n *headNames) add(name string) bool {
 	switch name {
 	case "localhost", "127.0.0.1", "::1", "$FQ_RAY_IP", "${FQ_RAY_IP}", "$POD_IP", "${POD_IP}":
 		return true
@@ -83,27 +82,20 @@ func (m *migration) dropConfigMaps(documents []*manifest.Document) []*manifest.D
 			m.notef("%s: it is kept, because %s uses it.", o, others[0])
 			continue
 		}
-		if keys := slices.DeleteFunc(sortedKeys(jsonpatch.Map(o.Value["data"])), func(key string) bool { return key == headScript || key == workerScript }); len(keys) > 0 || o.Value["binaryData"] != nil {
+		if keys := slices.DeleteFunc(sortedKeys(jsonpatch.Map(o.Object["data"])), func(key string) bool { return key == headScript || key == workerScript }); len(keys) > 0 || o.Object["binaryData"] != nil {
 			m.notef("%s: it is kept, because it holds more than the scripts.", o)
 			continue
 		}
 		m.notef("%s: it is left out, because the operator brings scripts of its own. Delete it when all pods have been restarted.", o)
-		for i, d := range documents {
-			kept := slices.DeleteFunc(slices.Clone(d.Objects), func(other *manifest.Object) bool { return other == o })
-			if len(kept) == 0 && d.Lonely() {
-				documents = slices.Delete(slices.Clone(documents), i, i+1)
-				break
-			}
-			d.Objects = kept
+		for _, d := range documents {
+			d.Objects = slices.DeleteFunc(d.Objects, func(other *manifest.Object) bool { return other == o })
 		}
 	}
-	return documents
+	return slices.DeleteFunc(slices.Clone(documents), func(d *manifest.Document) bool { return d.Lonely() && len(d.Objects) == 0 })
 }
 
 func (m *migration) isScripts(o *manifest.Object) bool {
-	return o.Is("", injection.KindConfigMap) && slices.ContainsFunc(m.migrated, func(done migrated) bool {
-		return slices.Contains(done.stanza.configMaps, o.Name()) && done.object.Near(o)
-	})
+	return m.isOf(o, injection.KindConfigMap, func(s *stanza) bool { return slices.Contains(s.configMaps, o.GetName()) })
 }
 
 // usersOf lists who refers to a ConfigMap, in a volume or an environment.
@@ -113,9 +105,9 @@ func (m *migration) usersOf(configMap *manifest.Object) []string {
 		if o == configMap || !o.Near(configMap) {
 			continue
 		}
-		walk("", o.Value, func(at string, object map[string]any) {
+		walk("", o.Object, func(at string, object map[string]any) {
 			for _, key := range []string{"configMap", "configMapRef", "configMapKeyRef"} {
-				if jsonpatch.Name(object[key]) == configMap.Name() {
+				if jsonpatch.Name(object[key]) == configMap.GetName() {
 					users = append(users, fmt.Sprintf("%s of %s", join(at, key), o))
 				}
 			}

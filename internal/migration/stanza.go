@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/raytls/raytls/internal/injection"
@@ -38,16 +39,14 @@ func (s *stanza) report(field, format string, args ...any) {
 // do; names of volumes and containers, and paths, may be any.
 func take(spec map[string]any) *stanza {
 	s := &stanza{}
-	t := newTemplate("spec.headGroupSpec.template", jsonpatch.Map(spec["headGroupSpec"]))
-	t.options = jsonpatch.Map(spec["autoscalerOptions"])
-	s.takeTemplate(t)
+	head := newTemplate("spec.headGroupSpec", spec["headGroupSpec"])
+	head.options = jsonpatch.Map(spec["autoscalerOptions"])
+	s.takeTemplate(head)
 	for i, group := range jsonpatch.List(spec["workerGroupSpecs"]) {
-		s.takeTemplate(newTemplate(fmt.Sprintf("spec.workerGroupSpecs[%d].template", i), jsonpatch.Map(group)))
+		s.takeTemplate(newTemplate(fmt.Sprintf("spec.workerGroupSpecs[%d]", i), group))
 	}
-	slices.Sort(s.configMaps)
-	s.configMaps = slices.Compact(s.configMaps)
-	slices.Sort(s.additional)
-	s.additional = slices.Compact(s.additional)
+	s.configMaps = slices.Compact(slices.Sorted(slices.Values(s.configMaps)))
+	s.additional = slices.Compact(slices.Sorted(slices.Values(s.additional)))
 	return s
 }
 
@@ -59,8 +58,8 @@ type template struct {
 	options map[string]any
 }
 
-func newTemplate(at string, group map[string]any) template {
-	return template{path: at + ".spec", pod: jsonpatch.Map(jsonpatch.Map(group["template"])["spec"])}
+func newTemplate(at string, group any) template {
+	return template{path: at + ".template.spec", pod: jsonpatch.Map(jsonpatch.Map(jsonpatch.Map(group)["template"])["spec"])}
 }
 
 // speaker is a container, or autoscalerOptions, which have env and volumeMounts alike.
@@ -97,12 +96,7 @@ func (s *stanza) takeTemplate(t template) {
 		return
 	}
 	speakers := t.speakers(generator)
-	var given []speaker
-	for _, c := range speakers {
-		if s.given(c, p) {
-			given = append(given, c)
-		}
-	}
+	given := slices.DeleteFunc(slices.Clone(speakers), func(c speaker) bool { return !s.given(c, p) })
 	if len(s.findings) > before {
 		return
 	}
@@ -112,15 +106,15 @@ func (s *stanza) takeTemplate(t template) {
 			s.additional = append(s.additional, c.name)
 		}
 	}
+	isPiece := func(item any) bool { return p.volumes[jsonpatch.Name(item)] }
 	for _, c := range speakers {
-		filter(c.container, "volumeMounts", func(item any) bool { return p.volumes[jsonpatch.Name(item)] })
+		filter(c.container, "volumeMounts", isPiece)
 	}
-	inits := jsonpatch.List(t.pod["initContainers"])
-	t.pod["initContainers"] = slices.Concat(inits[:generator], inits[generator+1:])
-	if len(inits) == 1 {
+	filter(t.pod, "volumes", isPiece)
+	t.pod["initContainers"] = slices.Delete(slices.Clone(jsonpatch.List(t.pod["initContainers"])), generator, generator+1)
+	if len(jsonpatch.List(t.pod["initContainers"])) == 0 {
 		delete(t.pod, "initContainers")
 	}
-	filter(t.pod, "volumes", func(item any) bool { return p.volumes[jsonpatch.Name(item)] })
 	s.secret = p.secret
 	if p.configMap != "" {
 		s.configMaps = append(s.configMaps, p.configMap)
@@ -130,26 +124,22 @@ func (s *stanza) takeTemplate(t template) {
 // run is what the init container does: copy a folder, if it says so, and run a script.
 type run struct{ from, to, script string }
 
-const plainPath = `(/[A-Za-z0-9._/-]+)`
-
-func generatorCommand() *regexp.Regexp {
-	return regexp.MustCompile(`^(?:cp -[rR] ` + plainPath + ` ` + plainPath + ` && )?(?:(?:/bin/)?(?:ba)?sh )?` + plainPath + `/gencert_(?:head|worker)\.sh$`)
-}
-
 // findGenerator finds the init container that makes the certificate; -1 if there is none.
 func (s *stanza) findGenerator(t template) (index int, found run) {
 	index = -1
-	pattern := generatorCommand()
+	const plainPath = `(/[A-Za-z0-9._/-]+)`
+	pattern := regexp.MustCompile(`^(?:cp -[rR] ` + plainPath + ` ` + plainPath + ` && )?(?:(?:/bin/)?(?:ba)?sh )?` + plainPath + `/gencert_(?:head|worker)\.sh$`)
 	for i, item := range jsonpatch.List(t.pod["initContainers"]) {
 		container := jsonpatch.Map(item)
-		words := slices.Concat(stringList(container["command"]), stringList(container["args"]))
-		if !slices.ContainsFunc(words, func(word string) bool { return strings.Contains(word, "gencert_") }) {
+		var words []string // an empty one for what is no string, so that it is not overlooked
+		for _, word := range slices.Concat(jsonpatch.List(container["command"]), jsonpatch.List(container["args"])) {
+			words = append(words, jsonpatch.String(word))
+		}
+		isOperators := jsonpatch.Name(item) == injection.InitContainerName
+		if isOperators || !slices.ContainsFunc(words, func(word string) bool { return strings.Contains(word, "gencert_") }) {
 			continue
 		}
 		at := fmt.Sprintf("%s.initContainers[%d]", t.path, i)
-		if jsonpatch.Name(item) == injection.InitContainerName {
-			continue // the operator's own
-		}
 		match := pattern.FindStringSubmatch(script(words))
 		switch {
 		case match == nil:
@@ -177,6 +167,8 @@ func script(words []string) string {
 // pieces are what belongs to a template's stanza.
 type pieces struct {
 	secret, configMap string
+	// scripts is the ConfigMap's volume; empty where the scripts are in the image.
+	scripts string
 	// volumes of the CA, the certificates and the scripts, by name.
 	volumes map[string]bool
 	// ca and certs are where the CA and the certificates are mounted.
@@ -187,15 +179,23 @@ type pieces struct {
 
 type mount struct{ volume, path string }
 
+// readMount also gives the mount's field, and reports whether it mounts the whole volume.
+func readMount(at string, item any) (m mount, field string, whole bool) {
+	fields := jsonpatch.Map(item)
+	mountPath := jsonpatch.String(fields["mountPath"])
+	m = mount{volume: jsonpatch.Name(item), path: clean(mountPath)}
+	return m, fmt.Sprintf("%s.volumeMounts[%s]", at, mountPath), fields["subPath"] == nil && fields["subPathExpr"] == nil
+}
+
 // pieces tells the volumes by what the init container does with them.
 func (s *stanza) pieces(t template, generator int, r run) pieces {
 	p := pieces{volumes: map[string]bool{}}
 	at := fmt.Sprintf("%s.initContainers[%d]", t.path, generator)
 	container := jsonpatch.Map(jsonpatch.List(t.pod["initContainers"])[generator])
 	for _, item := range jsonpatch.List(container["volumeMounts"]) {
-		m, volume := mount{volume: jsonpatch.Name(item), path: clean(jsonpatch.String(jsonpatch.Map(item)["mountPath"]))}, t.volume(jsonpatch.Name(item))
-		field := fmt.Sprintf("%s.volumeMounts[%s]", at, jsonpatch.String(jsonpatch.Map(item)["mountPath"]))
-		if volume == nil || jsonpatch.Map(item)["subPath"] != nil || jsonpatch.Map(item)["subPathExpr"] != nil {
+		m, field, whole := readMount(at, item)
+		volume := t.volume(m.volume)
+		if volume == nil || !whole {
 			s.report(field, "is not one of the guide's mounts, which are a Secret, a ConfigMap and an emptyDir of this pod, each as a whole")
 			continue
 		}
@@ -207,7 +207,7 @@ func (s *stanza) pieces(t template, generator int, r run) pieces {
 			p.ca, p.secret = m, jsonpatch.String(secret["secretName"])
 			s.checkKeys(fmt.Sprintf("%s.volumes[%s].secret", t.path, m.volume), secret)
 		case isConfigMap && p.configMap == "" && m.path == r.script:
-			p.configMap = jsonpatch.Name(configMap)
+			p.configMap, p.scripts = jsonpatch.Name(configMap), m.volume
 		case isEmptyDir && p.certs.volume == "" && (r.to == "" || m.path == path.Join(r.to, path.Base(r.from))):
 			p.certs = m
 		default:
@@ -216,16 +216,16 @@ func (s *stanza) pieces(t template, generator int, r run) pieces {
 		}
 		p.volumes[m.volume] = true
 	}
+	secretName := fmt.Sprintf("%s.volumes[%s].secret.secretName", t.path, p.ca.volume)
 	switch {
 	case p.ca.volume == "" || p.certs.volume == "":
 		s.report(at+".volumeMounts", "lacks the CA's Secret or the emptyDir for the certificates, so this is not the guide's stanza")
 	case p.secret == "":
-		s.report(fmt.Sprintf("%s.volumes[%s].secret.secretName", t.path, p.ca.volume), "is missing")
+		s.report(secretName, "is missing")
 	case len(validation.IsDNS1123Subdomain(p.secret)) > 0: // it goes into a command that a user is told to type
-		s.report(fmt.Sprintf("%s.volumes[%s].secret.secretName", t.path, p.ca.volume), "is not the name of a Secret")
+		s.report(secretName, "is not the name of a Secret")
 	case s.secret != "" && s.secret != p.secret:
-		s.report(fmt.Sprintf("%s.volumes[%s].secret.secretName", t.path, p.ca.volume),
-			"is %s, but other templates have %s: a policy brings one CA, so use one", p.secret, s.secret)
+		s.report(secretName, "is %s, but other templates have %s: a policy brings one CA, so use one", p.secret, s.secret)
 	}
 	p.env = map[string][]string{
 		injection.EnvUseTLS:     {"1"},
@@ -238,35 +238,25 @@ func (s *stanza) pieces(t template, generator int, r run) pieces {
 
 // checkKeys refuses a volume that renames the Secret's keys to what the operator does not read.
 func (s *stanza) checkKeys(at string, secret map[string]any) {
-	items := jsonpatch.List(secret["items"])
-	if len(items) == 0 {
-		return
+	keys := sets.New[string]()
+	for _, item := range jsonpatch.List(secret["items"]) {
+		keys.Insert(jsonpatch.String(jsonpatch.Map(item)["key"]))
 	}
-	has := func(key string) bool {
-		return slices.ContainsFunc(items, func(item any) bool { return jsonpatch.String(jsonpatch.Map(item)["key"]) == key })
+	if keys.Len() > 0 && !keys.HasAll("ca.crt", "ca.key") && !keys.HasAll("tls.crt", "tls.key") {
+		s.report(at+".items", "takes the CA from keys that the operator does not read: name them ca.crt and ca.key in the Secret")
 	}
-	if (has("ca.crt") && has("ca.key")) || (has("tls.crt") && has("tls.key")) {
-		return
-	}
-	s.report(at+".items", "takes the CA from keys that the operator does not read: name them ca.crt and ca.key in the Secret")
 }
 
 // volume is the pod's only volume of this name, or nil.
 func (t template) volume(name string) map[string]any {
-	var found map[string]any
-	for _, item := range jsonpatch.List(t.pod["volumes"]) {
-		if name == "" || jsonpatch.Name(item) != name {
-			continue
-		}
-		if found != nil {
-			return nil
-		}
-		found = jsonpatch.Map(item)
+	others := func(item any) bool { return name == "" || jsonpatch.Name(item) != name }
+	if found := slices.DeleteFunc(slices.Clone(jsonpatch.List(t.pod["volumes"])), others); len(found) == 1 {
+		return jsonpatch.Map(found[0])
 	}
-	return found
+	return nil
 }
 
-// given tells whether the stanza gives this container TLS, and reports what is neither that nor nothing.
+// given reports whether the stanza gives this container TLS, and adds a finding where it does so in part.
 func (s *stanza) given(c speaker, p pieces) bool {
 	before := len(s.findings)
 	count := 0
@@ -276,48 +266,34 @@ func (s *stanza) given(c speaker, p pieces) bool {
 			continue
 		}
 		count++
-		if value, ok := jsonpatch.Map(item)["value"].(string); !ok || len(jsonpatch.Map(item)) != 2 || !slices.Contains(wanted, clean(value)) {
+		if value := jsonpatch.String(jsonpatch.Map(item)["value"]); len(jsonpatch.Map(item)) != 2 || !slices.Contains(wanted, clean(value)) {
 			s.report(fmt.Sprintf("%s.env[%s]", c.path, jsonpatch.Name(item)), "is not %s, as in the guide: take the TLS of this container out by hand", strings.Join(wanted, " or "))
 		}
 	}
 	mounted := map[mount]bool{}
 	for _, item := range jsonpatch.List(c.container["volumeMounts"]) {
-		if !p.volumes[jsonpatch.Name(item)] {
+		m, field, whole := readMount(c.path, item)
+		if !p.volumes[m.volume] {
 			continue
 		}
-		m := mount{volume: jsonpatch.Name(item), path: clean(jsonpatch.String(jsonpatch.Map(item)["mountPath"]))}
 		mounted[m] = true
-		field := fmt.Sprintf("%s.volumeMounts[%s]", c.path, jsonpatch.String(jsonpatch.Map(item)["mountPath"]))
 		switch {
 		case count == 0:
 			s.report(field, "mounts a volume of the TLS stanza in a container that does not set %s: remove the mount, or what needs it", injection.EnvUseTLS)
-		case m != p.ca && m != p.certs && jsonpatch.Name(item) != p.scriptsVolume(), jsonpatch.Map(item)["subPath"] != nil, jsonpatch.Map(item)["subPathExpr"] != nil:
+		case m != p.ca && m != p.certs && m.volume != p.scripts, !whole:
 			s.report(field, "mounts a volume of the TLS stanza elsewhere than the guide does: take the TLS of this container out by hand")
 		}
 	}
 	switch {
-	case len(s.findings) > before:
-		return false
+	case len(s.findings) > before: // is enough for this container
 	case count == 0 && c.ray:
 		s.report(c.path+".env", "does not set %s, though an init container makes certificates: take the init container out, or set the guide's four variables", injection.EnvUseTLS)
-		return false
 	case count == 0:
 		return false
 	case count != len(p.env):
 		s.report(c.path+".env", "sets %d of the guide's four variables: take the TLS of this container out by hand", count)
-		return false
 	case !mounted[p.certs]:
 		s.report(c.path+".volumeMounts", "lacks the volume with the certificates at %s: take the TLS of this container out by hand", p.certs.path)
-		return false
 	}
-	return true
-}
-
-func (p pieces) scriptsVolume() string {
-	for name := range p.volumes {
-		if name != p.ca.volume && name != p.certs.volume {
-			return name
-		}
-	}
-	return ""
+	return len(s.findings) == before
 }

@@ -1,103 +1,56 @@
 package pki
 
 import (
-	"crypto"
-	"crypto/x509"
-	"fmt"
+	"bytes"
 	"time"
 )
 
 // Authority is a cluster's trust anchor with its private key. Pods trust its certificate alone.
-type Authority struct {
-	certificate *x509.Certificate
-	key         crypto.Signer
-}
+type Authority struct{ ca }
 
-// AuthorityOptions says what authority to make.
+// AuthorityOptions describe a new authority.
 type AuthorityOptions struct {
-	// Name is "namespace/cluster". It goes into the common name, cut to 64 characters.
+	// Name is "namespace/cluster". It becomes the common name, cut to 64 characters.
 	Name string
 	// KeyAlgorithm of the authority's own key.
 	KeyAlgorithm KeyAlgorithm
-	// Validity from Now on; cut to the parent's end.
+	// Validity counts from Now. The authority ends with its parent at the latest.
 	Validity time.Duration
-	// Now is the moment of issue; fractions of a second are dropped.
+	// Now is the moment of issue, cut to whole seconds.
 	Now time.Time
-	// Parent is the brought CA that signs. Nil: the authority signs itself.
+	// Parent is the brought CA that signs. Without one, the authority signs itself.
 	Parent *Parent
 }
 
-// NewAuthority makes a key and its certificate (no pathlen), valid from 24 hours before Now, self-signed or signed by
-// the parent. It fails with ReasonExpired or ReasonNotYetValid if the parent is not valid at Now.
+// NewAuthority makes a key and its certificate without pathlen, valid from 24 hours before Now. The parent signs the
+// certificate if there is one. It fails with ReasonExpired or ReasonNotYetValid if the parent is not valid at Now.
 func NewAuthority(options AuthorityOptions) (*Authority, error) {
-	key, err := GenerateKey(options.KeyAlgorithm)
+	key, err := generateKey(options.KeyAlgorithm)
 	if err != nil {
 		return nil, err
 	}
-	var (
-		parent    *x509.Certificate
-		parentKey crypto.Signer
-	)
+	var parent *ca
 	if options.Parent != nil {
-		parent, parentKey = options.Parent.certificate, options.Parent.key
+		parent = &options.Parent.ca
 	}
-	certificate, err := newCA(roleAuthority, options.Name, key, authorityPathLength, options.Now, options.Validity, parent, parentKey)
+	made, err := newCA(roleAuthority, options.Name, key, options.Now, options.Validity, parent)
 	if err != nil {
 		return nil, err
 	}
-	return &Authority{certificate: certificate, key: key}, nil
+	return &Authority{made}, nil
 }
 
-// ParseAuthority reads back what CertificatePEM and KeyPEM wrote. Anything that differs from that by a byte, or that
-// NewAuthority would not have made, is refused. It does not look at the time.
+// ParseAuthority reads what CertificatePEM and KeyPEM wrote. It refuses anything that differs by a byte, and any
+// certificate that NewAuthority would not have made. It does not check the time.
 func ParseAuthority(certPEM, keyPEM []byte) (*Authority, error) {
-	certificate, key, err := parseCanonicalPair(certPEM, keyPEM)
+	read, err := parseCA(roleAuthority, certPEM, keyPEM)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkCAProfile(roleAuthority, certificate, authorityPathLength); err != nil {
-		return nil, err
+	if bytes.Equal(read.certificate.RawIssuer, read.certificate.RawSubject) {
+		if err := checkSignature(read.certificate, read.certificate); err != nil {
+			return nil, err
+		}
 	}
-	authority := &Authority{certificate: certificate, key: key}
-	if !authority.selfSigned() {
-		return authority, nil
-	}
-	if err := checkSignature(certificate, certificate); err != nil {
-		return nil, err
-	}
-	return authority, nil
-}
-
-func (a *Authority) selfSigned() bool {
-	return string(a.certificate.RawIssuer) == string(a.certificate.RawSubject)
-}
-
-// ID is 16 hex digits that stay with the authority's key.
-func (a *Authority) ID() string { return shortID(a.certificate) }
-
-// Certificate returns the authority's certificate, which the caller must not change.
-func (a *Authority) Certificate() *x509.Certificate { return a.certificate }
-
-// CertificatePEM returns the certificate as one PEM block.
-func (a *Authority) CertificatePEM() []byte { return encodeCertificate(a.certificate.Raw) }
-
-// KeyPEM returns the private key as one PKCS#8 PEM block.
-func (a *Authority) KeyPEM() ([]byte, error) { return encodeKey(a.key) }
-
-// NotBefore is where the certificate's validity starts.
-func (a *Authority) NotBefore() time.Time { return a.certificate.NotBefore }
-
-// NotAfter is where the certificate's validity ends.
-func (a *Authority) NotAfter() time.Time { return a.certificate.NotAfter }
-
-// IssuedAt is the moment of issue, to the second, with the backdating undone.
-func (a *Authority) IssuedAt() time.Time {
-	// Both constructors have made sure that it can be read.
-	issuedAt, _ := issueTime(roleAuthority, a.certificate)
-	return issuedAt
-}
-
-// Format keeps the private key out of whatever prints the value.
-func (a Authority) Format(state fmt.State, _ rune) {
-	fmt.Fprintf(state, "authority %s", shortID(a.certificate))
+	return &Authority{read}, nil
 }

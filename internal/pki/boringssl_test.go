@@ -116,7 +116,7 @@ func TestRandomChainsAgainstTheOriginals(t *testing.T) {
 	for seed := range uint64(rounds) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		chain, bundle := world.draw(t, random)
-		err := VerifyGreedy(chain, bundle, clock())
+		err := verifyGreedy(chain, bundle, clock())
 		accepted, said := verify(t, chain, bundle, clock())
 		switch {
 		case err == nil && !accepted:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"slices"
 )
 
 const (
@@ -14,18 +15,15 @@ const (
 	maxKeyBytes = 16 << 10
 )
 
-// ParseBundle reads the PEM certificates of a bundle or chain that this package wrote, in order. It refuses whatever
-// is not exactly the encoder's output: gRPC stops silently at the first malformed block, so a lenient reader here
-// would see certificates that a pod never does. Input: 1 byte to 64 KiB, at most 32 certificates, none of them twice.
+// ParseBundle reads the PEM certificates of a bundle or chain that this package wrote, in order. It accepts only the
+// encoder's exact output: gRPC stops silently at the first malformed block, so a lenient reader would see certificates
+// that a pod never does. The input has 1 byte to 64 KiB and at most 32 certificates, all different.
 func ParseBundle(bundlePEM []byte) ([]*x509.Certificate, error) {
 	if len(bundlePEM) > maxBundleBytes {
 		return nil, refuse(ReasonTooLarge, "the bundle is longer than %d bytes", maxBundleBytes)
 	}
-	var (
-		certificates []*x509.Certificate
-		rest         = bundlePEM
-	)
-	for len(rest) > 0 {
+	var certificates []*x509.Certificate
+	for rest := bundlePEM; len(rest) > 0; {
 		if len(certificates) == maxBundleCertificates {
 			return nil, refuse(ReasonTooLarge, "the bundle holds more than %d certificates", maxBundleCertificates)
 		}
@@ -40,10 +38,8 @@ func ParseBundle(bundlePEM []byte) ([]*x509.Certificate, error) {
 		if err != nil {
 			return nil, refuse(ReasonMalformed, "certificate %d cannot be read: %v", len(certificates)+1, err)
 		}
-		for _, earlier := range certificates {
-			if earlier.Equal(certificate) {
-				return nil, refuse(ReasonMalformed, "certificate %d is in the bundle twice", len(certificates)+1)
-			}
+		if slices.ContainsFunc(certificates, certificate.Equal) {
+			return nil, refuse(ReasonMalformed, "certificate %d is in the bundle twice", len(certificates)+1)
 		}
 		certificates = append(certificates, certificate)
 		rest = after
@@ -54,7 +50,7 @@ func ParseBundle(bundlePEM []byte) ([]*x509.Certificate, error) {
 	return certificates, nil
 }
 
-// EncodeBundle writes certificates as PEM, in order: what ParseBundle reads back.
+// EncodeBundle writes certificates as PEM, in order, for ParseBundle.
 func EncodeBundle(certificates ...*x509.Certificate) []byte {
 	var out []byte
 	for _, certificate := range certificates {

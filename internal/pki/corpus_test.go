@@ -243,7 +243,7 @@ func TestVerifyGreedy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Log(v.reason)
 			chain, bundle, at := v.inputs()
-			wantReason(t, VerifyGreedy(chain, bundle, at), v.want)
+			wantReason(t, verifyGreedy(chain, bundle, at), v.want)
 			if v.want == "" && !v.goAccepts {
 				t.Error("a chain that the greedy verifier accepts has to be one that Go accepts")
 			}
@@ -255,7 +255,7 @@ func TestVerifyGreedy(t *testing.T) {
 }
 
 func TestVerifyGreedyRefusesNothingAtAll(t *testing.T) {
-	wantReason(t, VerifyGreedy(nil, nil, clock()), ReasonMalformed)
+	wantReason(t, verifyGreedy(nil, nil, clock()), ReasonMalformed)
 }
 
 func TestNamesInTheSearch(t *testing.T) {

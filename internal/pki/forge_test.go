@@ -41,7 +41,7 @@ func pathLength(n int) *int { return &n }
 
 func newTestKey(t testing.TB, algorithm KeyAlgorithm) crypto.Signer {
 	t.Helper()
-	key, err := GenerateKey(algorithm)
+	key, err := generateKey(algorithm)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,12 +66,8 @@ func (f forge) make(t testing.TB) *forgery {
 		}
 		f.keyID = keyID
 	}
-	serial, err := newSerial()
-	if err != nil {
-		t.Fatal(err)
-	}
 	template := &x509.Certificate{
-		SerialNumber:          serial,
+		SerialNumber:          newSerial(),
 		Subject:               pkix.Name{CommonName: f.name}, // without a name: empty
 		RawSubject:            f.rawName,
 		NotBefore:             clock().Add(f.from),

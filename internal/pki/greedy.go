@@ -3,6 +3,7 @@ package pki
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
 	"slices"
@@ -13,17 +14,16 @@ import (
 // Eight generations need ten certificates: leaf, issuer, seven bridges and a root.
 const maxPathCertificates = 16
 
-// VerifyGreedy decides whether a peer that trusts bundle takes chain (leaf first) at a moment, both as server and as
-// client, the way BoringSSL does with X509_V_FLAG_TRUSTED_FIRST and X509_V_FLAG_PARTIAL_CHAIN, gRPC's setting: at each
-// step a certificate of the bundle is preferred, then the first one of the chain that fits by name and key identifier,
-// and a choice is never taken back. From the first trusted certificate on the path still runs on as far as the bundle
-// goes, and every certificate on it has to be valid.
+// verifyGreedy decides whether a peer that trusts bundle accepts chain (leaf first) at a moment, as server and as client.
+// It models BoringSSL with X509_V_FLAG_TRUSTED_FIRST and X509_V_FLAG_PARTIAL_CHAIN, which is gRPC's setting. At each step,
+// BoringSSL prefers a certificate of the bundle, then the first of the chain that fits by name and key identifier. It
+// never takes a choice back. After the first trusted certificate, the path continues as far as the bundle goes, and
+// every certificate on it must be valid.
 //
-// Where several certificates of the bundle fit, BoringSSL's choice depends on how it sorts; here all of them have to
-// do. Where BoringSSL is more lenient than Go, OpenSSL or the profile, this is not: it never accepts what BoringSSL
-// refuses, and refuses some that BoringSSL accepts (a trusted leaf, pathlen and usage of the trusted certificate,
-// extensions that this project never writes).
-func VerifyGreedy(chain []*x509.Certificate, bundle []*x509.Certificate, at time.Time) error {
+// If several certificates of the bundle fit, BoringSSL's choice depends on its sorting, so here all of them must pass.
+// This verifier never accepts what BoringSSL refuses. It refuses more: a trusted leaf, pathlen and usage of the trusted
+// certificate, and extensions that this project never writes.
+func verifyGreedy(chain, bundle []*x509.Certificate, at time.Time) error {
 	if len(chain) == 0 {
 		return refuse(ReasonMalformed, "the chain is empty")
 	}
@@ -57,13 +57,12 @@ func VerifyGreedy(chain []*x509.Certificate, bundle []*x509.Certificate, at time
 			return err
 		}
 	}
-	return checkTrusted(anchors, trusted, at)
+	return checkAbove(anchors, trusted, at)
 }
 
-// walk follows the chain up to the last certificate that is not trusted, and gives every trusted one that could come
-// next.
+// walk follows the chain to the last certificate that is not trusted, and returns every trusted one that may come next.
 func walk(presented, trusted []*node) (path, anchors []*node, err error) {
-	// BoringSSL hands the whole chain, the leaf too, to the search.
+	// BoringSSL searches the whole chain, including the leaf.
 	unused := slices.Clone(presented)
 	current := presented[0]
 	path = []*node{current}
@@ -85,9 +84,8 @@ func walk(presented, trusted []*node) (path, anchors []*node, err error) {
 	return nil, nil, refuse(ReasonPathLength, "the chain is longer than %d certificates", maxPathCertificates)
 }
 
-// checkTrusted follows the bundle from the anchors on: BoringSSL goes on there and checks signatures and times, and
-// nothing else.
-func checkTrusted(anchors, trusted []*node, at time.Time) error {
+// checkAbove follows the bundle from the anchors, where BoringSSL checks only signatures and times.
+func checkAbove(anchors, trusted []*node, at time.Time) error {
 	seen := map[*node]bool{}
 	for queue := slices.Clone(anchors); len(queue) > 0; {
 		current := queue[0]
@@ -116,16 +114,10 @@ func checkTrusted(anchors, trusted []*node, at time.Time) error {
 }
 
 func issuersOf(n *node, candidates []*node) []*node {
-	var issuers []*node
-	for _, candidate := range candidates {
-		if candidate.mayHaveIssued(n) {
-			issuers = append(issuers, candidate)
-		}
-	}
-	return issuers
+	return slices.DeleteFunc(slices.Clone(candidates), func(candidate *node) bool { return !candidate.mayHaveIssued(n) })
 }
 
-// checkIssued refuses names that only match when case and spaces are ignored (Go compares bytes), and bad signatures.
+// checkIssued refuses names that differ in case or spaces, because Go compares bytes, and bad signatures.
 func checkIssued(child, issuer *node) error {
 	if !bytes.Equal(child.certificate.RawIssuer, issuer.certificate.RawSubject) {
 		return refuse(ReasonNoIssuer, "%s names its issuer with other bytes than %s names itself", child.label, issuer.label)
@@ -151,7 +143,7 @@ func checkSignature(child, issuer *x509.Certificate) error {
 	return nil
 }
 
-// node is a certificate with what the search needs of it.
+// node is a certificate with its parsed names.
 type node struct {
 	certificate     *x509.Certificate
 	label           string
@@ -177,25 +169,20 @@ func newNodes(where string, certificates []*x509.Certificate) ([]*node, error) {
 	return nodes, nil
 }
 
-// mayHaveIssued is BoringSSL's X509_check_issued: names, key identifiers where both sides have one, keyCertSign.
+// mayHaveIssued is BoringSSL's X509_check_issued: names, keyCertSign, and key identifiers if both sides have one.
 func (n *node) mayHaveIssued(child *node) bool {
-	return n.subject.fits(child.issuer) && n.keyIDFits(child) && n.maySign()
-}
-
-func (n *node) keyIDFits(child *node) bool {
 	keyID, wanted := n.certificate.SubjectKeyId, child.certificate.AuthorityKeyId
-	return len(keyID) == 0 || len(wanted) == 0 || bytes.Equal(keyID, wanted)
+	return n.subject.fits(child.issuer) && n.maySign() && (len(keyID) == 0 || len(wanted) == 0 || bytes.Equal(keyID, wanted))
 }
 
 func (n *node) maySign() bool {
 	return !n.hasKeyUsage || n.certificate.KeyUsage&x509.KeyUsageCertSign != 0
 }
 
-// selfSigned is BoringSSL's EXFLAG_SS, which does not look at the signature, or more than that where a name is opaque.
+// selfSigned is BoringSSL's EXFLAG_SS, which ignores the signature. It also covers certificates with an opaque name.
 func (n *node) selfSigned() bool { return n.mayHaveIssued(n) }
 
-// checkOnPath checks what must hold for the certificate at this distance from the leaf, up to and including the
-// first trusted one.
+// checkOnPath checks a certificate at this distance from the leaf, up to and including the first trusted one.
 func (n *node) checkOnPath(index int, at time.Time) error {
 	if err := n.checkExtensions(); err != nil {
 		return err
@@ -233,22 +220,18 @@ func (n *node) checkRole(index int) error {
 	return nil
 }
 
-// checkUsages wants both usages wherever there is a list: every Ray process is server and client. BoringSSL does not
-// take anyExtendedKeyUsage for them.
+// checkUsages requires both usages in a list of usages, because every Ray process is server and client. BoringSSL does
+// not accept anyExtendedKeyUsage in their place.
 func (n *node) checkUsages() error {
-	if !hasExtension(n.certificate, oidExtKeyUsage) {
-		return nil
-	}
-	for _, wanted := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
-		if !slices.Contains(n.certificate.ExtKeyUsage, wanted) {
-			return refuse(ReasonKeyUsage, "%s is not for serverAuth and clientAuth both", n.label)
-		}
+	usages := n.certificate.ExtKeyUsage
+	if hasExtension(n.certificate, oidExtKeyUsage) && !(slices.Contains(usages, x509.ExtKeyUsageServerAuth) && slices.Contains(usages, x509.ExtKeyUsageClientAuth)) {
+		return refuse(ReasonKeyUsage, "%s is not for serverAuth and clientAuth both", n.label)
 	}
 	return nil
 }
 
-// checkExtensions lets critical through only what both verifiers understand, and refuses constraints on names and
-// policies: BoringSSL fails hard on IP constraints.
+// checkExtensions accepts only critical extensions that both verifiers understand. It refuses constraints on names and
+// policies: BoringSSL fails on IP constraints.
 func (n *node) checkExtensions() error {
 	understood := []asn1.ObjectIdentifier{oidKeyUsage, oidBasicConstraints, oidSubjectAltName, oidExtKeyUsage}
 	unused := []asn1.ObjectIdentifier{
@@ -271,16 +254,11 @@ func (n *node) checkExtensions() error {
 }
 
 func hasExtension(certificate *x509.Certificate, id asn1.ObjectIdentifier) bool {
-	for _, extension := range certificate.Extensions {
-		if extension.Id.Equal(id) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(certificate.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(id) })
 }
 
-// checkKeyIDs refuses an authority key identifier with more than a key id: BoringSSL compares issuer and serial too,
-// and the standard library does not show them.
+// checkKeyIDs refuses an authority key identifier with more than a key id. BoringSSL also compares issuer and serial,
+// which the standard library does not show.
 func checkKeyIDs(certificate *x509.Certificate) error {
 	for _, extension := range certificate.Extensions {
 		if !extension.Id.Equal(oidAuthorityKeyID) {
@@ -299,8 +277,8 @@ func checkKeyIDs(certificate *x509.Certificate) error {
 	return nil
 }
 
-// foldedName is equal for names that BoringSSL's comparison, which ignores ASCII case and runs of spaces, may call
-// equal. A name of unusual build is opaque and fits any other: checkIssued then insists on the same bytes.
+// foldedName is a name without what BoringSSL ignores in comparisons: ASCII case and runs of spaces. An unusual name is
+// opaque and fits any other; checkIssued then requires the same bytes.
 type foldedName struct {
 	text   string
 	opaque bool
@@ -326,9 +304,7 @@ func foldName(raw []byte) foldedName {
 			return foldedName{opaque: true}
 		}
 		value := set[0].Value
-		switch value.Tag {
-		case asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagIA5String:
-		default:
+		if !slices.Contains([]int{asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagIA5String}, value.Tag) {
 			return foldedName{opaque: true}
 		}
 		text := strings.ToLower(strings.Join(strings.Fields(string(value.Bytes)), " "))

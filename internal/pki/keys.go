@@ -1,4 +1,4 @@
-// Package pki makes and checks what a Ray cluster's mutual TLS rests on: authorities, issuers, leaves and bundles.
+// Package pki makes and checks the authorities, issuers, leaves and bundles of a Ray cluster's mutual TLS.
 package pki
 
 import (
@@ -16,11 +16,10 @@ import (
 	"fmt"
 )
 
-// KeyAlgorithm names a key type and size. The words are those of the RayTLSPolicy API.
+// KeyAlgorithm names a key type and size. Its values are those of the RayTLSPolicy API.
 type KeyAlgorithm string
 
-// The algorithms that gRPC C-core takes on both sides. Ed25519 and P-521 leaves are refused there (measured with
-// grpcio 1.71).
+// The algorithms that gRPC C-core accepts on both sides. It refuses Ed25519 and P-521 leaves (measured with grpcio 1.71).
 const (
 	ECDSAP256 KeyAlgorithm = "ECDSAP256"
 	ECDSAP384 KeyAlgorithm = "ECDSAP384"
@@ -42,19 +41,7 @@ func KeyAlgorithms() []KeyAlgorithm {
 	return []KeyAlgorithm{ECDSAP256, ECDSAP384, RSA2048, RSA3072, RSA4096}
 }
 
-// Validate returns nil for a supported algorithm and an Error with ReasonUnsupportedKey for anything else.
-func (a KeyAlgorithm) Validate() error {
-	switch a {
-	case ECDSAP256, ECDSAP384, RSA2048, RSA3072, RSA4096:
-		return nil
-	default:
-		return refuse(ReasonUnsupportedKey, "key algorithm %q is not supported; use one of %v", string(a), KeyAlgorithms())
-	}
-}
-
-// GenerateKey makes a private key from the system's randomness. There is no reader to pass: since Go 1.26 the
-// standard library ignores one.
-func GenerateKey(a KeyAlgorithm) (crypto.Signer, error) {
+func generateKey(a KeyAlgorithm) (crypto.Signer, error) {
 	switch a {
 	case ECDSAP256:
 		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -67,12 +54,12 @@ func GenerateKey(a KeyAlgorithm) (crypto.Signer, error) {
 	case RSA4096:
 		return rsa.GenerateKey(rand.Reader, 4096)
 	default:
-		return nil, a.Validate()
+		return nil, refuse(ReasonUnsupportedKey, "key algorithm %q is not supported; use one of %v", string(a), KeyAlgorithms())
 	}
 }
 
-// checkPublicKey refuses keys outside the supported types and sizes. RSA sizes between the named ones are fine:
-// brought CAs have them.
+// checkPublicKey refuses unsupported key types and sizes. It accepts RSA sizes between the named ones, because brought
+// CAs have them.
 func checkPublicKey(public any) error {
 	switch key := public.(type) {
 	case *ecdsa.PublicKey:
@@ -89,12 +76,11 @@ func checkPublicKey(public any) error {
 		}
 		return nil
 	default:
-		return refuse(ReasonUnsupportedKey, "the key's type is not supported; use RSA (%d to %d bits) or ECDSA (P-256 or P-384)",
-			minRSABits, maxRSABits)
+		return refuse(ReasonUnsupportedKey, "the key's type is not supported; use RSA (%d to %d bits) or ECDSA (P-256 or P-384)", minRSABits, maxRSABits)
 	}
 }
 
-// subjectKeyID is the leftmost 160 bits of the SHA-256 of the public key's bit string (RFC 7093, method 1).
+// subjectKeyID returns the leftmost 160 bits of the SHA-256 of the public key's bit string (RFC 7093, method 1).
 func subjectKeyID(public crypto.PublicKey) ([]byte, error) {
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
@@ -123,35 +109,13 @@ func encodeKey(key crypto.Signer) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: blockPKCS8, Bytes: der}), nil
 }
 
-// samePublicKey compares a certificate's key with a private one.
+// samePublicKey reports whether the private key belongs to the certificate.
 func samePublicKey(certificate *x509.Certificate, key crypto.Signer) bool {
 	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	return ok && public.Equal(certificate.PublicKey)
 }
 
-// parseCanonicalPair reads a certificate and a key that this package wrote, and nothing that differs by a byte.
-func parseCanonicalPair(certPEM, keyPEM []byte) (*x509.Certificate, crypto.Signer, error) {
-	certificates, err := ParseBundle(certPEM)
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(certificates) != 1 {
-		return nil, nil, refuse(ReasonMalformed, "there are %d certificates where one is expected", len(certificates))
-	}
-	certificate := certificates[0]
-	if err := checkPublicKey(certificate.PublicKey); err != nil {
-		return nil, nil, err
-	}
-	key, err := parseCanonicalKey(keyPEM)
-	if err != nil {
-		return nil, nil, err
-	}
-	if !samePublicKey(certificate, key) {
-		return nil, nil, refuse(ReasonKeyMismatch, "the private key does not belong to the certificate")
-	}
-	return certificate, key, nil
-}
-
+// parseCanonicalKey reads what encodeKey wrote, and nothing that differs by a byte.
 func parseCanonicalKey(keyPEM []byte) (crypto.Signer, error) {
 	if len(keyPEM) > maxKeyBytes {
 		return nil, refuse(ReasonTooLarge, "the private key is longer than %d bytes", maxKeyBytes)
@@ -174,7 +138,7 @@ func parseCanonicalKey(keyPEM []byte) (crypto.Signer, error) {
 	return key, nil
 }
 
-// parsePKCS8 drops the standard library's error: what it says of a private key is not ours to show.
+// parsePKCS8 drops the standard library's error, which may quote the private key.
 func parsePKCS8(der []byte) (crypto.Signer, error) {
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {

@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"crypto"
 	"crypto/rsa"
 	"crypto/x509"
 	"net"
@@ -9,57 +8,47 @@ import (
 	"time"
 )
 
-// LeafOptions says what leaf to make.
+const leafBackdating = 5 * time.Minute
+
+// LeafOptions describe a new leaf.
 type LeafOptions struct {
-	// CommonName is for people, no verifier reads it; cut to 64 characters.
+	// CommonName is for people, cut to 64 characters. No verifier reads it.
 	CommonName string
-	// DNSNames and IPs become the subject alternative names; one at least.
+	// DNSNames and IPs become the subject alternative names. A leaf needs at least one.
 	DNSNames []string
 	IPs      []netip.Addr
 	// KeyAlgorithm of the leaf's own key.
 	KeyAlgorithm KeyAlgorithm
-	// Validity from Now on; cut to the issuer's end.
+	// Validity counts from Now. The leaf ends with its issuer at the latest.
 	Validity time.Duration
-	// Now is the moment of issue; fractions of a second are dropped.
+	// Now is the moment of issue, cut to whole seconds.
 	Now time.Time
 }
 
-// NewLeaf makes a key and its certificate for serverAuth and clientAuth, valid from five minutes before Now or the
-// issuer's own start. The first result is the leaf alone, without its chain; the second a PKCS#8 key; both PEM.
+// NewLeaf makes a key and its certificate for serverAuth and clientAuth. The certificate is valid from five minutes before
+// Now, or from the issuer's own start if that is later. certPEM holds the leaf without its chain, keyPEM a PKCS#8 key.
 func (i *Issuer) NewLeaf(options LeafOptions) (certPEM, keyPEM []byte, err error) {
-	key, err := GenerateKey(options.KeyAlgorithm)
+	key, err := generateKey(options.KeyAlgorithm)
 	if err != nil {
 		return nil, nil, err
 	}
-	certificate, err := i.signLeaf(key.Public(), options)
-	if err != nil {
-		return nil, nil, err
-	}
-	keyPEM, err = encodeKey(key)
-	if err != nil {
-		return nil, nil, err
-	}
-	return encodeCertificate(certificate.Raw), keyPEM, nil
-}
-
-func (i *Issuer) signLeaf(public crypto.PublicKey, options LeafOptions) (*x509.Certificate, error) {
 	addresses, err := addressesOf(options)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	notBefore, notAfter, err := validity(options.Now, leafBackdating, options.Validity, i.certificate)
+	notBefore, notAfter, err := validity(options.Now, leafBackdating, options.Validity, &i.ca)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	keyID, err := subjectKeyID(public)
+	keyID, err := subjectKeyID(key.Public())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	usage := x509.KeyUsageDigitalSignature
-	if _, isRSA := public.(*rsa.PublicKey); isRSA {
+	if _, isRSA := key.(*rsa.PrivateKey); isRSA {
 		usage |= x509.KeyUsageKeyEncipherment
 	}
-	return sign(&x509.Certificate{
+	certificate, err := i.sign(&x509.Certificate{
 		Subject:               subject(roleLeaf, options.CommonName, keyID, options.Now),
 		NotBefore:             notBefore,
 		NotAfter:              notAfter,
@@ -70,7 +59,12 @@ func (i *Issuer) signLeaf(public crypto.PublicKey, options LeafOptions) (*x509.C
 		SubjectKeyId:          keyID,
 		DNSNames:              options.DNSNames,
 		IPAddresses:           addresses,
-	}, i.certificate, public, i.key)
+	}, key.Public())
+	if err != nil {
+		return nil, nil, err
+	}
+	keyPEM, err = encodeKey(key)
+	return encodeCertificate(certificate.Raw), keyPEM, err
 }
 
 func addressesOf(options LeafOptions) ([]net.IP, error) {

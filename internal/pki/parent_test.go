@@ -41,7 +41,7 @@ func TestParseParent(t *testing.T) {
 	ecKey, isEC := newTestKey(t, ECDSAP256).(*ecdsa.PrivateKey)
 	rsaKey, isRSA := newTestKey(t, RSA2048).(*rsa.PrivateKey)
 	if !isEC || !isRSA {
-		t.Fatal("GenerateKey gives other types than it says")
+		t.Fatal("generateKey gives other types than it says")
 	}
 	sec1DER, err := x509.MarshalECPrivateKey(ecKey)
 	if err != nil {

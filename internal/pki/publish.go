@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// VerifyPair returns nil if a peer that trusts bundle takes chain (leaf first) at a moment, by the greedy verifier and
-// by Go's, as server and as client. Go's refusal has ReasonGoVerifier.
+// VerifyPair returns nil if a peer that trusts bundle accepts chain (leaf first) at a moment, as server and as client.
+// Both the greedy verifier and Go's must accept it. Go's refusal has ReasonGoVerifier.
 func VerifyPair(chain, bundle []*x509.Certificate, at time.Time) error {
-	if err := VerifyGreedy(chain, bundle, at); err != nil {
+	if err := verifyGreedy(chain, bundle, at); err != nil {
 		return err
 	}
 	if err := goVerify(chain, bundle, at); err != nil {
@@ -17,29 +17,27 @@ func VerifyPair(chain, bundle []*x509.Certificate, at time.Time) error {
 	return nil
 }
 
-// goVerify asks Go's verifier, which tries every path there is, for both usages.
+// goVerify asks Go's verifier, which tries every path, once for each usage: it accepts any one of several usages.
 func goVerify(chain, bundle []*x509.Certificate, at time.Time) error {
-	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
+	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: at}
 	for _, certificate := range bundle {
-		roots.AddCert(certificate)
+		options.Roots.AddCert(certificate)
 	}
 	for _, certificate := range chain[1:] {
-		intermediates.AddCert(certificate)
+		options.Intermediates.AddCert(certificate)
 	}
 	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
-		_, err := chain[0].Verify(x509.VerifyOptions{
-			Roots: roots, Intermediates: intermediates, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{usage},
-		})
-		if err != nil {
+		options.KeyUsages = []x509.ExtKeyUsage{usage}
+		if _, err := chain[0].Verify(options); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Publishable is what has to return nil before a chain and a bundle are published, for every chain and bundle that may
-// meet: it signs a throw-away leaf with the issuer, puts the chain (PEM, issuer first) behind it and verifies it
-// against the bundle (PEM) at that moment.
+// Publishable must return nil before the operator publishes a chain and a bundle, for every chain and bundle that may
+// meet. It signs a probe leaf with the issuer, puts the chain (PEM, issuer first) behind it, and verifies it against the
+// bundle (PEM) at that moment.
 func Publishable(issuer *Issuer, chainPEM, bundlePEM []byte, at time.Time) error {
 	chain, err := ParseBundle(chainPEM)
 	if err != nil {
@@ -52,15 +50,15 @@ func Publishable(issuer *Issuer, chainPEM, bundlePEM []byte, at time.Time) error
 	if err != nil {
 		return err
 	}
-	key, err := GenerateKey(ECDSAP256)
-	if err != nil {
-		return err
-	}
-	probe, err := issuer.signLeaf(key.Public(), LeafOptions{
-		CommonName: "probe", DNSNames: []string{"localhost"}, Validity: time.Hour, Now: at,
+	probePEM, _, err := issuer.NewLeaf(LeafOptions{
+		CommonName: "probe", DNSNames: []string{"localhost"}, KeyAlgorithm: ECDSAP256, Validity: time.Hour, Now: at,
 	})
 	if err != nil {
 		return err
 	}
-	return VerifyPair(append([]*x509.Certificate{probe}, chain...), bundle, at)
+	probe, err := ParseBundle(probePEM)
+	if err != nil {
+		return err
+	}
+	return VerifyPair(append(probe, chain...), bundle, at)
 }

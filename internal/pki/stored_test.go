@@ -116,13 +116,13 @@ func TestCheckCAProfileRefusals(t *testing.T) {
 			t.Fatal(err)
 		}
 		alter(altered)
-		if err := checkCAProfile(roleIssuer, altered, issuerPathLength); err == nil {
+		if err := checkCAProfile(roleIssuer, altered); err == nil {
 			t.Errorf("%s: accepted", reason)
 		} else {
 			wantReason(t, err, ReasonProfile)
 		}
 	}
-	wantReason(t, checkCAProfile(roleIssuer, good, issuerPathLength), "")
+	wantReason(t, checkCAProfile(roleIssuer, good), "")
 }
 
 func TestCheckIssuer(t *testing.T) {
@@ -133,9 +133,9 @@ func TestCheckIssuer(t *testing.T) {
 	}
 	other := newTestAuthority(t, AuthorityOptions{})
 	// The same key and name with a shorter life: what the authority would be after somebody edited its Secret.
-	short := &Authority{key: authority.key, certificate: resigned(t, authority, authority.certificate.Subject.CommonName, 10*day)}
-	renamed := &Authority{key: authority.key, certificate: resigned(t, authority, "another/name", 100*day)}
-	impersonated := &Authority{key: other.key, certificate: authority.certificate}
+	short := &Authority{resigned(t, authority, authority.certificate.Subject.CommonName, 10*day)}
+	renamed := &Authority{resigned(t, authority, "another/name", 100*day)}
+	impersonated := &Authority{ca{key: other.key, certificate: authority.certificate}}
 	forged := newTestIssuer(t, impersonatedSigner(t, impersonated), clock())
 	cases := map[string]struct {
 		reason    string
@@ -161,13 +161,13 @@ func TestCheckIssuer(t *testing.T) {
 	}
 }
 
-func resigned(t *testing.T, authority *Authority, name string, validity time.Duration) *x509.Certificate {
+func resigned(t *testing.T, authority *Authority, name string, validity time.Duration) ca {
 	t.Helper()
-	certificate, err := newCA(roleAuthority, name, authority.key, authorityPathLength, clock(), validity, nil, nil)
+	made, err := newCA(roleAuthority, name, authority.key, clock(), validity, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return certificate
+	return made
 }
 
 // impersonatedSigner gives another key the authority's name and key identifier: the standard library checks what it
@@ -176,7 +176,7 @@ func impersonatedSigner(t *testing.T, impersonated *Authority) *Authority {
 	t.Helper()
 	certificate := *impersonated.certificate
 	certificate.PublicKey = impersonated.key.Public()
-	return &Authority{key: impersonated.key, certificate: &certificate}
+	return &Authority{ca{key: impersonated.key, certificate: &certificate}}
 }
 
 func TestPublishable(t *testing.T) {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,26 +15,21 @@ import (
 
 // Verdict is a reason of the condition Accepted, with its message.
 type Verdict struct {
-	Accepted bool
-	Reason   string
-	Message  string
+	Accepted        bool
+	Reason, Message string
 	// RequeueAt is when the verdict may change though nothing else does; zero for never.
 	RequeueAt time.Time
 }
 
-// Allowlist holds the init images that policies may name. An entry is an image, or the beginning of images if it
-// ends in *.
+// Allowlist holds the init images that policies may name. An entry is an image, or a prefix of images if it ends in *.
 type Allowlist []string
 
-// Allows reports whether the list has the image.
+// Allows reports whether the list has the image. The empty name, which stands for each Ray container's own image, is always allowed.
 func (a Allowlist) Allows(image string) bool {
-	for _, entry := range a {
+	return image == "" || slices.ContainsFunc(a, func(entry string) bool {
 		prefix, open := strings.CutSuffix(entry, "*")
-		if entry == image || open && strings.HasPrefix(image, prefix) {
-			return true
-		}
-	}
-	return false
+		return entry == image || open && strings.HasPrefix(image, prefix)
+	})
 }
 
 // Acceptance is what a policy's spec is judged by.
@@ -43,30 +39,20 @@ type Acceptance struct {
 	Images Allowlist
 	// Served reports whether the API server serves a kind; nil leaves kinds unjudged.
 	Served func(v1alpha1.TargetKind) bool
-	// CA is the Secret that spec.certificateAuthority.secretRef names, nil if it does not exist. CAKnown reports whether it was
-	// looked up; otherwise it is not judged.
+	// CA is the Secret that spec.certificateAuthority.secretRef names; nil if it does not exist. It is judged only if CAKnown.
 	CA      *corev1.Secret
 	CAKnown bool
 	Now     time.Time
 }
 
-// check judges one thing. Nil: it has no objection and nothing to say.
-type check func(*Acceptance) *Verdict
-
-// Accept judges a policy's spec: the first objection counts, and otherwise the last remark.
+// Accept judges a policy's spec. The first check that returns a verdict decides.
 func Accept(a Acceptance) Verdict {
-	verdict := accepted()
-	for _, judge := range []check{checkSelector, checkImage, checkTargetKind, checkCA} {
-		found := judge(&a)
-		if found == nil {
-			continue
+	for _, check := range []func(*Acceptance) *Verdict{checkSelector, checkImage, checkTargetKind, checkCA} {
+		if verdict := check(&a); verdict != nil {
+			return *verdict
 		}
-		if !found.Accepted {
-			return *found
-		}
-		verdict = *found
 	}
-	return verdict
+	return accepted()
 }
 
 func accepted() Verdict {
@@ -89,7 +75,7 @@ func checkSelector(a *Acceptance) *Verdict {
 
 func checkImage(a *Acceptance) *Verdict {
 	image := a.Spec.Issuance.InitContainer.Image
-	if image == "" || a.Images.Allows(image) {
+	if a.Images.Allows(image) {
 		return nil
 	}
 	return refuse(v1alpha1.ReasonImageNotAllowed,
@@ -115,8 +101,8 @@ func checkCA(a *Acceptance) *Verdict {
 	return &verdict
 }
 
-// BroughtCA judges the Secret that spec.certificateAuthority.secretRef names; nil when it does not exist.
-// The spec has its defaults. The CA is nil unless the verdict is to accept it.
+// BroughtCA judges the Secret that spec.certificateAuthority.secretRef names; nil if it does not exist. The spec has its defaults.
+// The CA is nil unless it is accepted.
 func BroughtCA(spec *v1alpha1.RayTLSPolicySpec, secret *corev1.Secret, now time.Time) (*pki.Parent, Verdict) {
 	const field = "spec.certificateAuthority.secretRef: Secret %s "
 	name := spec.CertificateAuthority.SecretRef.Name
@@ -142,7 +128,8 @@ func BroughtCA(spec *v1alpha1.RayTLSPolicySpec, secret *corev1.Secret, now time.
 	}
 	verdict := accepted()
 	verdict.RequeueAt = parent.NotAfter()
-	cut := parent.NotAfter().Add(-IssuerValidity(spec))
+	// An issuer lives twice as long as a leaf, so that it is replaced halfway and no leaf outlives it.
+	cut := parent.NotAfter().Add(-2 * v1alpha1.Days(spec.PodCertificate.ValidityDays))
 	if now.Before(cut) {
 		verdict.RequeueAt = cut
 		return parent, verdict
@@ -151,10 +138,4 @@ func BroughtCA(spec *v1alpha1.RayTLSPolicySpec, secret *corev1.Secret, now time.
 	verdict.Message = fmt.Sprintf("the policy is in force; the CA in Secret %s ends at %s, so issuers and pod certificates end then at the latest, earlier than podCertificate.validityDays asks",
 		name, parent.NotAfter().UTC().Format(time.RFC3339))
 	return parent, verdict
-}
-
-// IssuerValidity is how long an issuer lives: twice as long as what it signs, so that it can be replaced
-// halfway while every leaf still ends before its issuer. The spec has its defaults.
-func IssuerValidity(spec *v1alpha1.RayTLSPolicySpec) time.Duration {
-	return 2 * v1alpha1.Days(spec.PodCertificate.ValidityDays)
 }

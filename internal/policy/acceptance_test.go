@@ -23,6 +23,7 @@ func TestAllows(t *testing.T) {
 		want   bool
 	}{
 		"empty":           {"without a list nothing is allowed", nil, "a", false},
+		"no image":        {"each Ray container's own image needs no permission", nil, "", true},
 		"same":            {"an image is itself", Allowlist{"b", "a:1"}, "a:1", true},
 		"longer":          {"an image is not the beginning of another", Allowlist{"a"}, "a:1", false},
 		"open":            {"an open entry is the beginning of images", Allowlist{"r.example/x/*"}, "r.example/x/y:1", true},

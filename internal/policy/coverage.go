@@ -19,8 +19,7 @@ type Decision struct {
 	Policy *v1alpha1.RayTLSPolicy
 	// Goal is what the cluster is meant to become, when there is a policy.
 	Goal v1alpha1.RolloutGoal
-	// Losers are the policies that cover the cluster too and have to say so. One that loses against what covers the
-	// cluster more closely is not among them: that is how a cluster is singled out.
+	// Losers are the policies that cover the cluster equally closely and have to report it.
 	Losers []*v1alpha1.RayTLSPolicy
 }
 
@@ -51,49 +50,46 @@ func InvalidExclude(cluster metav1.Object) string {
 
 // Decide finds the policy for a cluster among its namespace's policies.
 //
-// A cluster stays with the policy it is bound to, whatever its labels become, as long as that exists; only what covers it
-// more closely takes it over. A targetRef that names the cluster comes before one that names its owner, that before
-// one that names the owner's owner, that before a selector; then the older before the younger. A policy that is being
-// deleted keeps only what it has to give back.
+// A cluster stays with the policy it is bound to, whatever its labels become; only a closer policy takes it over. A targetRef that
+// names the cluster is closest, then one that names its owner, then one that names the owner's owner, then a selector. Among
+// equals the oldest wins. A policy that is being deleted keeps only the clusters that it has to give back.
 func Decide(cluster Subject, policies []*v1alpha1.RayTLSPolicy) Decision {
-	bound, excluded := cluster.Bound, Excluded(cluster)
 	var leaving *v1alpha1.RayTLSPolicy
 	var candidates []*v1alpha1.RayTLSPolicy
 	for _, p := range policies {
 		switch {
-		case !p.DeletionTimestamp.IsZero() && p.Name == bound:
-			leaving = p
 		case !p.DeletionTimestamp.IsZero():
-		case p.Name == bound || Matches(p, cluster):
+			if p.Name == cluster.Bound {
+				leaving = p
+			}
+		case p.Name == cluster.Bound || Matches(p, cluster):
 			candidates = append(candidates, p)
 		}
 	}
+	rank := func(p *v1alpha1.RayTLSPolicy) int {
+		if p.Name == cluster.Bound {
+			return 2*closeness(p) - 1 // ahead of those that are equally close
+		}
+		return 2 * closeness(p)
+	}
 	slices.SortFunc(candidates, func(a, b *v1alpha1.RayTLSPolicy) int {
-		return cmp.Or(
-			cmp.Compare(closeness(a), closeness(b)),
-			compareBound(a, b, bound),
-			a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
-			cmp.Compare(a.Name, b.Name),
-		)
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
 	if len(candidates) == 0 {
 		return leave(leaving, cluster)
 	}
-	winner, losers := candidates[0], candidates[1:]
-	if excluded {
-		if winner.Name == bound {
-			return leave(winner, cluster)
+	winner := candidates[0]
+	if Excluded(cluster) {
+		if winner.Name == cluster.Bound {
+			leaving = winner
 		}
 		return leave(leaving, cluster)
 	}
-	losers = slices.DeleteFunc(losers, func(l *v1alpha1.RayTLSPolicy) bool {
-		return closeness(winner) < closeness(l)
-	})
+	losers := slices.DeleteFunc(candidates[1:], func(l *v1alpha1.RayTLSPolicy) bool { return closeness(winner) < closeness(l) })
 	return Decision{Policy: winner, Goal: v1alpha1.GoalEncrypted, Losers: losers}
 }
 
-// leave is for a cluster that its policy no longer covers. One in the middle of a restart cannot be kept as it is: half
-// its pods could not talk to the other half.
+// leave is for a cluster that its policy no longer covers. A restart goes on, or half the pods could not talk to the other half.
 func leave(p *v1alpha1.RayTLSPolicy, cluster Subject) Decision {
 	switch {
 	case p == nil:
@@ -106,41 +102,25 @@ func leave(p *v1alpha1.RayTLSPolicy, cluster Subject) Decision {
 	return Decision{}
 }
 
-// closeness is how closely the policy covers a cluster; the smaller, the closer. It goes by the kind alone, so that a
-// policy that the cluster is bound to keeps its place when its targetRef comes to name something else.
+// closeness is how closely the policy covers a cluster; the smaller, the closer. The kind alone decides, so that a policy keeps a
+// bound cluster when its targetRef changes to another name.
 func closeness(p *v1alpha1.RayTLSPolicy) int {
-	if p.Spec.TargetRef == nil {
+	switch ref := p.Spec.TargetRef; {
+	case ref == nil:
 		return 3
-	}
-	switch p.Spec.TargetRef.Kind {
-	case v1alpha1.TargetRayCluster:
-		return 0
-	case v1alpha1.TargetRayCronJob:
+	case ref.Kind == v1alpha1.TargetRayCronJob:
 		return 2
-	default:
-		return 1
+	case ref.Kind == v1alpha1.TargetRayCluster:
+		return 0
 	}
-}
-
-// names reports whether the reference is to the cluster or to one of its owners.
-func names(ref v1alpha1.TargetReference, cluster Subject) bool {
-	return ref == v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCluster, Name: cluster.GetName()} || slices.Contains(cluster.Owners, ref)
-}
-
-func compareBound(a, b *v1alpha1.RayTLSPolicy, bound string) int {
-	switch bound {
-	case a.Name:
-		return -1
-	case b.Name:
-		return 1
-	}
-	return 0
+	return 1
 }
 
 // Matches reports whether the policy's selector or targetRef fits the cluster. A selector that cannot be parsed fits none.
 func Matches(p *v1alpha1.RayTLSPolicy, cluster Subject) bool {
-	if p.Spec.TargetRef != nil {
-		return names(*p.Spec.TargetRef, cluster)
+	if ref := p.Spec.TargetRef; ref != nil {
+		self := v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCluster, Name: cluster.GetName()}
+		return *ref == self || slices.Contains(cluster.Owners, *ref)
 	}
 	if p.Spec.Selector == nil {
 		return false

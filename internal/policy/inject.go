@@ -11,7 +11,7 @@ import (
 	"github.com/raytls/raytls/internal/kube"
 )
 
-// Candidate is a RayCluster of which is asked whether it may be injected.
+// Candidate is a RayCluster that is to be injected.
 type Candidate struct {
 	Key types.NamespacedName
 	// Spec is the RayCluster's, as raw JSON.
@@ -22,10 +22,10 @@ type Candidate struct {
 	OperatorNamespace string
 }
 
-// Untouchable is why the operator writes nothing to the RayCluster whatever a policy asks; nil if it may.
+// Untouchable is why the operator never writes to the RayCluster; nil if it may.
 func (c Candidate) Untouchable() *kube.Outcome {
 	if c.OperatorNamespace != "" && c.Key.Namespace == c.OperatorNamespace {
-		// A cluster's Secret could have the name of another cluster's authority here.
+		// The cluster's Secret could have the name of another cluster's authority.
 		return kube.UserMustActf(v1alpha1.ReasonInjectionConflict, "RayClusters in the operator's own namespace %s are not covered; create the cluster in another namespace", c.Key.Namespace)
 	}
 	if c.ManagedBy != "" {
@@ -36,20 +36,18 @@ func (c Candidate) Untouchable() *kube.Outcome {
 	return nil
 }
 
-// Inject answers whether a RayCluster that carries no injection yet may be injected for a policy of that spec, and with those
-// parameters, and gives its injected spec. The webhook, the reconciler and the command line tool ask it alike. An obstacle is a
-// *kube.Outcome.
+// Inject injects a RayCluster that carries no injection yet, for a policy of that spec and with those parameters. An obstacle is
+// a *kube.Outcome.
 func Inject(c Candidate, spec *v1alpha1.RayTLSPolicySpec, verdict Verdict, parameters injection.Parameters, envFrom EnvFrom) (map[string]any, error) {
-	if untouchable := c.Untouchable(); untouchable != nil {
+	most := validation.DNS1123SubdomainMaxLength - len(injection.SecretName(""))
+	switch untouchable := c.Untouchable(); {
+	case untouchable != nil:
 		return nil, untouchable
-	}
-	if !verdict.Accepted {
+	case !verdict.Accepted:
 		return nil, kube.UserMustActf(v1alpha1.ReasonNotAccepted, "%s", verdict.Message)
-	}
-	if spec.Paused {
+	case spec.Paused:
 		return nil, kube.UserMustActf(v1alpha1.ReasonPaused, "spec.paused of the policy keeps the RayCluster in plaintext; set it to false to have the RayCluster encrypted")
-	}
-	if most := validation.DNS1123SubdomainMaxLength - len(injection.SecretName("")); len(c.Key.Name) > most {
+	case len(c.Key.Name) > most:
 		return nil, kube.UserMustActf(v1alpha1.ReasonInjectionConflict, "metadata.name: longer than %d characters, which leaves no room for the name of the RayCluster's Secret; create the RayCluster under a shorter name", most)
 	}
 	if err := injection.CheckSize(c.Spec); err != nil {
@@ -62,11 +60,10 @@ func Inject(c Candidate, spec *v1alpha1.RayTLSPolicySpec, verdict Verdict, param
 	if err != nil {
 		return nil, Conflict(err)
 	}
-	foreign, err := envFrom.foreign(c.Spec, parameters.AdditionalContainers)
-	if err != nil {
-		return nil, Conflict(err)
+	if envFrom.tooMany > 0 {
+		return nil, kube.UserMustActf(v1alpha1.ReasonInjectionConflict, "spec: the containers that speak Ray name %d ConfigMaps in envFrom, of which at most %d can be read; name fewer", envFrom.tooMany, maxEnvFrom)
 	}
-	if len(foreign) > 0 {
+	if foreign := injection.ForeignTLS(c.Spec, envFrom.lookup, parameters.AdditionalContainers...); len(foreign) > 0 {
 		return nil, foreignTLS(foreign[0]).RetryAfter(kube.UnwatchedRetry) // ConfigMaps of users are not watched
 	}
 	return injected, nil

@@ -113,7 +113,7 @@ func TestInjectInOrder(t *testing.T) {
 		if outcome == nil || spec != nil {
 			t.Fatalf("%s: got %v, want an outcome", step.what, err)
 		}
-		if outcome.Kind != kube.UserMustAct || outcome.Reason != step.reason || !strings.Contains(outcome.Message, step.message) {
+		if !outcome.UserMustAct || outcome.Reason != step.reason || !strings.Contains(outcome.Message, step.message) {
 			t.Errorf("%s: got %+v", step.what, outcome)
 		}
 		if retried := outcome.After == kube.UnwatchedRetry; retried != (step.what == "TLS from a ConfigMap") {
@@ -169,7 +169,7 @@ func TestInject(t *testing.T) {
 				}
 			}
 			q.candidate.Spec = spec
-			if again, err := q.inject(); err != nil || !cmp.Equal(again, spec) {
+			if second, err := q.inject(); err != nil || !cmp.Equal(second, spec) {
 				t.Errorf("a manifest that is injected already becomes another: %v", err)
 			}
 		})

@@ -6,7 +6,7 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 )
 
-// planDisable is for a cluster that is to be plaintext and has not begun.
+// planDisable begins to return a cluster to plaintext.
 func planDisable(s *Snapshot, p *Plan) {
 	if !s.anyPieces() && len(s.pods(injected)) == 0 {
 		p.release()
@@ -16,7 +16,7 @@ func planDisable(s *Snapshot, p *Plan) {
 		planReplace(s, p)
 		return
 	}
-	// A cluster in the middle of being enabled works in neither state: it is put back without asking.
+	// A half-enabled cluster works in neither state, so the operator reverts it without asking.
 	if s.Progress == nil && s.running() && len(s.live(injected)) > 0 && !s.half() && !allowed(s, p) {
 		return
 	}
@@ -27,7 +27,7 @@ func planDisable(s *Snapshot, p *Plan) {
 	p.say(v1alpha1.ReasonDisabling, "gave the cluster its templates back; its pods are restarted in plaintext")
 }
 
-// planRemoving goes on with disabling.
+// planRemoving continues to return a cluster to plaintext.
 func planRemoving(s *Snapshot, p *Plan) {
 	p.Reason = v1alpha1.ReasonDisabling
 	live := s.live(injected)

@@ -1,15 +1,15 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 )
 
-// planEnable is for a cluster that is not on record as encrypted.
+// planEnable begins to enable a cluster that is not on record as encrypted.
 func planEnable(s *Snapshot, p *Plan) {
 	if !s.running() && !s.betweenPods() || s.injecting() {
 		p.inject(s, "the cluster has no work to lose")
@@ -36,7 +36,7 @@ func planEnable(s *Snapshot, p *Plan) {
 	}
 	if !allowed(s, p) {
 		if s.half() {
-			p.removeAll(s) // the record of an attempt was lost, and nobody would go on with it
+			p.removeAll(s) // the record of an attempt was lost, so nothing would continue it
 		}
 		return
 	}
@@ -53,7 +53,7 @@ func planEnable(s *Snapshot, p *Plan) {
 	p.startHead(s, false)
 }
 
-// allowed reports whether a running cluster may be restarted now, and reports why not.
+// allowed reports whether a running cluster may be restarted now, and puts the reason in the plan if not.
 func allowed(s *Snapshot, p *Plan) bool {
 	switch {
 	case s.BlockedBy != "":
@@ -90,12 +90,12 @@ func allowed(s *Snapshot, p *Plan) bool {
 	return false
 }
 
-// half reports whether the injection is in a cluster whose head is plaintext, so that pods cannot talk.
+// half reports whether a cluster with a plaintext head carries the injection, so its pods cannot talk.
 func (s *Snapshot) half() bool {
 	return len(s.live(and(head, plaintext))) > 0 && (len(s.live(injected)) > 0 || s.anyPieces() && !s.allInjected())
 }
 
-// enabled has the cluster on record as encrypted.
+// enabled records the cluster as encrypted.
 func (p *Plan) enabled() {
 	p.Enabled = true
 	p.forgetFailure()
@@ -117,31 +117,25 @@ func (s *Snapshot) canaries() map[string]string {
 		if len(ready) == 0 {
 			continue
 		}
-		// The youngest has the least to lose.
-		slices.SortFunc(ready, func(a, b Pod) int {
-			if c := b.Created.Compare(a.Created); c != 0 {
-				return c
-			}
-			return strings.Compare(a.Name, b.Name)
-		})
+		youngest := slices.MinFunc(ready, func(a, b Pod) int { return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.Name, b.Name)) })
 		seen[t.CanaryKey] = true
-		out[t.Group] = ready[0].Name
+		out[t.Group] = youngest.Name // it has the least to lose
 	}
 	return out
 }
 
-// injecting reports whether the cluster had no work to lose when its templates were injected, and that is not on record yet.
-// It may have come up since then.
+// injecting reports whether the templates were injected while the cluster had no work to lose, which is not on record yet. The
+// cluster may have come up since then.
 func (s *Snapshot) injecting() bool {
 	return !s.Enabled && !s.InjectedAt.IsZero() && (s.anyPieces() || len(s.live(injected)) > 0)
 }
 
-// inject is for clusters without work to lose: everything at once. Plaintext pods are deleted afterwards. What is on record of
-// a restart or a failure stays until the templates are seen to be injected: the cluster may come up before that.
+// inject changes all templates of a cluster without work to lose at once. Its plaintext pods are deleted afterwards. The record
+// of a restart or a failure stays until the templates are injected, because the cluster may come up before that.
 func (p *Plan) inject(s *Snapshot, why string) {
 	if s.allInjected() {
 		p.Progress = nil
-		// The record says so only of templates that were seen, so that nobody takes those for stripped that were never written.
+		// The record follows the templates, so that templates which were never written do not count as stripped.
 		p.enabled()
 		p.Reason, p.Message = v1alpha1.ReasonEnabling, "all templates are injected"
 		if len(s.pods(plaintext)) == 0 {

@@ -108,7 +108,7 @@ func TestHead(t *testing.T) {
 }
 
 func TestRest(t *testing.T) {
-	at := func(phaseNow Phase, since time.Duration) func(*Snapshot) {
+	at := func(phaseNow v1alpha1.RolloutPhase, since time.Duration) func(*Snapshot) {
 		return phase(v1alpha1.GoalEncrypted, phaseNow, since)
 	}
 	checkPlans(t, map[string]planCase{

@@ -8,7 +8,7 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 )
 
-// planMaintain is for a cluster on record as encrypted.
+// planMaintain keeps a cluster that is on record as encrypted.
 func planMaintain(s *Snapshot, p *Plan) {
 	if !s.allInjected() {
 		planRestore(s, p)
@@ -24,16 +24,15 @@ func planMaintain(s *Snapshot, p *Plan) {
 		return
 	}
 	if s.Service != nil && s.running() && s.overtaken() {
-		// It came to serve before its pods were replaced.
-		p.removeAll(s)
+		p.removeAll(s) // the cluster began to serve before its pods were replaced
 		p.Reason, p.Message = v1alpha1.ReasonEnabling, "the cluster serves in plaintext; giving it its templates back, so that new pods can join"
 		return
 	}
-	// They were made before the injection, or while it was stripped, and cannot talk to the others.
+	// These pods were made before the injection, or while it was stripped, and cannot talk to the others.
 	if s.running() && s.BlockedBy != "" && len(s.live(and(head, plaintext))) > 0 {
 		p.Reason, p.BlockedBy, p.Message = v1alpha1.ReasonBlocked, s.BlockedBy, s.BlockedWhy
 		if len(s.live(injected)) == 0 && s.overtaken() {
-			p.removeAll(s) // it works in plaintext, and new pods have to be able to join
+			p.removeAll(s) // the cluster works in plaintext, and new pods must be able to join
 		}
 		return
 	}
@@ -41,17 +40,17 @@ func planMaintain(s *Snapshot, p *Plan) {
 	p.Delete = wrong
 }
 
-// removeAll gives the cluster its templates back and takes it off the record. It is on record as putting back until the
-// templates are seen, so that it goes on whenever the operator ends.
+// removeAll restores the cluster's templates and removes it from the record. PhaseRevert stays on record until the templates
+// are seen, so that another replica can continue.
 func (p *Plan) removeAll(s *Snapshot) {
 	p.Edit, p.Enabled, p.InjectedAt, p.Progress = RemoveAll, false, time.Time{}, s.next(v1alpha1.PhaseRevert)
 }
 
-// overtakenBy is how much later than the injection a pod may be made of the templates before it: KubeRay's cache lags.
+// overtakenBy is how long after the injection KubeRay may still make pods from the old templates, because its cache lags.
 const overtakenBy = 10 * time.Second
 
-// overtaken reports whether the head is one that was made before the cluster was injected. Of a plaintext head that came later
-// nothing follows: whoever may create pods could have made it.
+// overtaken reports whether the head was made before the injection. A later plaintext head proves nothing, because anybody who
+// may create pods could have made it.
 func (s *Snapshot) overtaken() bool {
 	heads := s.live(and(head, plaintext))
 	return len(heads) > 0 && !slices.ContainsFunc(heads, func(p Pod) bool {
@@ -59,13 +58,13 @@ func (s *Snapshot) overtaken() bool {
 	})
 }
 
-// report says how a cluster stands whose templates are all injected and whose restart is over.
+// report describes a cluster whose templates are all injected and whose restart is over.
 func report(s *Snapshot, p *Plan) {
 	plain := s.pods(plaintext)
 	bad := s.live(and(injected, failed))
 	for _, p := range s.Ended {
 		if p.Injected && p.Failure != "" {
-			bad = append(bad, p) // with restartPolicy Never, it is made anew again and again
+			bad = append(bad, p) // with restartPolicy Never, KubeRay replaces it repeatedly
 		}
 	}
 	ended := s.live(func(p Pod) bool { return !p.Expires.IsZero() && !s.Now.Before(p.Expires) })
@@ -93,7 +92,7 @@ func report(s *Snapshot, p *Plan) {
 	}
 }
 
-// firstEnd is when the first certificate of a pod ends; zero where none says.
+// firstEnd returns when the first certificate of a live pod ends; zero if unknown.
 func (s *Snapshot) firstEnd() time.Time {
 	var first time.Time
 	for _, p := range s.live(every) {

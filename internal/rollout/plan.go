@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -20,49 +19,47 @@ const (
 	RemoveAll Edit = "RemoveAll"
 )
 
-// Plan is the next step of a cluster. The record is written first, then the edit is made; pods are deleted only by a plan that
-// changes neither, so by one that has seen both written.
+// Plan is the next step of a cluster. The operator writes the record first and then makes the edit. Only a plan that changes
+// neither deletes pods, because it has seen both.
 type Plan struct {
-	// Record is what is on record of the cluster after this step.
+	// Record is the cluster's record after this step.
 	Record
 	Actions
 	Report
-	// RequeueAt is when to plan again though nothing happens; zero for never.
+	// RequeueAt is when to plan next if nothing happens; zero for never.
 	RequeueAt time.Time
 }
 
 // Actions are what a plan does.
 type Actions struct {
 	Edit Edit
-	// Groups are the templates that Inject is for; the head's is the empty name.
+	// Groups are the templates that Inject changes. The head's group has the empty name.
 	Groups []string
-	// Upgrade is what the RayService is asked for; empty for nothing.
+	// Upgrade is the request to the RayService; empty for none.
 	Upgrade string
-	// Delete are the pods to delete.
-	Delete []Pod
-	// Release reports whether nothing of the injection is left in the cluster, so that its keys can go.
+	Delete  []Pod
+	// Release reports whether the cluster holds no piece of the injection, so the operator can delete its keys.
 	Release bool
 }
 
-// Report is what there is to say of a cluster meanwhile.
+// Report is the cluster's state for its user.
 type Report struct {
-	// Reason is one of the API's reasons; Message says what was found and what to do.
+	// Reason is one of the API's reasons. Message says what is wrong and what to do.
 	Reason, Message string
 	// BlockedBy names what forbids a restart.
 	BlockedBy string
-	// RestartWaits reports whether a restart has not begun, since it is not allowed yet.
+	// RestartWaits reports whether a restart has not begun because it is not allowed yet.
 	RestartWaits bool
-	// UserMustAct reports whether nothing changes until somebody acts.
+	// UserMustAct reports whether nothing changes until a user acts.
 	UserMustAct bool
-	// Event is what happened, once the plan's writes have succeeded; nil when there is nothing to tell.
+	// Event is for after the plan's writes; nil for none.
 	Event *Event
 }
 
 // Event is something that happened.
 type Event struct {
-	Warning bool
-	Reason  string
-	Message string
+	Warning         bool
+	Reason, Message string
 }
 
 // Changes reports whether the plan changes the cluster's templates, its RayService or its record.
@@ -101,17 +98,17 @@ func Make(s *Snapshot) Plan {
 	return p
 }
 
-// restartedInPlaintext reports whether the injection was taken out and the cluster works without it: it has to be
-// enabled anew, since putting the injection back would break the cluster.
+// restartedInPlaintext reports whether somebody removed the injection and the cluster works without it. The operator must
+// enable it anew, because restoring the injection would break the cluster.
 func restartedInPlaintext(s *Snapshot) bool {
 	return !s.allInjected() && s.running() && len(s.live(every)) > 0 && len(s.live(injected)) == 0
 }
 
-// NoticeTime is how old a pod is before it is deleted, so that KubeRay has seen it: KubeRay waits up to five minutes for a
-// pod that it made and that was gone before its cache showed it (ray-operator v1.6.2, its scale expectations).
+// NoticeTime is a pod's least age at its deletion, so that KubeRay has seen it. KubeRay waits up to five minutes for a pod
+// that was gone before its cache showed it (ray-operator v1.6.2, scale expectations).
 const NoticeTime = 3 * time.Second
 
-// seen are those of the pods that KubeRay has seen, and when to plan for the others.
+// seen returns the pods that KubeRay has seen, and when to plan for the others.
 func (s *Snapshot) seen(pods []Pod) (old []Pod, later time.Time) {
 	for _, p := range pods {
 		if at := p.Created.Add(NoticeTime); s.Now.Before(at) {
@@ -128,11 +125,6 @@ func (p *Plan) say(reason, format string, args ...any) {
 	p.Event = &Event{Reason: reason, Message: p.Message}
 }
 
-func (p *Plan) warn(reason, format string, args ...any) {
-	p.say(reason, format, args...)
-	p.Event.Warning = true
-}
-
 func deleter(s *Snapshot) string {
 	if s.Queued {
 		return "Kueue"
@@ -147,27 +139,4 @@ func count(n int) string {
 	return fmt.Sprintf("%d pods", n)
 }
 
-func names(pods []Pod) string {
-	out := make([]string, 0, len(pods))
-	for _, p := range pods {
-		out = append(out, "pod "+p.Name)
-	}
-	return strings.Join(out, " and ")
-}
-
-func keys(m map[string]string) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
-}
-
-func values(m map[string]string) []string {
-	out := make([]string, 0, len(m))
-	for _, k := range keys(m) {
-		out = append(out, m[k])
-	}
-	return out
-}
+func list(pods []string) string { return "pod " + strings.Join(pods, " and pod ") }

@@ -139,7 +139,7 @@ func gone(names ...string) func(*Snapshot) {
 }
 
 // in phase for so long.
-func phase(goal Goal, phase Phase, since time.Duration, canaries ...string) func(*Snapshot) {
+func phase(goal v1alpha1.RolloutGoal, phase v1alpha1.RolloutPhase, since time.Duration, canaries ...string) func(*Snapshot) {
 	return func(s *Snapshot) {
 		s.Progress = &Progress{Goal: goal, Phase: phase, Since: start().Add(-since)}
 		for _, name := range canaries {

@@ -2,24 +2,24 @@ package rollout
 
 import (
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 )
 
-// planEnabling goes on with enabling a running cluster.
+// planEnabling continues to enable a running cluster.
 func planEnabling(s *Snapshot, p *Plan) {
-	// While the head is the one that is being replaced, having no pods is the restart itself.
-	if s.Suspended || len(s.pods(every)) == 0 && s.Progress.Phase != v1alpha1.PhaseHead {
+	// While the operator restarts the head, having no pods is the restart itself.
+	if s.Suspended || len(s.Pods) == 0 && s.Progress.Phase != v1alpha1.PhaseHead {
 		p.inject(s, "the cluster stopped meanwhile")
 		return
 	}
 	p.Reason = v1alpha1.ReasonEnabling
 	canReturn := s.Progress.Phase == v1alpha1.PhaseCanary || s.Progress.Phase == v1alpha1.PhaseHead && len(s.live(and(head, plaintext))) > 0
 	if s.BlockedBy != "" && canReturn {
-		// Nothing failed: it begins anew when the block ends.
+		// Nothing failed, so enabling begins anew when the block ends.
 		p.Edit, p.Progress = RemoveAll, s.next(v1alpha1.PhaseRevert)
 		p.say(v1alpha1.ReasonEnabling, "put back, since %s came up before the head was restarted: %s", s.BlockedBy, s.BlockedWhy)
 		return
@@ -34,22 +34,23 @@ func planEnabling(s *Snapshot, p *Plan) {
 	}
 }
 
-// planCanary sees each canary's replacement make its certificate, and then goes on to the head.
+// planCanary waits until each canary's replacement has its certificate, and then continues with the head.
 func planCanary(s *Snapshot, p *Plan) {
-	var waiting []string
-	var going []Pod
+	var waiting, leaving []string
+	var old []Pod
 	shown := false
-	for _, group := range keys(s.Progress.Canaries) {
+	groups := slices.Sorted(maps.Keys(s.Progress.Canaries))
+	for _, group := range groups {
 		t, exists := s.template(group)
 		if !exists || t.Replicas == 0 {
-			continue // nobody is left to show anything
+			continue // no pod is left that could get a certificate
 		}
 		if !t.Injected {
-			p.reinject(s, keys(s.Progress.Canaries), "injecting into the templates of the pods that go first")
+			p.reinject(s, groups, "injecting into the templates of the pods that go first")
 			return
 		}
-		if old := s.canary(group); len(old) > 0 {
-			going = append(going, old...)
+		if canary := s.canary(group); len(canary) > 0 {
+			old, leaving = append(old, canary[0]), append(leaving, canary[0].Name)
 			continue
 		}
 		switch done, why := s.shown(group); {
@@ -62,13 +63,13 @@ func planCanary(s *Snapshot, p *Plan) {
 			shown = true
 		}
 	}
-	if len(going) > 0 {
-		p.Message = "restarting " + names(going)
-		p.restart(s, going)
+	if len(old) > 0 {
+		p.Message = "restarting " + list(leaving)
+		p.restart(s, old)
 		return
 	}
 	if len(waiting) > 0 {
-		p.await(s, "for the replacement of pod "+strings.Join(waiting, " and pod "))
+		p.await(s, "for the replacement of "+list(waiting))
 		return
 	}
 	if others := s.canaries(); !shown && len(others) > 0 {
@@ -78,7 +79,7 @@ func planCanary(s *Snapshot, p *Plan) {
 	p.startHead(s, shown)
 }
 
-// reinject puts back what somebody changed since the phase began, for as long as the phase may last.
+// reinject restores what somebody changed since the phase began, until the phase ends.
 func (p *Plan) reinject(s *Snapshot, groups []string, message string) {
 	if !s.Now.Before(s.phaseEnd()) {
 		p.revert(s, manager(s)+"took the injection out of the templates again")
@@ -87,8 +88,8 @@ func (p *Plan) reinject(s *Snapshot, groups []string, message string) {
 	p.Edit, p.Groups, p.Message = Inject, groups, message
 }
 
-// canary is the group's pod that goes first and has yet to go. If KubeRay replaced it before it had seen the new
-// template, its replacement goes too.
+// canary returns the group's canary until it is deleted. If KubeRay replaced it from the old template, its replacement must
+// go as well.
 func (s *Snapshot) canary(group string) []Pod {
 	name := s.Progress.Canaries[group]
 	all := s.pods(in(group))
@@ -103,9 +104,13 @@ func (s *Snapshot) canary(group string) []Pod {
 }
 
 func (p *Plan) startCanaries(s *Snapshot, canaries map[string]string) {
-	p.Edit, p.Groups, p.Progress = Inject, keys(canaries), s.next(v1alpha1.PhaseCanary)
+	p.Edit, p.Groups, p.Progress = Inject, slices.Sorted(maps.Keys(canaries)), s.next(v1alpha1.PhaseCanary)
 	p.Progress.Canaries = canaries
-	p.say(v1alpha1.ReasonEnabling, "first, pod %s shows whether certificates can be made", strings.Join(values(canaries), " and pod "))
+	var pods []string
+	for _, group := range p.Groups {
+		pods = append(pods, canaries[group])
+	}
+	p.say(v1alpha1.ReasonEnabling, "first, %s shows whether certificates can be made", list(pods))
 }
 
 func (p *Plan) startHead(s *Snapshot, shown bool) {
@@ -117,7 +122,7 @@ func (p *Plan) startHead(s *Snapshot, shown bool) {
 	p.say(v1alpha1.ReasonEnabling, "no worker group has a ready pod that could go first; the head does")
 }
 
-// planHead sees the new head make its certificate, and then goes on to everything else.
+// planHead waits until the new head has its certificate, and then continues with all other pods.
 func planHead(s *Snapshot, p *Plan) {
 	if t, _ := s.template(""); !t.Injected {
 		p.reinject(s, []string{""}, "injecting into the head's template")
@@ -143,13 +148,13 @@ func planHead(s *Snapshot, p *Plan) {
 	}
 }
 
-// planRest restarts what is left. From here on there is no way back: the head is encrypted.
+// planRest restarts all other pods. It cannot revert, because the head is encrypted.
 func planRest(s *Snapshot, p *Plan) {
 	if !s.allInjected() {
 		p.Edit = InjectAll
 		p.Message = "injecting into all templates"
 		if !s.Now.Before(s.phaseEnd()) {
-			// Whoever takes it out again and again is from now on met by what holds for an encrypted cluster.
+			// From now on, the rules for a stripped encrypted cluster apply.
 			p.Edit, p.Progress, p.Enabled = NoEdit, nil, true
 		}
 		return
@@ -182,8 +187,8 @@ func planRest(s *Snapshot, p *Plan) {
 	}
 }
 
-// leftToOthers reports whether KubeRay or Kueue deletes the pods. KubeRay does not always, and need not say that it has seen the
-// change (it writes observedGeneration only together with something else), so that both have the deadline to do it.
+// leftToOthers reports whether KubeRay or Kueue deletes the pods. KubeRay does not always delete them, and writes
+// observedGeneration only together with another change, so both have a deadline.
 func (s *Snapshot) leftToOthers() bool {
 	if s.Progress.Phase != v1alpha1.PhaseAll {
 		return false
@@ -197,12 +202,12 @@ func (s *Snapshot) leftToOthers() bool {
 // RecreatePatience is how long KubeRay has to delete the pods of a cluster with upgradeStrategy Recreate.
 const RecreatePatience = 30 * time.Second
 
-// shown reports whether an injected pod of the group has its certificate, or why none will have it.
+// shown reports whether an injected pod of the group has its certificate, or why none will get it.
 func (s *Snapshot) shown(group string) (done bool, why string) {
 	fresh := s.live(and(in(group), injected))
 	for _, p := range s.Ended {
 		if p.Group == group && p.Injected && !p.Created.Before(s.Progress.Since) {
-			fresh = append(fresh, p) // with restartPolicy Never, the init container's failure is the pod's end
+			fresh = append(fresh, p) // with restartPolicy Never, the init container's failure ends the pod
 		}
 	}
 	if slices.ContainsFunc(fresh, certified) {
@@ -217,12 +222,9 @@ func (s *Snapshot) shown(group string) (done bool, why string) {
 	return false, ""
 }
 
-// phaseStart is when the phase's time begins to run. A pod's grace period is its user's: it does not count.
+// phaseStart returns when the phase's time begins. A pod's grace period does not count, because its user chose it.
 func (s *Snapshot) phaseStart() time.Time {
-	begun := s.Progress.Since
-	if s.Progress.From.After(begun) {
-		begun = s.Progress.From
-	}
+	begun := slices.MaxFunc([]time.Time{s.Progress.Since, s.Progress.From}, time.Time.Compare)
 	for _, p := range s.pods(plaintext) {
 		if p.Terminating && p.Deadline.After(begun) {
 			begun = p.Deadline
@@ -231,10 +233,9 @@ func (s *Snapshot) phaseStart() time.Time {
 	return begun
 }
 
-// phaseEnd is when the phase has taken too long.
 func (s *Snapshot) phaseEnd() time.Time { return s.phaseStart().Add(s.Deadline) }
 
-// startClock keeps on record from when the phase's time runs, since the pods that it was taken from will be gone.
+// startClock records when the phase's time begins, because the pods from which it was computed will be gone.
 func (p *Plan) startClock(s *Snapshot, at time.Time) {
 	if at.After(s.Progress.Since) && at.After(s.Progress.From) {
 		next := *s.Progress
@@ -243,7 +244,7 @@ func (p *Plan) startClock(s *Snapshot, at time.Time) {
 	}
 }
 
-// restart deletes the pods. If the phase's time ran out before that, nobody was there to act on it, and it begins anew.
+// restart deletes the pods. If the phase's time ended before that, the operator was away, and the time begins anew.
 func (p *Plan) restart(s *Snapshot, pods []Pod) {
 	if !s.Now.Before(s.phaseEnd()) {
 		p.startClock(s, s.Now)
@@ -263,10 +264,11 @@ func (p *Plan) revert(s *Snapshot, why string) {
 	p.Edit, p.Groups, p.Progress = RemoveAll, nil, s.next(v1alpha1.PhaseRevert)
 	p.Enabled, p.InjectedAt, p.Delete, p.RequeueAt = false, time.Time{}, nil, time.Time{}
 	p.FailedAttempt, p.FailedBecause, p.FailedAt = s.Attempt, why, s.stamp()
-	p.warn(v1alpha1.ReasonEnableFailed, "enabling failed and is put back: %s", why)
+	p.say(v1alpha1.ReasonEnableFailed, "enabling failed and is put back: %s", why)
+	p.Event.Warning = true
 }
 
-// planRevert restarts the pods that were touched from the templates that are back.
+// planRevert restarts the injected pods from the restored templates.
 func planRevert(s *Snapshot, p *Plan) {
 	p.Reason, p.Message = v1alpha1.ReasonEnableFailed, "enabling failed, and the pods that were touched are restarted in plaintext: "+s.FailedBecause
 	if s.FailedAttempt == "" {
@@ -279,7 +281,7 @@ func planRevert(s *Snapshot, p *Plan) {
 		p.Delete = s.live(injected)
 	case len(s.pods(injected)) > 0:
 	case s.FailedAttempt == "" && !s.Suspended && s.Now.Before(s.Progress.Since.Add(overtakenBy)):
-		// Without a failure on record, nothing would tell whose the pods are that KubeRay makes late from the templates before.
+		// Without a recorded failure, nothing later would identify pods that KubeRay still makes from the old templates.
 		p.RequeueAt = s.Progress.Since.Add(overtakenBy)
 	default:
 		p.Progress = nil

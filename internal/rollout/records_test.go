@@ -20,7 +20,7 @@ func recording() []func(*schedule) string {
 			version := x.r.IntN(len(x.records))
 			x.restoreRecord(version)
 			r := &x.record
-			return fmt.Sprintf("brings back record %d: enabled=%v failed=%v progress=%v", version, r.Enabled, r.FailedAttempt != "", r.Progress)
+			return fmt.Sprintf("brings back record %d: enabled=%v failed=%v progress=%+v", version, r.Enabled, r.FailedAttempt != "", r.Progress)
 		},
 	}
 }
@@ -212,7 +212,7 @@ func TestFailedAttemptStaysOnRecord(t *testing.T) {
 	}, func(x *schedule) error {
 		for _, r := range x.records[begun:] {
 			if r.Progress != nil && r.Progress.Phase != v1alpha1.PhaseRevert {
-				return fmt.Errorf("what failed was tried again: %s", r.Progress)
+				return fmt.Errorf("what failed was tried again: %+v", r.Progress)
 			}
 		}
 		return nil

@@ -7,33 +7,31 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 )
 
-// Service is what the planner knows of the RayService that made the cluster. Its clusters are not restarted while they serve:
-// the RayService replaces them, without downtime.
+// Service describes the RayService that made the cluster. The operator does not restart its serving clusters: the RayService
+// replaces them without downtime.
 type Service struct {
 	Name string
 	// Serving reports whether requests are sent to this cluster.
 	Serving bool
-	// Next is the RayCluster that is to take over from this one or has done so; empty when there is none.
+	// Next is the RayCluster that takes over from this one or has done so; empty for none.
 	Next string
-	// Refuses says why the RayService would not make a cluster that is as asked, and what to do; empty when it would.
+	// Refuses says why the RayService would not make the requested cluster, and what to do; empty if it would.
 	Refuses string
-	// Missed reports whether this cluster was made as asked and serves all the same without being so. Asking on would go on for ever.
+	// Missed reports whether the RayService made this cluster on request, and it serves without being as requested. Another
+	// request would repeat that for ever.
 	Missed bool
-	// Ask is what it would be asked for, Asked what it was asked for last, and AskedAt when.
+	// Ask is the request that the operator would make, Asked the last one, and AskedAt its time.
 	Ask, Asked string
 	AskedAt    time.Time
 }
 
-// serves reports whether the cluster must not lose a pod: requests are sent to it.
-func (s *Snapshot) serves() bool { return s.Service != nil && s.Service.Serving }
-
-// upgrading reports whether a replacement which is on record still is what the cluster waits for.
+// upgrading reports whether the cluster still waits for a recorded replacement.
 func (s *Snapshot) upgrading() bool {
 	return s.Progress != nil && s.Progress.Phase == v1alpha1.PhaseUpgrade && s.Progress.Goal == s.Goal && s.Service != nil &&
 		(s.running() || s.betweenPods())
 }
 
-// planReplace is for a running cluster of a RayService that is not what it is meant to be.
+// planReplace asks the RayService to replace a running cluster that is not in its desired state.
 func planReplace(s *Snapshot, p *Plan) {
 	service := s.Service
 	p.Reason = s.becoming()
@@ -42,7 +40,7 @@ func planReplace(s *Snapshot, p *Plan) {
 	case service.Refuses != "":
 		p.blockedByService(s, service.Refuses)
 	case service.Asked == service.Ask:
-		// The record of it was lost with the cluster's annotations, or was not written any more.
+		// The record of the request was lost or never written.
 		p.Progress = &Progress{Goal: s.Goal, Phase: v1alpha1.PhaseUpgrade, Since: service.AskedAt}
 		p.Message = s.upgraded()
 	case service.Next != "":
@@ -54,23 +52,23 @@ func planReplace(s *Snapshot, p *Plan) {
 	}
 }
 
-// planUpgrading waits for the RayService. It is asked once: whatever keeps the new cluster from taking over, another one
-// would meet it too.
+// planUpgrading waits for the RayService. The operator asks once, because another new cluster would meet the same obstacle.
 func planUpgrading(s *Snapshot, p *Plan) {
 	service, asked := s.Service, s.Progress.Since.UTC().Format(time.RFC3339)
+	lost, mayAsk := service.Asked != service.Ask && service.Next == "", s.BlockedBy == "" && service.Refuses == ""
 	end, settled := s.Progress.Since.Add(s.Deadline), s.Progress.Since.Add(RecreatePatience)
 	p.Reason, p.Message = s.becoming(), s.upgraded()
 	switch {
 	case p.notServing(s):
-	case service.Asked != service.Ask && service.Next == "" && s.Now.Before(settled):
-		p.RequeueAt = settled // the request may not be seen yet
-		if s.BlockedBy == "" && service.Refuses == "" {
-			p.Upgrade = service.Ask // or not be made, if the operator ended before: it is the same request
+	case lost && s.Now.Before(settled):
+		p.RequeueAt = settled // the caches may not show the request yet
+		if mayAsk {
+			p.Upgrade = service.Ask // the operator may have ended before it made this same request
 		}
-	case service.Asked != service.Ask && service.Next == "" && s.Approved && s.BlockedBy == "" && service.Refuses == "":
+	case lost && s.Approved && mayAsk:
 		p.Upgrade, p.Progress = service.Ask, s.next(v1alpha1.PhaseUpgrade)
 		p.say(s.becoming(), "asked RayService %s for a new cluster again", service.Name)
-	case service.Asked != service.Ask && service.Next == "":
+	case lost:
 		p.blockedByService(s, fmt.Sprintf("RayService %s was asked for a new cluster at %s, and somebody took the annotation %s out of its spec.rayClusterConfig.headGroupSpec.template before there was one; it is asked again when you approve the restart", service.Name, asked, v1alpha1.AnnotationRestartedFor))
 	case service.Refuses != "" && service.Next == "":
 		p.blockedByService(s, service.Refuses)
@@ -83,7 +81,7 @@ func planUpgrading(s *Snapshot, p *Plan) {
 	}
 }
 
-// notServing reports on a cluster to which no requests are sent: it is about to take over, or to go.
+// notServing reports whether the cluster serves no requests, and puts in the plan whether it will take over or go.
 func (p *Plan) notServing(s *Snapshot) bool {
 	switch service := s.Service; {
 	case service.Serving:
@@ -101,7 +99,7 @@ func (p *Plan) blockedByService(s *Snapshot, why string) {
 	p.RestartWaits, p.UserMustAct = true, true
 }
 
-// upgraded says how far the RayService is.
+// upgraded returns a sentence on the RayService's progress.
 func (s *Snapshot) upgraded() string {
 	if s.Service.Next == "" {
 		return fmt.Sprintf("RayService %s is being upgraded: it was asked for a new cluster and has yet to make it", s.Service.Name)

@@ -8,31 +8,28 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 )
 
-// RestoreWindow and RestoreLimit bound how often a stripped injection is restored: restoring it each time
-// would be a fight with whoever strips it, and each round leaves pods that cannot talk.
+// RestoreWindow and RestoreLimit bound how often the operator restores a stripped injection. Restoring it each time would be
+// a fight with another writer, and each round leaves pods that cannot talk.
 const (
 	RestoreWindow = time.Hour
 	RestoreLimit  = 2
 )
 
-// planRestore puts the injection back where it is missing or no longer fits what the user changed.
+// planRestore restores the injection where it is missing or does not fit the user's changes.
 func planRestore(s *Snapshot, p *Plan) {
-	stripped := slices.DeleteFunc(slices.Clone(s.Templates), func(t Template) bool { return !t.Recorded || !t.Stripped })
-	if len(stripped) == 0 {
-		p.Edit = InjectAll
-		p.Reason, p.Message = v1alpha1.ReasonEnabling, "following a change of the cluster's templates"
+	p.Edit, p.Reason = InjectAll, v1alpha1.ReasonEnabling
+	if !slices.ContainsFunc(s.Templates, func(t Template) bool { return t.Recorded && t.Stripped }) {
+		p.Message = "following a change of the cluster's templates"
 		return
 	}
-	if len(s.pods(every)) == 0 || s.Suspended {
-		p.Edit = InjectAll
-		p.Reason, p.Message = v1alpha1.ReasonEnabling, "injecting again, since the cluster has no pods"
+	if len(s.Pods) == 0 || s.Suspended {
+		p.Message = "injecting again, since the cluster has no pods"
 		return
 	}
-	p.Edit = InjectAll
-	p.Reason, p.Message = v1alpha1.ReasonEnabling, "restoring the injection"
+	p.Message = "restoring the injection"
 	p.Event = &Event{Warning: true, Reason: "InjectionRestored", Message: manager(s) + "took the injection out of the RayCluster's spec; restored it"}
 	if slices.ContainsFunc(s.Restored, func(t time.Time) bool { return s.Now.Before(t.Add(overtakenBy)) }) {
-		return // that is on record, and the templates were not written or are not seen
+		return // the restoration is on record, but the templates were not written or are not seen
 	}
 	recent := slices.DeleteFunc(slices.Clone(s.Restored), func(t time.Time) bool { return !s.Now.Before(t.Add(RestoreWindow)) })
 	if len(recent) >= RestoreLimit {

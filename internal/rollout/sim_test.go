@@ -37,7 +37,7 @@ type world struct {
 	requeueAt time.Time
 
 	// What is not in the cluster itself.
-	goal      Goal
+	goal      v1alpha1.RolloutGoal
 	immediate bool
 	approvals []string // the policy's list
 	blocked   string

@@ -1,45 +1,46 @@
-// Package rollout plans how a RayCluster is enabled, kept and disabled: a snapshot goes in, and the next
-// step with its reason comes out. It talks to nobody.
+// Package rollout plans how a RayCluster is enabled, maintained and disabled. It computes the next step and its reason from a
+// snapshot, without a client.
 package rollout
 
 import (
 	"slices"
 	"time"
+
+	"github.com/raytls/raytls/api/v1alpha1"
 )
 
-// Template is what the planner knows of a head or worker template.
+// Template describes a head or worker template.
 type Template struct {
 	// Group is the worker group's name; empty for the head.
 	Group string
 	// Injected reports whether the template is exactly as the injection renders it.
 	Injected bool
-	// Pieces reports whether something of the injection is in the template.
+	// Pieces reports whether the template holds a piece of the injection.
 	Pieces bool
-	// Recorded reports whether the template carried the injection before, so that its absence is somebody's doing.
+	// Recorded reports whether the template carried the injection before. If it is missing, somebody removed it.
 	Recorded bool
-	// Stripped reports whether pieces are missing, other than that what the user changed wants rendering again.
+	// Stripped reports whether pieces are missing. A template that is only outdated is not stripped.
 	Stripped bool
-	// CanaryKey is equal for templates whose init containers will fare alike (same image and security context).
+	// CanaryKey is equal for templates whose init containers have the same image and security context.
 	CanaryKey string
-	// Replicas is how many replicas the group is meant to have; not used for the head.
+	// Replicas is the group's desired number of replicas. The head does not use it.
 	Replicas int32
 }
 
-// Pod is what the planner knows of one of the cluster's pods.
+// Pod describes one of the cluster's pods.
 type Pod struct {
 	Name, UID string
 	// Group is the worker group's name; empty for the head.
 	Group string
 	// Injected reports whether the pod was made from an injected template.
 	Injected bool
-	// Certified reports whether its init container ended well. Expires is when its certificate ends; zero where it does not say.
+	// Certified reports whether its init container succeeded. Expires is when its certificate ends; zero if unknown.
 	Certified bool
 	Expires   time.Time
-	// Failure says, for people, why its init container cannot make a certificate; empty while it may still.
+	// Failure says why its init container cannot make a certificate; empty while it still may.
 	Failure string
-	// Ready is the pod's readiness.
-	Ready bool
-	// Terminating pods still speak until they are gone. Deadline says when they are gone at the latest.
+	Ready   bool
+	// Terminating pods still speak until they are gone, at Deadline at the latest.
 	Terminating bool
 	Deadline    time.Time
 	Created     time.Time
@@ -48,21 +49,21 @@ type Pod struct {
 // Snapshot is everything the planner decides from.
 type Snapshot struct {
 	Now  time.Time
-	Goal Goal
+	Goal v1alpha1.RolloutGoal
 	// Templates, head first.
 	Templates []Template
 	Pods      []Pod
-	// Ended are pods that run no more and have not been deleted yet.
+	// Ended are stopped pods that are not deleted yet.
 	Ended []Pod
-	// PodsMissing is why KubeRay cannot make pods; empty where it does not say.
+	// PodsMissing is why KubeRay cannot create pods; empty if unknown.
 	PodsMissing string
-	// Suspended: the cluster is meant to have no pods.
+	// Suspended reports whether the cluster should have no pods.
 	Suspended bool
-	// Provisioned: the cluster was ready once. One that was not has no work to lose.
+	// Provisioned reports whether the cluster was ready once. Without that, it has no work to lose.
 	Provisioned bool
-	// Recreate: KubeRay itself restarts the cluster on a change. Observed: KubeRay has seen the newest spec.
+	// Recreate reports whether KubeRay itself restarts the cluster on a change, Observed whether it has seen the newest spec.
 	Recreate, Observed bool
-	// Queued: Kueue evicts the cluster on a change while it runs, and does the deleting.
+	// Queued reports whether Kueue evicts the running cluster on a change and deletes its pods.
 	Queued bool
 	// Service is the RayService that made the cluster; nil for others.
 	Service *Service
@@ -70,19 +71,18 @@ type Snapshot struct {
 	BlockedBy, BlockedWhy string
 	// Immediate allows a restart without approval, and Approved this restart.
 	Immediate, Approved bool
-	// NoSlot says why the cluster has to wait for others; empty when it may start.
+	// NoSlot says why the cluster must wait for others; empty if it may start.
 	NoSlot string
-	// Record is what is on record of the cluster.
 	Record
-	// Attempt is the hash of what would be tried.
+	// Attempt is the hash of the next attempt.
 	Attempt string
-	// Manager names who stripped the templates, where that is known.
+	// Manager is the field manager that stripped the templates; empty if unknown.
 	Manager string
 	// Deadline is how long a canary may take.
 	Deadline time.Duration
 }
 
-// live are the pods that stay unless somebody deletes them.
+// live returns the pods that stay unless somebody deletes them.
 func (s *Snapshot) live(keep func(Pod) bool) []Pod {
 	return s.pods(func(p Pod) bool { return !p.Terminating && keep(p) })
 }
@@ -112,18 +112,18 @@ func and(tests ...func(Pod) bool) func(Pod) bool {
 
 func in(group string) func(Pod) bool { return func(p Pod) bool { return p.Group == group } }
 
-// running reports whether a restart would cost anybody anything.
+// running reports whether a restart would interrupt work.
 func (s *Snapshot) running() bool {
-	return s.Provisioned && !s.Suspended && len(s.pods(every)) > 0
+	return s.Provisioned && !s.Suspended && len(s.Pods) > 0
 }
 
-// betweenPods says of a cluster without pods that it did not stop, as far as enabling goes: KubeRay is about to make its
-// pods again, after a failed attempt was put back, or for what must not be disturbed.
+// betweenPods reports whether a cluster has no pods only because KubeRay is about to recreate them: after a failed attempt, or
+// for work that must not be disturbed.
 func (s *Snapshot) betweenPods() bool {
-	return s.Provisioned && !s.Suspended && (s.failedBefore() || s.BlockedBy != "" || s.serves())
+	return s.Provisioned && !s.Suspended && (s.failedBefore() || s.BlockedBy != "" || s.Service != nil && s.Service.Serving)
 }
 
-// leftovers are pods that KubeRay made before it saw that the templates had been put back. They cannot join the others.
+// leftovers returns pods that KubeRay made before it saw the reverted templates. They cannot join the others.
 func (s *Snapshot) leftovers() []Pod {
 	if s.anyPieces() || s.FailedAttempt == "" && len(s.live(and(head, plaintext))) == 0 {
 		return nil
@@ -131,7 +131,7 @@ func (s *Snapshot) leftovers() []Pod {
 	return s.live(injected)
 }
 
-// failedBefore reports whether what would be tried has failed already.
+// failedBefore reports whether the same attempt failed before.
 func (s *Snapshot) failedBefore() bool { return s.FailedAttempt != "" && s.FailedAttempt == s.Attempt }
 
 func (s *Snapshot) allInjected() bool {
@@ -142,7 +142,7 @@ func (s *Snapshot) anyPieces() bool {
 	return slices.ContainsFunc(s.Templates, func(t Template) bool { return t.Pieces })
 }
 
-// template finds the template of a group; the head's is that of the empty name.
+// template finds a group's template. The head's group has the empty name.
 func (s *Snapshot) template(group string) (Template, bool) {
 	i := slices.IndexFunc(s.Templates, func(t Template) bool { return t.Group == group })
 	if i < 0 {

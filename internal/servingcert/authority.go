@@ -5,8 +5,13 @@
 package servingcert
 
 import (
+	"bytes"
+	"cmp"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -30,6 +35,14 @@ const (
 	authorityValidity = 3650 * day
 	// lastYear is how long before its end an authority is replaced.
 	lastYear = 365 * day
+
+	// Retiring is how long an authority is trusted after it was replaced. Kubelets refresh a mounted Secret within about a
+	// minute; until then a pod serves under the authority that it has.
+	Retiring = time.Hour
+	// maxRetired bounds the bundle, however often the authority is replaced.
+	maxRetired = 2
+	// maxBundleBytes is far above the size of every bundle that Bundle returns.
+	maxBundleBytes = 64 << 10
 )
 
 // ErrNewerFormat says that a newer operator wrote the Secret. Whoever gets it leaves the Secret alone.
@@ -82,3 +95,48 @@ func Data(authority *pki.Authority) (map[string][]byte, error) {
 
 // RenewAt returns when an authority is due to be replaced.
 func RenewAt(authority *pki.Authority) time.Time { return authority.NotAfter().Add(-lastYear) }
+
+// Bundle returns the PEM certificates that API servers trust: the authority and, the newest first, at most two other
+// authorities of the webhook that the bundles in has name and that are still valid.
+func Bundle(authority *pki.Authority, now time.Time, has ...[]byte) []byte {
+	var others []*x509.Certificate
+	for _, bundle := range has {
+		for _, c := range certificates(bundle) {
+			if ours(c) && !c.Equal(authority.Certificate()) && !now.Before(c.NotBefore) && now.Before(c.NotAfter) {
+				others = append(others, c)
+			}
+		}
+	}
+	slices.SortFunc(others, func(a, b *x509.Certificate) int {
+		return cmp.Or(b.NotBefore.Compare(a.NotBefore), bytes.Compare(a.Raw, b.Raw))
+	})
+	others = slices.CompactFunc(others, (*x509.Certificate).Equal)
+	return append(authority.CertificatePEM(), pki.EncodeBundle(others[:min(len(others), maxRetired)]...)...)
+}
+
+// Holds reports whether a bundle holds the authority's certificate.
+func Holds(bundle []byte, authority *pki.Authority) bool {
+	return slices.ContainsFunc(certificates(bundle), authority.Certificate().Equal)
+}
+
+// ours reports whether a certificate is an authority that NewAuthority made, or one that cannot be told from it.
+func ours(c *x509.Certificate) bool {
+	return c.IsCA && c.Subject.CommonName == authorityName && c.CheckSignatureFrom(c) == nil
+}
+
+// certificates reads the certificates of a bundle, which anybody may have edited, and skips everything else.
+func certificates(bundle []byte) []*x509.Certificate {
+	if len(bundle) > maxBundleBytes {
+		return nil
+	}
+	var out []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, bundle = pem.Decode(bundle); block == nil {
+			return out
+		}
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == "CERTIFICATE" {
+			out = append(out, c)
+		}
+	}
+}

@@ -1,10 +1,8 @@
 package servingcert
 
 import (
-	"bytes"
 	"crypto/tls"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/netip"
 	"os"
@@ -37,9 +35,8 @@ type Server struct {
 	Report func(error)
 
 	mu sync.Mutex
-	// read is when the files were read, data what they held.
+	// read is when the files were read.
 	read      time.Time
-	data      map[string][]byte
 	authority *pki.Authority
 	// leaf is served, signedBy its authority.
 	leaf     *tls.Certificate
@@ -88,8 +85,11 @@ func (s *Server) refresh(now time.Time) error {
 			return err
 		}
 	}
-	if s.signedBy == s.authority && !now.Before(s.leaf.Leaf.NotBefore) && now.Before(renewal(s.leaf)) {
-		return nil
+	if s.signedBy == s.authority {
+		notBefore, notAfter := s.leaf.Leaf.NotBefore, s.leaf.Leaf.NotAfter
+		if !now.Before(notBefore) && now.Before(notBefore.Add(notAfter.Sub(notBefore)*2/3)) {
+			return nil
+		}
 	}
 	leaf, err := sign(s.authority, s.DNSNames, s.IPs, now)
 	if err != nil {
@@ -99,7 +99,7 @@ func (s *Server) refresh(now time.Time) error {
 	return nil
 }
 
-// readAuthority reads the files and keeps the authority that it has where they are the same.
+// readAuthority reads the files and replaces the authority if they hold another.
 func (s *Server) readAuthority(now time.Time) error {
 	s.read = now
 	data := map[string][]byte{}
@@ -110,20 +110,14 @@ func (s *Server) readAuthority(now time.Time) error {
 		}
 		data[key] = content
 	}
-	if s.authority != nil && maps.EqualFunc(data, s.data, bytes.Equal) {
-		return nil
-	}
 	authority, err := Parse(data, now)
 	if err != nil {
 		return fmt.Errorf("the admission webhook's authority in %s cannot be used: %w", s.Directory, err)
 	}
-	s.data, s.authority = data, authority
+	if s.authority == nil || !s.authority.Certificate().Equal(authority.Certificate()) {
+		s.authority = authority
+	}
 	return nil
-}
-
-// renewal is when two thirds of a certificate's life have passed.
-func renewal(leaf *tls.Certificate) time.Time {
-	return leaf.Leaf.NotBefore.Add(leaf.Leaf.NotAfter.Sub(leaf.Leaf.NotBefore) * 2 / 3)
 }
 
 // sign makes a key and a certificate for the names, with the issuer that signed it as its chain.

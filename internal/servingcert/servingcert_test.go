@@ -111,25 +111,23 @@ func TestBundle(t *testing.T) {
 		return out
 	}
 	for name, c := range map[string]struct {
-		reason  string
-		now     time.Time
-		retired bool
-		has     [][]byte
-		want    []byte
+		reason string
+		now    time.Time
+		has    [][]byte
+		want   []byte
 	}{
-		"nothing there":  {reason: "the authority alone", now: now, retired: true, has: [][]byte{nil}, want: pem(current)},
-		"no webhook":     {reason: "the authority alone", now: now, retired: true, want: pem(current)},
-		"at rest":        {reason: "nothing changes", now: now, retired: true, has: [][]byte{pem(current)}, want: pem(current)},
-		"replaced":       {reason: "pods serve under the old one for a moment", now: now, retired: true, has: [][]byte{pem(made[3]), pem(made[3])}, want: pem(current, made[3])},
-		"retired":        {reason: "no pod serves under the old one", now: now, has: [][]byte{pem(current, made[3])}, want: pem(current)},
-		"many":           {reason: "the newest two stay", now: now, retired: true, has: [][]byte{pem(made[0], made[2]), pem(made[1], made[3])}, want: pem(current, made[3], made[2])},
-		"expired":        {reason: "nobody serves under it", now: start.Add(authorityValidity), retired: true, has: [][]byte{pem(made[0], made[1])}, want: pem(current, made[1])},
-		"somebody's":     {reason: "only ours are kept", now: now, retired: true, has: [][]byte{pem(foreign)}, want: pem(current)},
-		"garbage around": {reason: "what cannot be read is dropped", now: now, retired: true, has: [][]byte{append([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), pem(made[3])...)}, want: pem(current, made[3])},
-		"huge":           {reason: "it is not read", now: now, retired: true, has: [][]byte{append(pem(made[3]), bytes.Repeat([]byte{'\n'}, maxBundleBytes)...)}, want: pem(current)},
+		"nothing there":  {reason: "the authority alone", now: now, has: [][]byte{nil}, want: pem(current)},
+		"no webhook":     {reason: "the authority alone", now: now, want: pem(current)},
+		"at rest":        {reason: "nothing changes", now: now, has: [][]byte{pem(current)}, want: pem(current)},
+		"replaced":       {reason: "pods serve under the old one for a moment", now: now, has: [][]byte{pem(made[3]), pem(made[3])}, want: pem(current, made[3])},
+		"many":           {reason: "the newest two stay", now: now, has: [][]byte{pem(made[0], made[2]), pem(made[1], made[3])}, want: pem(current, made[3], made[2])},
+		"expired":        {reason: "nobody serves under it", now: start.Add(authorityValidity), has: [][]byte{pem(made[0], made[1])}, want: pem(current, made[1])},
+		"somebody's":     {reason: "only ours are kept", now: now, has: [][]byte{pem(foreign)}, want: pem(current)},
+		"garbage around": {reason: "what cannot be read is dropped", now: now, has: [][]byte{append([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), pem(made[3])...)}, want: pem(current, made[3])},
+		"huge":           {reason: "it is not read", now: now, has: [][]byte{append(pem(made[3]), bytes.Repeat([]byte{'\n'}, maxBundleBytes)...)}, want: pem(current)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := Bundle(current, c.now, c.retired, c.has...)
+			got := Bundle(current, c.now, c.has...)
 			if diff := cmp.Diff(string(c.want), string(got)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}

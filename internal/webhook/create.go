@@ -40,7 +40,12 @@ func (i *Injector) create(ctx context.Context, namespace string, object *unstruc
 		return out, err
 	}
 	asked := decision.Policy.Spec.WithDefaults()
-	out.spec, err = i.inject(ctx, candidate, &asked)
+	parameters := policy.Parameters(&asked)
+	envFrom, err := policy.ReadEnvFrom(ctx, i.Live, namespace, candidate.Spec, parameters.AdditionalContainers)
+	if err == nil {
+		verdict := policy.Accept(policy.Acceptance{Spec: &asked, Images: i.Images})
+		out.spec, err = policy.Inject(candidate, &asked, verdict, parameters, envFrom)
+	}
 	if outcome := kube.AsOutcome(err); outcome != nil {
 		out.warn("RayTLSPolicy %s covers this RayCluster, which starts in plaintext all the same: %s", decision.Policy.Name, outcome.Message)
 		return out, nil //nolint:nilerr // the warning says it
@@ -49,17 +54,6 @@ func (i *Injector) create(ctx context.Context, namespace string, object *unstruc
 		out.name = candidate.Key.Name
 	}
 	return out, err
-}
-
-// inject gives the RayCluster's injected spec. An obstacle is a *kube.Outcome.
-func (i *Injector) inject(ctx context.Context, candidate policy.Candidate, asked *v1alpha1.RayTLSPolicySpec) (map[string]any, error) {
-	parameters := policy.Parameters(asked)
-	envFrom, err := policy.ReadEnvFrom(ctx, i.Live, candidate.Key.Namespace, candidate.Spec, parameters.AdditionalContainers)
-	if err != nil {
-		return nil, err
-	}
-	verdict := policy.Accept(policy.Acceptance{Spec: asked, Images: i.Images})
-	return policy.Inject(candidate, asked, verdict, parameters, envFrom)
 }
 
 // decide finds the policy. The namespace is known to have one, or had: where the cache knows none that covers the cluster,

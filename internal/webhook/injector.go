@@ -42,8 +42,6 @@ type Injector struct {
 	Limit *semaphore.Weighted
 }
 
-var _ admission.Handler = &Injector{}
-
 // maxBytes is more than an API server can store.
 const maxBytes = 2 << 20
 

@@ -233,8 +233,8 @@ func TestCreate(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
-			if again, _ := admitted(t, injector(t, c.cached, c.live...), someone, nil, got); !cmp.Equal(got, again) {
-				t.Errorf("asked again after another webhook, it changes the object:\n%s", cmp.Diff(got, again))
+			if second, _ := admitted(t, injector(t, c.cached, c.live...), someone, nil, got); !cmp.Equal(got, second) {
+				t.Errorf("asked again after another webhook, it changes the object:\n%s", cmp.Diff(got, second))
 			}
 		})
 	}

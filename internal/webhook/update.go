@@ -31,40 +31,31 @@ func edit(old, object *unstructured.Unstructured) (answer, error) {
 	return answer{spec: spec}, err
 }
 
-// carry gives an update by anybody else the injection that the cluster had.
+// carry gives an update by anybody else the injection that the cluster had, template by template.
 func (i *Injector) carry(ctx context.Context, namespace string, old, object *unstructured.Unstructured) (answer, error) {
-	var out answer
 	old.SetNamespace(namespace)
 	record, err := i.record(ctx, old)
 	if err != nil {
-		return out, err
+		return answer{}, err
 	}
 	injected := record != nil && record.Status.Injection.Revision > 0
-	if !injection.AnyPiece(specOf(old)) {
-		if injected {
-			return out, nil // it was stripped while admission was not there; the operator decides what becomes of it
+	switch {
+	case injection.AnyPiece(specOf(old)):
+		ours, err := i.ours(ctx, old, record)
+		if err != nil || !ours {
+			return answer{}, err // whoever put them there was not the operator, so that nobody is kept from taking them out
 		}
-		return carrySpec(old, object, false)
-	}
-	ours, err := i.ours(ctx, old, record)
-	if err != nil || !ours {
-		return out, err // whoever put them there was not the operator, so that nobody is kept from taking them out
-	}
-	return carrySpec(old, object, injected)
-}
-
-// carrySpec carries the injection forward template by template. injected reports whether the cluster is injected on record.
-func carrySpec(old, object *unstructured.Unstructured, injected bool) (answer, error) {
-	var out answer
-	if !injection.AnyPiece(specOf(old)) && injection.TooLarge(specOf(object)) {
-		return out, nil // it is plain, and could not be injected
+	case injected:
+		return answer{}, nil // it was stripped while admission was not there; the operator decides what becomes of it
+	case injection.TooLarge(specOf(object)):
+		return answer{}, nil // it is plain, and could not be injected
 	}
 	suspended, _ := specOf(old)["suspend"].(bool)
 	carried, err := injection.Carry(specOf(old), specOf(object), object.GetName(), suspended || injected)
 	if err != nil {
-		return out, err
+		return answer{}, err
 	}
-	out.spec = carried.Spec
+	out := answer{spec: carried.Spec}
 	if len(carried.Left) > 0 {
 		out.warn("raytls left out what was injected into %s: the cluster runs in plaintext, and would break by halves; a RayTLSPolicy that covers it encrypts it when it can be restarted, or suspend it first", strings.Join(carried.Left, ", "))
 	}

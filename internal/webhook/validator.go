@@ -30,8 +30,6 @@ type Validator struct {
 	Images policy.Allowlist
 }
 
-var _ admission.Handler = &Validator{}
-
 // Handle answers one admission request for a RayTLSPolicy.
 func (v *Validator) Handle(ctx context.Context, request admission.Request) admission.Response {
 	asked, err := decodePolicy(request.Object.Raw)

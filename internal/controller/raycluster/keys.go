@@ -3,13 +3,14 @@ package raycluster
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -17,14 +18,12 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kube"
-	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/pki"
 	"github.com/raytls/raytls/internal/policy"
 )
 
 // provideKeys sees to the authority and the CA Secret of a cluster that carries the injection or is about to.
 func (a *application) provideKeys(ctx context.Context) error {
-	a.issuerSecret = a.facts.IssuerSecret
 	if !a.decision.WantsKeys {
 		return nil
 	}
@@ -56,13 +55,7 @@ func (a *application) provideKeys(ctx context.Context) error {
 		return err
 	}
 	a.requeueAt(renewAt)
-	if err := a.publish(ctx, next, why); err != nil {
-		return err
-	}
-	if why != "" {
-		a.issuers.made(a.facts.Key, now)
-	}
-	return nil
+	return a.publish(ctx, next, why)
 }
 
 // nameConflict finds a Secret of somebody else under the name of the CA Secret, before anything is made for the cluster.
@@ -71,11 +64,6 @@ func (a *application) nameConflict(ctx context.Context) error {
 		return nil
 	}
 	key := types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: keys.IssuerSecretName(a.facts.Key)}
-	known := &metav1.PartialObjectMetadata{}
-	known.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	if err := a.SecretNames.Get(ctx, key, known); err != nil {
-		return client.IgnoreNotFound(err)
-	}
 	secret, err := kube.ReadSecret(ctx, a.Live, key)
 	if err != nil || secret == nil {
 		return err
@@ -102,34 +90,24 @@ func (a *application) writeAuthority(ctx context.Context, next keys.Store) error
 		return err
 	}
 	existing := a.facts.AuthoritySecret
-	if existing != nil {
-		if maps.EqualFunc(existing.Data, data, slices.Equal) {
-			return nil
-		}
-		log.FromContext(ctx).Info("Updating the settings beside the authority", "secret", existing.Name)
-		changed := existing.DeepCopy()
-		changed.Data = data
-		if err := a.Client.Update(ctx, changed, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
-			return fmt.Errorf("updating Secret %s: %w", changed.Name, err)
-		}
-		return nil
-	}
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
+	want := existing.DeepCopy()
+	if existing == nil {
+		want = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
 			Namespace: a.Settings.Namespace, Name: keys.AuthoritySecretName(a.facts.Key), Labels: kube.Labels(v1alpha1.ComponentAuthority),
 			Annotations: map[string]string{v1alpha1.AnnotationCluster: a.facts.Key.String()},
-		},
-		Type: corev1.SecretTypeOpaque, Data: data,
+		}, Type: corev1.SecretTypeOpaque}
 	}
-	log.FromContext(ctx).Info("Creating authority", "secret", secret.Name, "generation", next.Generation)
-	if err := kube.Create(ctx, a.Client, a.Live, secret, nil); err != nil {
+	want.Data = data
+	if err := a.writeSecret(ctx, existing, want, nil); err != nil {
 		return err
 	}
-	a.event(false, "AuthorityCreated", "Create", "created the cluster's authority in the operator's namespace")
+	if existing == nil {
+		a.event(false, "AuthorityCreated", "Create", "created the cluster's authority in the operator's namespace")
+	}
 	return nil
 }
 
-// publish writes the cluster's CA Secret where it differs.
+// publish writes the cluster's CA Secret where it differs. why says why there is a new issuer; empty if there is none.
 func (a *application) publish(ctx context.Context, next keys.Store, why string) error {
 	data, err := next.IssuerData()
 	if err != nil {
@@ -137,59 +115,58 @@ func (a *application) publish(ctx context.Context, next keys.Store, why string) 
 	}
 	existing := a.facts.IssuerSecret
 	want := issuerSecret(a.facts.Object, existing, data)
-	logger := log.FromContext(ctx).WithValues("secret", want.Name, "issuer", next.Issuer.ID())
 	a.keys = next
-	switch {
-	case sameSecret(existing, want):
-		return nil
-	case existing != nil && (existing.Type != corev1.SecretTypeOpaque || existing.Immutable != nil):
-		logger.Info("Deleting CA Secret that cannot be updated")
+	if existing != nil && !apiequality.Semantic.DeepEqual(existing, want) && (existing.Type != corev1.SecretTypeOpaque || existing.Immutable != nil) {
+		log.FromContext(ctx).Info("Deleting CA Secret that cannot be updated", "secret", existing.Name)
 		if err := kube.Delete(ctx, a.Client, existing.DeepCopy()); err != nil {
 			return err
 		}
 		return kube.ErrStale
-	case existing == nil:
-		logger.Info("Creating CA Secret")
-		if err := kube.Create(ctx, a.Client, a.Live, want, a.facts.Object); err != nil {
-			return err
-		}
-	default:
-		logger.Info("Updating CA Secret")
-		if err := a.Client.Update(ctx, want, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
-			return fmt.Errorf("updating Secret %s: %w", want.Name, err)
-		}
+	}
+	if err := a.writeSecret(ctx, existing, want, a.facts.Object); err != nil {
+		return err
 	}
 	a.issuerSecret = want
 	if why != "" {
+		a.issuers.made(a.facts.Key, a.facts.Now)
 		a.event(false, "IssuerCreated", "Issue", fmt.Sprintf("made issuer %s, valid until %s: %s", next.Issuer.ID(), next.Issuer.NotAfter().UTC().Format(time.RFC3339), why))
 	}
 	return nil
 }
 
+// writeSecret creates a Secret, or updates the one that exists where it differs.
+func (a *application) writeSecret(ctx context.Context, existing, want *corev1.Secret, owner metav1.Object) error {
+	logger := log.FromContext(ctx).WithValues("secret", client.ObjectKeyFromObject(want))
+	if existing == nil {
+		logger.Info("Creating Secret")
+		return kube.Create(ctx, a.Client, a.Live, want, owner)
+	}
+	if apiequality.Semantic.DeepEqual(existing, want) {
+		return nil
+	}
+	logger.Info("Updating Secret")
+	if err := a.Client.Update(ctx, want, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
+		return fmt.Errorf("updating Secret %s: %w", want.Name, err)
+	}
+	return nil
+}
+
 // issuerSecret is the cluster's CA Secret with that data: a new one, or a changed copy of the one that exists.
-func issuerSecret(of metav1.Object, existing *corev1.Secret, data map[string][]byte) *corev1.Secret {
+func issuerSecret(of *unstructured.Unstructured, existing *corev1.Secret, data map[string][]byte) *corev1.Secret {
 	secret := &corev1.Secret{Type: corev1.SecretTypeOpaque}
 	if existing != nil {
 		secret = existing.DeepCopy()
 	}
-	secret.Namespace, secret.Name = of.GetNamespace(), keys.IssuerSecretName(types.NamespacedName{Namespace: of.GetNamespace(), Name: of.GetName()})
-	if secret.Labels == nil {
-		secret.Labels = map[string]string{}
-	}
-	maps.Copy(secret.Labels, kube.Labels(v1alpha1.ComponentIssuer))
+	secret.Namespace, secret.Name = of.GetNamespace(), keys.IssuerSecretName(client.ObjectKeyFromObject(of))
+	secret.Labels = labels.Merge(secret.Labels, kube.Labels(v1alpha1.ComponentIssuer))
 	secret.OwnerReferences = slices.DeleteFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool {
-		return o.Kind == kuberay.RayClusterGVK().Kind && o.UID != of.GetUID() // of an earlier cluster of the name
+		return o.Kind == of.GetKind() && o.UID != of.GetUID() // of an earlier cluster of the name
 	})
 	if !kube.OwnedBy(secret, of.GetUID()) {
 		secret.OwnerReferences = append(secret.OwnerReferences, ownerReference(of))
 	}
 	secret.Data = data
 	return secret
-}
-
-func sameSecret(a, b *corev1.Secret) bool {
-	return a != nil && b != nil && apiequality.Semantic.DeepEqual(a.Data, b.Data) &&
-		apiequality.Semantic.DeepEqual(a.Labels, b.Labels) && apiequality.Semantic.DeepEqual(a.OwnerReferences, b.OwnerReferences)
 }
 
 // removeKeys deletes the keys of a cluster that is plaintext again, before the record of it goes.

@@ -4,6 +4,7 @@ package raycluster
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,19 +39,12 @@ type Reconciler struct {
 	Settings cluster.Settings
 	Clock    clock.PassiveClock
 	Recorder recorder.EventRecorder
-	// Admission tells when it becomes active in a namespace, or ends there.
-	Admission Admission
+	// AdmissionChanges enqueues requests when the webhook begins or ceases to admit the RayClusters of their namespace.
+	AdmissionChanges func(requests func(ctx context.Context, namespace string) []reconcile.Request) source.Source
 
-	slots   slots
-	issuers issuers
-}
-
-// Admission knows the namespaces in which the operator's webhook admits RayClusters.
-type Admission interface {
-	// Active reports whether the namespace is one of them, and gives the reason.
-	Active(namespace string) (active bool, reason string)
-	// Source enqueues requests when that changes for their namespace.
-	Source(requests func(ctx context.Context, namespace string) []reconcile.Request) source.Source
+	// restarts has the restarts of clusters begin one after another, so that each sees those that began before it.
+	restarts sync.Mutex
+	issuers  issuers
 }
 
 // +kubebuilder:rbac:groups=ray.io,resources=rayclusters,verbs=get;list;watch;patch
@@ -75,9 +69,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, err
 	}
 	decision := cluster.Decide(facts, r.Settings)
-	a := &application{Reconciler: r, facts: facts, decision: &decision, tls: facts.TLS, keys: facts.Keys}
+	a := &application{
+		Reconciler: r, facts: facts, decision: &decision,
+		tls: facts.TLS, keys: facts.Keys, issuerSecret: facts.IssuerSecret, scripts: facts.Scripts,
+	}
 	err = a.apply(ctx)
-	if reportErr := a.report(ctx, err); reportErr != nil && (err == nil || kube.AsOutcome(err) != nil) {
+	if reportErr := a.writeStatus(ctx, err); reportErr != nil && (err == nil || kube.AsOutcome(err) != nil) {
 		err = reportErr
 	}
 	return a.result(ctx, err)
@@ -89,10 +86,9 @@ type application struct {
 	facts    *cluster.Facts
 	decision *cluster.Decision
 
-	// tls is the cluster's RayClusterTLS as it was written last; nil if there is none.
-	tls  *v1alpha1.RayClusterTLS
-	keys keys.Store
-	// issuerSecret is the CA Secret as it is now, and why says why a new issuer was made.
+	// What the cluster has by now; nil where there is none. The status tells of it.
+	tls          *v1alpha1.RayClusterTLS
+	keys         keys.Store
 	issuerSecret *corev1.Secret
 	scripts      *corev1.ConfigMap
 	// recorded reports whether the record of the plan is written.
@@ -108,13 +104,10 @@ func (a *application) requeueAt(at time.Time) {
 	}
 }
 
-// step is a part of carrying a decision out. An error ends it.
-type step func(context.Context) error
-
 // apply carries the decision out. Keys come first, so that no pod waits for them, and they are kept also where the plan may not be
 // carried out: running clusters must be able to start pods.
 func (a *application) apply(ctx context.Context) error {
-	steps := []step{a.ensureTLS, a.provideKeys, a.provideScripts, a.wakePods}
+	steps := []func(context.Context) error{a.ensureTLS, a.provideKeys, a.provideScripts, a.wakePods}
 	if a.decision.Writes() {
 		steps = append(steps, a.removeKeys, a.record, a.verifyRecord, a.upgradeService, a.edit, a.deletePods)
 	}

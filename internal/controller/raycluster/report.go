@@ -8,6 +8,9 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -64,9 +67,9 @@ func (a *application) record(ctx context.Context) error {
 		return err
 	}
 	if before.Progress == nil && plan.Progress != nil {
-		release, err := a.slots.claim(ctx, a)
-		defer release()
-		if err != nil {
+		a.restarts.Lock()
+		defer a.restarts.Unlock()
+		if err := a.claimSlot(ctx); err != nil {
 			return err
 		}
 	}
@@ -90,11 +93,8 @@ func (a *application) tellEvent() {
 func (a *application) verifyCluster(ctx context.Context) error {
 	stored := &metav1.PartialObjectMetadata{}
 	stored.SetGroupVersionKind(kuberay.RayClusterGVK())
-	if err := a.Live.Get(ctx, a.facts.Key, stored); err != nil {
-		if apierrors.IsNotFound(err) {
-			return kube.ErrStale
-		}
-		return fmt.Errorf("reading RayCluster %s: %w", a.facts.Key, err)
+	if err := a.readLive(ctx, a.facts.Key.Name, stored); err != nil {
+		return err
 	}
 	if stored.UID != a.facts.Object.GetUID() || stored.Generation != a.facts.Object.GetGeneration() {
 		return kube.ErrStale
@@ -110,11 +110,8 @@ func (a *application) verifyRecord(ctx context.Context) error {
 		return nil
 	}
 	var stored v1alpha1.RayClusterTLS
-	if err := a.Live.Get(ctx, a.facts.Key, &stored); err != nil {
-		if apierrors.IsNotFound(err) {
-			return kube.ErrStale
-		}
-		return fmt.Errorf("reading RayClusterTLS %s: %w", a.facts.Key, err)
+	if err := a.readLive(ctx, a.facts.Key.Name, &stored); err != nil {
+		return err
 	}
 	if stored.UID != a.tls.UID || stored.ResourceVersion != a.tls.ResourceVersion {
 		return kube.ErrStale
@@ -122,16 +119,23 @@ func (a *application) verifyRecord(ctx context.Context) error {
 	return nil
 }
 
-// report writes the status, on every path.
-func (a *application) report(ctx context.Context, err error) error {
-	if a.tls == nil {
-		return nil
+// readLive reads an object of the cluster's namespace past the cache, which lags behind if the object is gone.
+func (a *application) readLive(ctx context.Context, name string, into client.Object) error {
+	err := a.Live.Get(ctx, types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: name}, into)
+	if apierrors.IsNotFound(err) {
+		return kube.ErrStale
 	}
-	return a.writeStatus(ctx, err)
+	if err != nil {
+		return fmt.Errorf("reading %s in namespace %s: %w", name, a.facts.Key.Namespace, err)
+	}
+	return nil
 }
 
 // writeStatus writes the status where it differs from what is stored. A merge patch keeps fields of a newer version of the API.
 func (a *application) writeStatus(ctx context.Context, err error) error {
+	if a.tls == nil {
+		return nil
+	}
 	status := cluster.Status(a.facts, a.decision, cluster.Done{Keys: a.keys, Recorded: a.recorded, Err: err})
 	if apiequality.Semantic.DeepEqual(a.tls.Status, status) {
 		return nil
@@ -151,11 +155,8 @@ func (a *application) writeStatus(ctx context.Context, err error) error {
 
 // ownerReference has the garbage collector delete what the cluster owns with it. It does not block the cluster's
 // deletion, which would take a permission on its finalizers.
-func ownerReference(of metav1.Object) metav1.OwnerReference {
-	gvk := kuberay.RayClusterGVK()
-	return metav1.OwnerReference{
-		APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind, Name: of.GetName(), UID: of.GetUID(),
-	}
+func ownerReference(of *unstructured.Unstructured) metav1.OwnerReference {
+	return metav1.OwnerReference{APIVersion: of.GetAPIVersion(), Kind: of.GetKind(), Name: of.GetName(), UID: of.GetUID()}
 }
 
 // event tells what happened to the cluster, and to its policy.
@@ -164,10 +165,9 @@ func (a *application) event(warning bool, reason, action, note string) {
 	if warning {
 		kind = corev1.EventTypeWarning
 	}
-	note = kube.Truncate(note, maxNote)
+	var related runtime.Object
 	if p := a.facts.Decision.Policy; p != nil {
-		a.Recorder.Eventf(a.facts.Object, p, kind, reason, action, "%s", note)
-		return
+		related = p
 	}
-	a.Recorder.Eventf(a.facts.Object, nil, kind, reason, action, "%s", note)
+	a.Recorder.Eventf(a.facts.Object, related, kind, reason, action, "%s", kube.Truncate(note, maxNote))
 }

@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -17,7 +19,6 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/gencert"
 	"github.com/raytls/raytls/internal/injection"
-	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
@@ -26,7 +27,6 @@ import (
 // provideScripts sees to the ConfigMap with the scripts. It is immutable and named by its content, so one that differs
 // was altered.
 func (a *application) provideScripts(ctx context.Context) error {
-	a.scripts = a.facts.Scripts
 	if !a.decision.WantsScripts {
 		return nil
 	}
@@ -47,10 +47,9 @@ func (a *application) provideScripts(ctx context.Context) error {
 			return err
 		}
 	}
-	immutable := true
 	scripts := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: a.facts.Key.Namespace, Name: name, Labels: kube.Labels(v1alpha1.ComponentScripts)},
-		Data:       content, Immutable: &immutable,
+		Data:       content, Immutable: new(true),
 	}
 	log.FromContext(ctx).Info("Creating scripts", "configMap", name)
 	if err := kube.Create(ctx, a.Client, a.Live, scripts, nil); err != nil {
@@ -66,16 +65,16 @@ func (a *application) wakePods(ctx context.Context) error {
 	if !a.decision.WantsKeys || a.keys.Issuer == nil || a.issuerSecret == nil || paused {
 		return nil
 	}
-	since := a.keys.Issuer.IssuedAt()
-	sum := sha256.New()
-	fmt.Fprint(sum, a.keys.Issuer.ID(), a.issuerSecret.UID)
-	if created := a.issuerSecret.CreationTimestamp.Time; created.After(since) {
-		since = created
-	}
+	mounted := []*metav1.ObjectMeta{&a.issuerSecret.ObjectMeta}
 	if a.scripts != nil {
-		fmt.Fprint(sum, a.scripts.UID)
-		if created := a.scripts.CreationTimestamp.Time; created.After(since) {
-			since = created
+		mounted = append(mounted, &a.scripts.ObjectMeta)
+	}
+	since, sum := a.keys.Issuer.IssuedAt(), sha256.New()
+	fmt.Fprint(sum, a.keys.Issuer.ID())
+	for _, object := range mounted {
+		fmt.Fprint(sum, object.UID)
+		if object.CreationTimestamp.After(since) {
+			since = object.CreationTimestamp.Time
 		}
 	}
 	token := hex.EncodeToString(sum.Sum(nil)[:8])
@@ -104,10 +103,8 @@ func (r *Reconciler) removeScripts(ctx context.Context, but types.NamespacedName
 	if err := r.Client.List(ctx, clusters, client.InNamespace(but.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("listing RayClusters: %w", err)
 	}
-	for i := range clusters.Items {
-		if clusters.Items[i].GetName() != but.Name && injection.AnyPiece(jsonpatch.Map(clusters.Items[i].Object["spec"])) {
-			return nil
-		}
+	if slices.ContainsFunc(clusters.Items, func(c unstructured.Unstructured) bool { return c.GetName() != but.Name && injected(&c) }) {
+		return nil
 	}
 	var scripts corev1.ConfigMapList
 	if err := r.Client.List(ctx, &scripts, client.InNamespace(but.Namespace), client.MatchingLabels(kube.Labels(v1alpha1.ComponentScripts))); err != nil {

@@ -3,6 +3,7 @@ package raycluster
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +27,7 @@ import (
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/policy"
 )
 
 // workers is how many clusters are reconciled at a time. Making keys keeps a core busy, waiting for the API server does not.
@@ -47,12 +49,12 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&v1alpha1.RayClusterTLS{}, r.onTLS()).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.bySecret)).
-		WatchesRawSource(r.Admission.Source(r.allOf)).
+		WatchesRawSource(r.AdmissionChanges(r.allOf)).
 		WatchesRawSource(source.Kind(r.SecretNames, secrets, handler.TypedEnqueueRequestsFromMapFunc(r.byName))).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.injectedIn)).
 		Watches(&v1alpha1.RayTLSPolicy{}, handler.EnqueueRequestsFromMapFunc(r.allIn),
-			// Not the status, which says what was found of the clusters.
-			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, deletionChanged()))).
+			// Not the status, which says what was found of the clusters. A deletion changes the generation.
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Build(r)
 	if err != nil {
@@ -62,7 +64,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	return nil
 }
 
-// watchOwners looks at clusters again when what is read of their owners changes.
+// watchOwners reconciles clusters when what is read of their owners changes.
 func (r *Reconciler) watchOwners(mgr ctrl.Manager, c controller.Controller) kuberay.Watcher {
 	return func(ctx context.Context, kind v1alpha1.TargetKind, object *unstructured.Unstructured) error {
 		clusters := r.byService
@@ -72,8 +74,8 @@ func (r *Reconciler) watchOwners(mgr ctrl.Manager, c controller.Controller) kube
 		if kind == v1alpha1.TargetRayJob {
 			clusters = byJob
 			if err := mgr.GetFieldIndexer().IndexField(ctx, object, cluster.IndexJobCluster, func(o client.Object) []string {
-				if name := clusterOfJob(o); name != "" {
-					return []string{name}
+				if job, ok := o.(*unstructured.Unstructured); ok && kuberay.JobCluster(job) != "" {
+					return []string{kuberay.JobCluster(job)}
 				}
 				return nil
 			}); err != nil {
@@ -82,12 +84,6 @@ func (r *Reconciler) watchOwners(mgr ctrl.Manager, c controller.Controller) kube
 		}
 		return c.Watch(source.Kind(mgr.GetCache(), object, handler.TypedEnqueueRequestsFromMapFunc(clusters), kuberay.OwnerChanged()))
 	}
-}
-
-func deletionChanged() predicate.Predicate {
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
-	}}
 }
 
 func request(namespace, name string) []reconcile.Request {
@@ -102,7 +98,7 @@ func byLabel(_ context.Context, o client.Object) []reconcile.Request {
 }
 
 func byJob(_ context.Context, job *unstructured.Unstructured) []reconcile.Request {
-	return request(job.GetNamespace(), clusterOfJob(job))
+	return request(job.GetNamespace(), kuberay.JobCluster(job))
 }
 
 // byService maps to the RayService's clusters, those that it is about to delete included.
@@ -112,14 +108,6 @@ func (r *Reconciler) byService(ctx context.Context, o *unstructured.Unstructured
 		owner, found := kuberay.Owner(c)
 		return found && owner == self
 	})
-}
-
-func clusterOfJob(o client.Object) string {
-	job, ok := o.(*unstructured.Unstructured)
-	if !ok {
-		return ""
-	}
-	return kuberay.JobCluster(job)
 }
 
 // bySecret maps an authority or a CA Secret to its cluster.
@@ -136,18 +124,19 @@ func (r *Reconciler) bySecret(_ context.Context, o client.Object) []reconcile.Re
 // the cluster whose CA Secret's name it takes.
 func (r *Reconciler) byName(ctx context.Context, o *metav1.PartialObjectMetadata) []reconcile.Request {
 	var out []reconcile.Request
-	if name, taken := strings.CutPrefix(o.Name, injection.SecretName("")); taken {
+	if name, ours := strings.CutPrefix(o.Name, injection.SecretName("")); ours {
 		out = request(o.Namespace, name)
 	}
-	var policies v1alpha1.RayTLSPolicyList
-	if err := r.Client.List(ctx, &policies, client.InNamespace(o.Namespace)); err != nil {
+	policies, err := policy.List(ctx, r.Client, o.Namespace)
+	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Listing policies", "namespace", o.Namespace)
 		return nil
 	}
-	for i := range policies.Items {
-		if ref := policies.Items[i].Spec.CertificateAuthority.SecretRef; ref != nil && ref.Name == o.Name {
-			return append(out, r.allIn(ctx, o)...)
-		}
+	if slices.ContainsFunc(policies, func(p *v1alpha1.RayTLSPolicy) bool {
+		ref := p.Spec.CertificateAuthority.SecretRef
+		return ref != nil && ref.Name == o.Name
+	}) {
+		out = append(out, r.allIn(ctx, o)...)
 	}
 	return out
 }
@@ -164,9 +153,11 @@ func (r *Reconciler) allOf(ctx context.Context, namespace string) []reconcile.Re
 
 // injectedIn maps to the clusters of the object's namespace that carry the injection.
 func (r *Reconciler) injectedIn(ctx context.Context, o client.Object) []reconcile.Request {
-	return r.clustersIn(ctx, o.GetNamespace(), func(c *unstructured.Unstructured) bool {
-		return injection.AnyPiece(jsonpatch.Map(c.Object["spec"]))
-	})
+	return r.clustersIn(ctx, o.GetNamespace(), injected)
+}
+
+func injected(c *unstructured.Unstructured) bool {
+	return cluster.MayBeInjected(jsonpatch.Map(c.Object["spec"]))
 }
 
 func (r *Reconciler) clustersIn(ctx context.Context, namespace string, keep func(*unstructured.Unstructured) bool) []reconcile.Request {
@@ -187,6 +178,7 @@ func (r *Reconciler) clustersIn(ctx context.Context, namespace string, keep func
 // onTLS reconciles the cluster of a RayClusterTLS that somebody else changed or deleted, and, when a restart ends, the clusters of
 // the namespace that wait for their turn.
 func (r *Reconciler) onTLS() handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 	holds := func(o client.Object) string {
 		tls, ok := o.(*v1alpha1.RayClusterTLS)
 		if !ok || tls.Status.Rollout == nil && tls.Status.Injection.FailedHash == "" {
@@ -194,24 +186,20 @@ func (r *Reconciler) onTLS() handler.EventHandler {
 		}
 		return fmt.Sprint(tls.Status.Rollout != nil, tls.Status.Injection.FailedHash)
 	}
-	wake := func(ctx context.Context, namespace string, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-		for _, waiting := range r.waiting(ctx, namespace) {
-			q.Add(waiting)
+	// changed takes what the object holds now; empty if it is gone.
+	changed := func(ctx context.Context, before client.Object, now string, q queue) {
+		q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(before)})
+		if held := holds(before); held != "" && held != now {
+			for _, waiting := range r.waiting(ctx, before.GetNamespace()) {
+				q.Add(waiting)
+			}
 		}
 	}
 	return handler.Funcs{
-		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(e.ObjectNew)})
-			if before := holds(e.ObjectOld); before != "" && before != holds(e.ObjectNew) {
-				wake(ctx, e.ObjectNew.GetNamespace(), q)
-			}
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			changed(ctx, e.ObjectOld, holds(e.ObjectNew), q)
 		},
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(e.Object)})
-			if holds(e.Object) != "" {
-				wake(ctx, e.Object.GetNamespace(), q)
-			}
-		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { changed(ctx, e.Object, "", q) },
 	}
 }
 

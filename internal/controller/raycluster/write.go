@@ -25,26 +25,25 @@ import (
 // stay with whoever applies the cluster.
 func (a *application) edit(ctx context.Context) error {
 	plan := &a.decision.Plan
-	var operations []jsonpatch.Operation
-	if a.decision.Edited != nil {
-		operations = jsonpatch.Diff(a.facts.Spec, a.decision.Edited)
+	if a.decision.Edited == nil {
+		return nil
 	}
+	operations := jsonpatch.Diff(a.facts.Spec, a.decision.Edited)
 	if len(operations) == 0 {
 		return nil
 	}
-	admitted, _ := a.Admission.Active(a.facts.Key.Namespace)
 	stored := a.facts.Object.GetAnnotations()[v1alpha1.AnnotationEdit]
 	// An order that is stored already was not heard, and the same one would change nothing.
 	order := ""
-	if admitted && stored == "" {
+	if a.Gatherer.Admission(a.facts.Key.Namespace) == v1alpha1.ReasonAdmissionActive && stored == "" {
 		order = a.decision.Edit.String()
 		operations = jsonpatch.Set(a.facts.Object.Object, order, editPath()...)
 	} else {
 		operations = append(operations, jsonpatch.Unset(a.facts.Object.Object, editPath()...)...)
 	}
 	log.FromContext(ctx).Info("Patching RayCluster", "edit", plan.Edit, "reason", plan.Reason, "message", plan.Message)
-	patched, err := a.patch(ctx, a.facts.Object, operations)
-	if err != nil || patched == nil {
+	patched := a.facts.Object.DeepCopy()
+	if err := a.patchCluster(ctx, patched, operations); err != nil {
 		return err
 	}
 	if order != "" && patched.GetAnnotations()[v1alpha1.AnnotationEdit] == order {
@@ -69,27 +68,30 @@ func (a *application) editUnheard(ctx context.Context, stored *unstructured.Unst
 		return policy.Conflict(err)
 	}
 	operations := append(jsonpatch.Diff(spec, edited), jsonpatch.Unset(stored.Object, editPath()...)...)
-	_, err = a.patch(ctx, stored, operations)
-	return err
+	return a.patchCluster(ctx, stored, operations)
 }
 
-// patch makes the operations on exactly that version of the RayCluster. It returns what was stored, nil if the cluster is
-// gone.
-func (a *application) patch(ctx context.Context, object *unstructured.Unstructured, operations []jsonpatch.Operation) (*unstructured.Unstructured, error) {
+func (a *application) patchCluster(ctx context.Context, object *unstructured.Unstructured, operations []jsonpatch.Operation) error {
+	return a.patch(ctx, object, operations, "RayCluster", v1alpha1.ReasonInjectionConflict)
+}
+
+// patch makes the operations on exactly that version of the object, which becomes what is stored. Where a webhook or a permission
+// refuses, the outcome has that reason.
+func (a *application) patch(ctx context.Context, object *unstructured.Unstructured, operations []jsonpatch.Operation, what, reason string) error {
 	patch, err := jsonpatch.Patch(operations, object.GetResourceVersion())
 	if err != nil {
-		return nil, fmt.Errorf("encoding the patch of the RayCluster: %w", err)
+		return fmt.Errorf("encoding the patch of the %s: %w", what, err)
 	}
-	target := object.DeepCopy()
-	err = a.Client.Patch(ctx, target, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.ManagedBy))
-	if apierrors.IsNotFound(err) {
-		return nil, nil
+	err = a.Client.Patch(ctx, object, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.ManagedBy))
+	switch {
+	case apierrors.IsNotFound(err):
+		return kube.ErrStale
+	case apierrors.IsInvalid(err) || apierrors.IsForbidden(err):
+		return kube.UserMustActf(reason, "the API server refuses the changed %s: %v", what, err).RetryAfter(kube.UnwatchedRetry)
+	case err != nil:
+		return fmt.Errorf("patching the %s: %w", what, err)
 	}
-	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
-		// A webhook or a permission may be in the way.
-		return nil, kube.UserMustActf(v1alpha1.ReasonInjectionConflict, "the API server refuses the changed RayCluster: %v", err).RetryAfter(kube.UnwatchedRetry)
-	}
-	return target, err
+	return nil
 }
 
 // upgradeService asks the RayService for a new cluster, once: it is read past the cache, and what it was asked for already is
@@ -100,11 +102,8 @@ func (a *application) upgradeService(ctx context.Context) error {
 		return nil
 	}
 	seen, object := a.facts.Service, kuberay.NewObject(v1alpha1.TargetRayService)
-	if err := a.Live.Get(ctx, types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: seen.Name}, object); err != nil {
-		if apierrors.IsNotFound(err) {
-			return kube.ErrStale
-		}
-		return fmt.Errorf("reading RayService %s: %w", seen.Name, err)
+	if err := a.readLive(ctx, seen.Name, object); err != nil {
+		return err
 	}
 	now := kuberay.ReadService(object)
 	asked := cluster.ParseRequest(now.RestartedFor)
@@ -115,20 +114,8 @@ func (a *application) upgradeService(ctx context.Context) error {
 		return kube.ErrStale // the cluster may not be the one that serves any more
 	}
 	request := cluster.Request{For: plan.Upgrade, Goal: a.facts.Decision.Goal, At: plan.Progress.Since}
-	patch, err := jsonpatch.Patch(kuberay.RestartFor(object, request.String()), object.GetResourceVersion())
-	if err != nil {
-		return fmt.Errorf("encoding the patch of the RayService: %w", err)
-	}
 	log.FromContext(ctx).Info("Patching RayService", "rayService", now.Name, "goal", request.Goal, "message", plan.Message)
-	err = a.Client.Patch(ctx, object, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.ManagedBy))
-	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
-		// A webhook or a permission may be in the way.
-		return kube.UserMustActf(v1alpha1.ReasonBlocked, "the API server refuses the changed RayService %s: %v", now.Name, err).RetryAfter(kube.UnwatchedRetry)
-	}
-	if err != nil {
-		return fmt.Errorf("asking RayService %s for a new cluster: %w", now.Name, err)
-	}
-	return nil
+	return a.patch(ctx, object, kuberay.RestartFor(object, request.String()), "RayService "+now.Name, v1alpha1.ReasonBlocked)
 }
 
 // deletePods deletes the pods of the plan. A plan that writes deletes none: pods go when the write is seen.

@@ -13,8 +13,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/cluster"
@@ -26,20 +24,9 @@ import (
 
 func epoch() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
-// admissionIs is an Admission that gives that reason everywhere.
-type admissionIs string
-
-func (a admissionIs) Active(string) (active bool, reason string) {
-	return a == v1alpha1.ReasonAdmissionActive, string(a)
-}
-
-func (admissionIs) Source(func(context.Context, string) []reconcile.Request) source.Source {
-	return nil
-}
-
 // toEdit is a cluster whose templates are to be injected, and an API server that notes the patches. Where heard, the webhook does
 // what it is asked.
-func toEdit(t *testing.T, admission admissionIs, annotations map[string]string, heard bool) (*application, *[]string) {
+func toEdit(t *testing.T, admission string, annotations map[string]string, heard bool) (*application, *[]string) {
 	t.Helper()
 	template := func(container string) map[string]any {
 		return map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"name": container, "image": "ray:1"}}}}
@@ -97,7 +84,7 @@ func toEdit(t *testing.T, admission admissionIs, annotations map[string]string, 
 		t.Fatal(err)
 	}
 	return &application{
-		Reconciler: &Reconciler{Client: api, Admission: admission},
+		Reconciler: &Reconciler{Client: api, Gatherer: cluster.Gatherer{Admission: func(string) string { return admission }}},
 		facts:      &cluster.Facts{Key: key, Now: epoch(), Object: stored, Spec: spec},
 		decision: &cluster.Decision{
 			Edit: edit, Edited: edited, Plan: rollout.Plan{Actions: rollout.Actions{Edit: rollout.InjectAll}, Report: rollout.Report{Reason: v1alpha1.ReasonEnabling}},
@@ -110,7 +97,7 @@ func TestEditOfTemplates(t *testing.T) {
 	left := map[string]string{v1alpha1.AnnotationEdit: injection.Edit{Scope: injection.All(), Revision: injection.Revision}.String()}
 	for name, c := range map[string]struct {
 		reason      string
-		admission   admissionIs
+		admission   string
 		annotations map[string]string
 		heard       bool
 		// want is what each patch begins with.

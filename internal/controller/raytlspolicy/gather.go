@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -44,42 +43,29 @@ type covered struct {
 	expires           *metav1.Time
 }
 
-// gather reads everything that the status is made of.
+// gather reads everything that the status is made of. It reads a brought CA live: only the Secret's name is cached.
 func (r *Reconciler) gather(ctx context.Context, p *v1alpha1.RayTLSPolicy) (*summary, error) {
 	spec := p.Spec.WithDefaults()
 	s := &summary{now: r.Clock.Now(), spec: &spec, admission: r.Admission.Condition(p.Namespace), target: true}
-	for _, read := range []func(context.Context, *v1alpha1.RayTLSPolicy, *summary) error{r.judge, r.findTarget, r.sumUp} {
-		if err := read(ctx, p, s); err != nil {
+	acceptance := policy.Acceptance{Spec: s.spec, Images: r.Images, Served: r.Kinds.Served, CAKnown: true, Now: s.now}
+	var err error
+	if ref := spec.CertificateAuthority.SecretRef; ref != nil {
+		if acceptance.CA, err = kube.ReadSecret(ctx, r.Live, types.NamespacedName{Namespace: p.Namespace, Name: ref.Name}); err != nil {
 			return nil, err
 		}
 	}
-	return s, nil
-}
-
-// judge decides whether the spec is accepted. A brought CA is read live: only its name is cached.
-func (r *Reconciler) judge(ctx context.Context, p *v1alpha1.RayTLSPolicy, s *summary) error {
-	question := policy.Acceptance{Spec: s.spec, Images: r.Images, Served: r.Kinds.Served, CAKnown: true, Now: s.now}
-	if ref := s.spec.CertificateAuthority.SecretRef; ref != nil {
-		var err error
-		if question.CA, err = kube.ReadSecret(ctx, r.Live, types.NamespacedName{Namespace: p.Namespace, Name: ref.Name}); err != nil {
-			return err
+	s.verdict = policy.Accept(acceptance)
+	if spec.TargetRef != nil {
+		target, err := kuberay.Read(ctx, r.Client, p.Namespace, *spec.TargetRef)
+		if err != nil {
+			return nil, err
 		}
+		s.target = target != nil
 	}
-	s.verdict = policy.Accept(question)
-	return nil
+	return s, r.sumUp(ctx, p, s)
 }
 
-// findTarget looks for the object in spec.targetRef. sumUp finds RayClusters.
-func (r *Reconciler) findTarget(ctx context.Context, p *v1alpha1.RayTLSPolicy, s *summary) error {
-	if s.spec.TargetRef == nil {
-		return nil
-	}
-	var err error
-	s.target, err = r.Kinds.Exists(ctx, r.Client, p.Namespace, *s.spec.TargetRef)
-	return err
-}
-
-// sumUp reads what the RayClusterTLSes of the policy's clusters hold.
+// sumUp reads what the RayClusterTLSes of the policy's clusters hold. A RayCluster in spec.targetRef is found here.
 func (r *Reconciler) sumUp(ctx context.Context, p *v1alpha1.RayTLSPolicy, s *summary) error {
 	clusters := kuberay.NewRayClusterList()
 	if err := r.Client.List(ctx, clusters, client.InNamespace(p.Namespace), client.UnsafeDisableDeepCopy); err != nil {
@@ -118,27 +104,24 @@ func (r *Reconciler) sumUp(ctx context.Context, p *v1alpha1.RayTLSPolicy, s *sum
 
 // add adds a cluster of the namespace, if it is one that the policy covers.
 func (s *summary) add(p *v1alpha1.RayTLSPolicy, object *unstructured.Unstructured, record *v1alpha1.RayClusterTLS, decision policy.Decision) {
+	deleting := !object.GetDeletionTimestamp().IsZero()
+	answered := record != nil && meta.FindStatusCondition(record.Status.Conditions, v1alpha1.ConditionEncrypted) != nil
 	switch {
 	case slices.ContainsFunc(decision.Losers, func(l *v1alpha1.RayTLSPolicy) bool { return l.Name == p.Name }):
 		s.covered = append(s.covered, lost(object.GetName(), decision.Policy.Name))
 	case decision.Policy == nil || decision.Policy.Name != p.Name:
-	case !object.GetDeletionTimestamp().IsZero():
-		// Nothing is computed for a cluster that is being deleted, which can take long. Its last state counts while its pods run.
-		if record != nil && meta.FindStatusCondition(record.Status.Conditions, v1alpha1.ConditionEncrypted) != nil {
-			s.covered = append(s.covered, read(record))
-		}
-	case record == nil || !current(&record.Status, object, p):
-		s.behind = append(s.behind, object.GetName())
-	default:
+	// Nothing is computed for a cluster that is being deleted, which can take long. Its last state counts while its pods run.
+	case answered && (deleting || current(&record.Status, object, p)):
 		s.covered = append(s.covered, read(record))
+	case !deleting:
+		s.behind = append(s.behind, object.GetName())
 	}
 }
 
 // current reports whether the status was computed from the present RayCluster and policy.
 func current(status *v1alpha1.RayClusterTLSStatus, object metav1.Object, p *v1alpha1.RayTLSPolicy) bool {
 	return status.ObservedGeneration == object.GetGeneration() &&
-		status.PolicyRef == v1alpha1.PolicyReference{Name: p.Name, Generation: p.Generation} &&
-		meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionEncrypted) != nil
+		status.PolicyRef == v1alpha1.PolicyReference{Name: p.Name, Generation: p.Generation}
 }
 
 // read takes from a RayClusterTLS, whose status has the condition Encrypted, what the policy's status is made of.
@@ -162,44 +145,21 @@ func lost(name, winner string) covered {
 	}
 }
 
-// complete reports whether everything that the status is made of is known. An operator that has just started has not read the
-// webhook's configuration.
-func (s *summary) complete() bool {
-	unread := s.admission.Status == metav1.ConditionUnknown && s.admission.Reason == v1alpha1.ReasonAdmissionPending
-	return len(s.behind) == 0 && !unread
-}
-
 // patience is how long the last status holds while the new one is incomplete.
 const patience = 30 * time.Second
 
-// waits knows since when the status of each policy has been incomplete.
-type waits struct {
-	mu    sync.Mutex
-	since map[types.NamespacedName]time.Time
-}
-
-// left is how long the policy's last status still holds; zero if a new one is to be written.
-func (w *waits) left(key types.NamespacedName, s *summary) time.Duration {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if s.complete() {
-		delete(w.since, key)
+// patienceLeft returns how long the policy's last status still holds; zero if a new one is due. An operator that has just
+// started has not read the webhook's configuration, so its status is as incomplete as one that lacks clusters.
+func (r *Reconciler) patienceLeft(p *v1alpha1.RayTLSPolicy, s *summary) time.Duration {
+	key := client.ObjectKeyFromObject(p)
+	unread := s.admission.Status == metav1.ConditionUnknown && s.admission.Reason == v1alpha1.ReasonAdmissionPending
+	if len(s.behind) == 0 && !unread {
+		r.incomplete.Delete(key)
 		return 0
 	}
-	since, known := w.since[key]
-	if !known {
-		if w.since == nil {
-			w.since = map[types.NamespacedName]time.Time{}
-		}
-		since = s.now
-		w.since[key] = since
+	since, known := r.incomplete.LoadOrStore(key, s.now)
+	if began, ok := since.(time.Time); ok && known {
+		return max(0, patience-s.now.Sub(began))
 	}
-	return max(0, patience-s.now.Sub(since))
-}
-
-// end forgets a policy that is gone.
-func (w *waits) end(key types.NamespacedName) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.since, key)
+	return patience
 }

@@ -25,17 +25,15 @@ type collector struct {
 // Metrics collects, from the RayClusterTLSes that the reader's cache holds, the metrics of each RayCluster that a policy covers.
 // Only the replica that leads should register it, or every cluster is reported twice.
 func Metrics(reader client.Reader) prometheus.Collector {
-	cluster := []string{"namespace", "policy", "cluster"}
+	describe := func(name, help string, more ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, append([]string{"namespace", "policy", "cluster"}, more...), nil)
+	}
 	return &collector{
-		reader: reader,
-		encrypted: prometheus.NewDesc("raytls_cluster_encrypted",
-			"1 if every running pod of the RayCluster speaks TLS, otherwise 0 with the reason.", append(cluster, "reason"), nil),
-		pods: prometheus.NewDesc("raytls_cluster_pods",
-			"Running pods of the RayCluster by state: certified, plaintext, outdated or starting.", append(cluster, "state"), nil),
-		issuer: prometheus.NewDesc("raytls_cluster_issuer_not_after_seconds",
-			"When the RayCluster's issuer ends, in seconds since 1970.", cluster, nil),
-		leaf: prometheus.NewDesc("raytls_cluster_leaf_not_after_seconds",
-			"When the first certificate of a running pod of the RayCluster ends, in seconds since 1970.", cluster, nil),
+		reader:    reader,
+		encrypted: describe("raytls_cluster_encrypted", "1 if every running pod of the RayCluster speaks TLS, otherwise 0 with the reason.", "reason"),
+		pods:      describe("raytls_cluster_pods", "Running pods of the RayCluster by state: certified, plaintext, outdated or starting.", "state"),
+		issuer:    describe("raytls_cluster_issuer_not_after_seconds", "When the RayCluster's issuer ends, in seconds since 1970."),
+		leaf:      describe("raytls_cluster_leaf_not_after_seconds", "When the first certificate of a running pod of the RayCluster ends, in seconds since 1970."),
 	}
 }
 
@@ -75,20 +73,15 @@ func (c *collector) collect(record *v1alpha1.RayClusterTLS, out chan<- prometheu
 		}
 		gauge(c.encrypted, value, condition.Reason)
 	}
-	for state, count := range podStates(status.Pods) {
-		gauge(c.pods, float64(count), state)
-	}
+	pods := status.Pods
+	gauge(c.pods, float64(pods.Certified), "certified")
+	gauge(c.pods, float64(pods.Plaintext), "plaintext")
+	gauge(c.pods, float64(pods.Outdated), "outdated")
+	gauge(c.pods, float64(max(0, pods.Total-pods.Certified-pods.Plaintext-pods.Outdated)), "starting")
 	if end := status.Issuer.ExpiryTime; end != nil {
 		gauge(c.issuer, float64(end.Unix()))
 	}
 	if end := status.EarliestExpiryTime; end != nil {
 		gauge(c.leaf, float64(end.Unix()))
-	}
-}
-
-func podStates(pods v1alpha1.PodCounts) map[string]int32 {
-	return map[string]int32{
-		"certified": pods.Certified, "plaintext": pods.Plaintext, "outdated": pods.Outdated,
-		"starting": max(0, pods.Total-pods.Certified-pods.Plaintext-pods.Outdated),
 	}
 }

@@ -6,14 +6,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -31,12 +31,8 @@ import (
 	"github.com/raytls/raytls/internal/policy"
 )
 
-const (
-	// conflictRequeue is when to read again after the API server had a newer policy than the cache.
-	conflictRequeue = time.Second
-	// maxNote is how long an event's note may be.
-	maxNote = 1024
-)
+// maxNote is how long an event's note may be.
+const maxNote = 1024
 
 // Admission knows the condition AdmissionActive of each namespace.
 type Admission interface {
@@ -61,7 +57,8 @@ type Reconciler struct {
 	Recorder  recorder.EventRecorder
 	Admission Admission
 
-	waits waits
+	// incomplete holds since when the status of each policy has been incomplete.
+	incomplete sync.Map
 }
 
 // +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies,verbs=get;list;watch;patch
@@ -75,47 +72,50 @@ type Reconciler struct {
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	p := &v1alpha1.RayTLSPolicy{}
 	if err := r.Client.Get(ctx, request.NamespacedName, p); err != nil {
-		r.waits.end(request.NamespacedName)
+		r.incomplete.Delete(request.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if p.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(p, v1alpha1.Finalizer) {
-		log.FromContext(ctx).Info("Adding finalizer")
-		return patient(r.patchFinalizer(ctx, p, controllerutil.AddFinalizer))
+	after, err := r.advance(ctx, p)
+	if kube.IsStale(err) {
+		after, err = kube.StaleRequeue, nil
 	}
-	if !p.DeletionTimestamp.IsZero() {
-		if finished, err := r.finish(ctx, p); finished || err != nil {
-			return patient(err)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: after}, nil
+}
+
+// advance takes one step for the policy. It returns when to take the next though nothing changes; zero for never.
+func (r *Reconciler) advance(ctx context.Context, p *v1alpha1.RayTLSPolicy) (after time.Duration, err error) {
+	deleting, finalized := !p.DeletionTimestamp.IsZero(), controllerutil.ContainsFinalizer(p, v1alpha1.Finalizer)
+	if deleting && !finalized {
+		return 0, nil
+	}
+	if !finalized {
+		log.FromContext(ctx).Info("Adding finalizer")
+		return 0, r.patchFinalizer(ctx, p, controllerutil.AddFinalizer)
+	}
+	if deleting {
+		held, err := r.held(ctx, p)
+		if err != nil {
+			return 0, err
+		}
+		if !held {
+			log.FromContext(ctx).Info("Removing finalizer", "deletionPolicy", p.Spec.DeletionPolicy)
+			return 0, r.patchFinalizer(ctx, p, controllerutil.RemoveFinalizer)
 		}
 	}
 	s, err := r.gather(ctx, p)
 	if err != nil {
-		return ctrl.Result{}, err
+		return 0, err
 	}
-	if left := r.waits.left(request.NamespacedName, s); left > 0 && p.Status.ObservedGeneration == p.Generation {
-		return ctrl.Result{RequeueAfter: left}, nil // the last status still holds
+	if left := r.patienceLeft(p, s); left > 0 && p.Status.ObservedGeneration == p.Generation {
+		return left, nil // the last status still holds
 	}
-	return r.report(ctx, p, s)
-}
-
-// patient reads again where the API server had a newer policy than the cache.
-func patient(err error) (ctrl.Result, error) {
-	if apierrors.IsConflict(err) {
-		return ctrl.Result{RequeueAfter: conflictRequeue}, nil
+	if ends := s.verdict.RequeueAt.Sub(s.now); ends > 0 {
+		after = ends + time.Second
 	}
-	return ctrl.Result{}, err
-}
-
-// finish removes the finalizer once the deletionPolicy is carried out.
-func (r *Reconciler) finish(ctx context.Context, p *v1alpha1.RayTLSPolicy) (finished bool, err error) {
-	if !controllerutil.ContainsFinalizer(p, v1alpha1.Finalizer) {
-		return true, nil
-	}
-	held, err := r.held(ctx, p)
-	if held || err != nil {
-		return false, err
-	}
-	log.FromContext(ctx).Info("Removing finalizer", "deletionPolicy", p.Spec.DeletionPolicy)
-	return true, r.patchFinalizer(ctx, p, controllerutil.RemoveFinalizer)
+	return after, r.report(ctx, p, s)
 }
 
 // held reports whether a cluster still needs the policy. It reads past the cache, which may lack a cluster that was bound a
@@ -133,21 +133,16 @@ func (r *Reconciler) held(ctx context.Context, p *v1alpha1.RayTLSPolicy) (bool, 
 	if err := r.Live.List(ctx, clusters, client.InNamespace(p.Namespace)); err != nil {
 		return false, fmt.Errorf("listing RayClusters: %w", err)
 	}
-	alive := map[types.UID]bool{}
-	for i := range clusters.Items {
-		alive[clusters.Items[i].GetUID()] = clusters.Items[i].GetDeletionTimestamp().IsZero()
-	}
-	return slices.ContainsFunc(records.Items, func(c v1alpha1.RayClusterTLS) bool {
-		return slices.ContainsFunc(c.OwnerReferences, func(o metav1.OwnerReference) bool { return alive[o.UID] })
+	return slices.ContainsFunc(clusters.Items, func(c unstructured.Unstructured) bool {
+		owned := func(t v1alpha1.RayClusterTLS) bool { return kube.OwnedBy(&t, c.GetUID()) }
+		return c.GetDeletionTimestamp().IsZero() && slices.ContainsFunc(records.Items, owned)
 	}), nil
 }
 
 // holds reports whether a cluster of that status needs the policy until it is disabled, or until its restart has ended.
 func holds(status *v1alpha1.RayClusterTLSStatus, p *v1alpha1.RayTLSPolicy) bool {
-	if status.PolicyRef.Name != p.Name {
-		return false
-	}
-	return cluster.UnderWay(status) || p.Spec.DeletionPolicy == v1alpha1.DeletionDisable && cluster.Bound(status) == p.Name
+	disable := p.Spec.DeletionPolicy == v1alpha1.DeletionDisable && cluster.Bound(status) == p.Name
+	return status.PolicyRef.Name == p.Name && (cluster.UnderWay(status) || disable)
 }
 
 // patchFinalizer patches only the finalizers, so that fields of a newer version of the API survive.
@@ -158,29 +153,19 @@ func (r *Reconciler) patchFinalizer(ctx context.Context, p *v1alpha1.RayTLSPolic
 	return client.IgnoreNotFound(r.Client.Patch(ctx, changed, patch, client.FieldOwner(v1alpha1.ManagedBy)))
 }
 
-// report writes the status where it differs.
-func (r *Reconciler) report(ctx context.Context, p *v1alpha1.RayTLSPolicy, s *summary) (ctrl.Result, error) {
-	before := p.DeepCopy()
-	p.Status = s.status(&before.Status, p.Generation)
-	result := ctrl.Result{}
-	if after := s.verdict.RequeueAt.Sub(s.now); !s.verdict.RequeueAt.IsZero() && after > 0 {
-		result.RequeueAfter = after + time.Second
+// report patches the status where it differs, so that fields of a newer version of the API survive. Events follow.
+func (r *Reconciler) report(ctx context.Context, p *v1alpha1.RayTLSPolicy, s *summary) error {
+	changed := p.DeepCopy()
+	changed.Status = s.status(&p.Status, p.Generation)
+	if apiequality.Semantic.DeepEqual(p.Status, changed.Status) {
+		return nil
 	}
-	if apiequality.Semantic.DeepEqual(before.Status, p.Status) {
-		return result, nil
+	patch := client.MergeFromWithOptions(p, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Status().Patch(ctx, changed, patch, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
+		return client.IgnoreNotFound(err)
 	}
-	err := r.writeStatus(ctx, p, before)
-	if err != nil {
-		return patient(client.IgnoreNotFound(err))
-	}
-	r.announce(p, before.Status.Conditions)
-	return result, nil
-}
-
-// writeStatus patches what differs, so that fields of a newer version of the API survive.
-func (r *Reconciler) writeStatus(ctx context.Context, p, before *v1alpha1.RayTLSPolicy) error {
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	return r.Client.Status().Patch(ctx, p.DeepCopy(), patch, client.FieldOwner(v1alpha1.ManagedBy))
+	r.announce(changed, p.Status.Conditions)
+	return nil
 }
 
 // announce emits an event for each condition that changed. Stalled gets none: another condition has its reason.

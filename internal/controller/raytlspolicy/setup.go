@@ -3,7 +3,6 @@ package raytlspolicy
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -28,24 +27,11 @@ import (
 	"github.com/raytls/raytls/internal/policy"
 )
 
-const (
-	indexSecretRef = "raytls.secretRef"
-	// coalesce is how long changes of a policy's clusters are gathered before its status is computed: many clusters change at once.
-	coalesce = 200 * time.Millisecond
-)
+// coalesce is how long changes of a policy's clusters are gathered before its status is computed: many clusters change at once.
+const coalesce = 200 * time.Millisecond
 
 // SetupWithManager registers the reconciler and its watches.
-func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
-	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.RayTLSPolicy{}, indexSecretRef, func(o client.Object) []string {
-		p, ok := o.(*v1alpha1.RayTLSPolicy)
-		if !ok || p.Spec.CertificateAuthority.SecretRef == nil {
-			return nil
-		}
-		return []string{p.Spec.CertificateAuthority.SecretRef.Name}
-	})
-	if err != nil {
-		return fmt.Errorf("indexing policies: %w", err)
-	}
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	secrets := &metav1.PartialObjectMetadata{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	c, err := ctrl.NewControllerManagedBy(mgr).
@@ -89,11 +75,12 @@ func (r *Reconciler) recordUpdated(ctx context.Context, e event.UpdateEvent, q q
 	if !isRecord || !areRecords {
 		return
 	}
-	if binding(before) != binding(after) {
-		enqueueLater(q, r.allIn(ctx, after.Namespace))
+	old, status := &before.Status, &after.Status
+	if old.PolicyRef.Name != status.PolicyRef.Name || cluster.Bound(old) != cluster.Bound(status) || cluster.UnderWay(old) != cluster.UnderWay(status) {
+		r.updated(ctx, e, q)
 		return
 	}
-	if name := after.Status.PolicyRef.Name; name != "" {
+	if name := status.PolicyRef.Name; name != "" {
 		enqueueLater(q, []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: after.Namespace, Name: name}}})
 	}
 }
@@ -105,25 +92,12 @@ func enqueueLater(q queue, requests []reconcile.Request) {
 	}
 }
 
-// bound is what decides, of a RayClusterTLS, which policy covers its cluster.
-type bound struct {
-	policy, name string
-	underWay     bool
-}
-
-func binding(record *v1alpha1.RayClusterTLS) bound {
-	status := &record.Status
-	return bound{policy: status.PolicyRef.Name, name: cluster.Bound(status), underWay: cluster.UnderWay(status)}
-}
-
-// clusterChanged leaves out updates of a RayCluster's status, which KubeRay writes often.
+// clusterChanged leaves out updates of a RayCluster's status, which KubeRay writes often. A deletion changes the generation.
 func clusterChanged() predicate.Predicate {
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		before, after := e.ObjectOld, e.ObjectNew
-		return before.GetGeneration() != after.GetGeneration() || !maps.Equal(before.GetLabels(), after.GetLabels()) ||
-			before.GetDeletionTimestamp().IsZero() != after.GetDeletionTimestamp().IsZero() ||
-			!slices.EqualFunc(before.GetOwnerReferences(), after.GetOwnerReferences(), func(a, b metav1.OwnerReference) bool { return a.UID == b.UID })
-	}}
+	sameOwner := func(a, b metav1.OwnerReference) bool { return a.UID == b.UID }
+	return predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return !slices.EqualFunc(e.ObjectOld.GetOwnerReferences(), e.ObjectNew.GetOwnerReferences(), sameOwner)
+	}})
 }
 
 // appearance leaves out updates: only whether a target exists matters.
@@ -141,7 +115,10 @@ func (r *Reconciler) byTarget(ctx context.Context, o *unstructured.Unstructured)
 
 // bySecret maps a Secret to the policies whose secretRef names it.
 func (r *Reconciler) bySecret(ctx context.Context, o *metav1.PartialObjectMetadata) []reconcile.Request {
-	return r.requests(ctx, o.GetNamespace(), func(*v1alpha1.RayTLSPolicy) bool { return true }, client.MatchingFields{indexSecretRef: o.GetName()})
+	return r.requests(ctx, o.GetNamespace(), func(p *v1alpha1.RayTLSPolicy) bool {
+		ref := p.Spec.CertificateAuthority.SecretRef
+		return ref != nil && ref.Name == o.GetName()
+	})
 }
 
 // allIn maps a namespace to all its policies.
@@ -150,8 +127,8 @@ func (r *Reconciler) allIn(ctx context.Context, namespace string) []reconcile.Re
 }
 
 // requests are for the namespace's policies that keep reports true for.
-func (r *Reconciler) requests(ctx context.Context, namespace string, keep func(*v1alpha1.RayTLSPolicy) bool, narrowed ...client.ListOption) []reconcile.Request {
-	policies, err := policy.List(ctx, r.Client, namespace, narrowed...)
+func (r *Reconciler) requests(ctx context.Context, namespace string, keep func(*v1alpha1.RayTLSPolicy) bool) []reconcile.Request {
+	policies, err := policy.List(ctx, r.Client, namespace)
 	if err != nil {
 		log.FromContext(ctx).Error(err, "Listing policies", "namespace", namespace)
 		return nil

@@ -45,7 +45,7 @@ func progressing(reason string) bool {
 	}, reason)
 }
 
-// status makes the policy's status. It is the only place that does. Transition times of conditions that stay are those of before.
+// status makes the policy's status. Transition times of conditions that stay are those of before.
 func (s *summary) status(before *v1alpha1.RayTLSPolicyStatus, generation int64) v1alpha1.RayTLSPolicyStatus {
 	slices.SortFunc(s.covered, func(a, b covered) int {
 		return cmp.Or(cmp.Compare(rank(a.reason), rank(b.reason)), cmp.Compare(a.name, b.name))
@@ -53,7 +53,7 @@ func (s *summary) status(before *v1alpha1.RayTLSPolicyStatus, generation int64) 
 	slices.Sort(s.behind)
 	out := v1alpha1.RayTLSPolicyStatus{
 		ObservedGeneration: generation, Conditions: slices.Clone(before.Conditions),
-		Clusters: int32(min(len(s.covered)+len(s.behind), 1<<30)), EncryptedClusters: s.encrypted(),
+		Clusters: int32(min(s.clusters(), 1<<30)), EncryptedClusters: int32(min(s.encrypted(), 1<<30)),
 	}
 	for _, c := range s.covered {
 		out.Pods += c.pods.Total
@@ -72,127 +72,111 @@ func (s *summary) status(before *v1alpha1.RayTLSPolicyStatus, generation int64) 
 	return out
 }
 
+func condition(kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
+	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
+}
+
 func (s *summary) accepted() metav1.Condition {
 	status := metav1.ConditionFalse
 	if s.verdict.Accepted {
 		status = metav1.ConditionTrue
 	}
-	return metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: status, Reason: s.verdict.Reason, Message: s.verdict.Message}
+	return condition(v1alpha1.ConditionAccepted, status, s.verdict.Reason, s.verdict.Message)
 }
 
 // ready answers whether every covered cluster is encrypted. Without a running cluster nothing is in plaintext, so it is True then.
 func (s *summary) ready() metav1.Condition {
-	condition := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
-	open := slices.DeleteFunc(slices.Clone(s.covered), func(c covered) bool { return c.encrypted || c.reason == v1alpha1.ReasonSuspended })
-	switch {
+	const kind = v1alpha1.ConditionReady
+	open := s.those(func(c covered) bool { return !c.encrypted && c.reason != v1alpha1.ReasonSuspended })
+	switch target := s.spec.TargetRef; {
 	case !s.verdict.Accepted:
-		condition.Reason = v1alpha1.ReasonNotAccepted
-		condition.Message = "the policy is not accepted, as the condition Accepted says; clusters that are encrypted stay encrypted: " + s.count()
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonNotAccepted,
+			"the policy is not accepted, as the condition Accepted says; clusters that are encrypted stay encrypted: "+s.count())
 	case len(s.behind) > 0:
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionUnknown, v1alpha1.ReasonReconciling, s.reconciling()
+		return s.reconciling(kind)
+	case len(s.covered) == 0 && !s.target:
+		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonTargetNotFound,
+			fmt.Sprintf("%s %s does not exist in this namespace; %s", target.Kind, target.Name, promise(target.Kind)))
 	case len(s.covered) == 0:
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, v1alpha1.ReasonNoClusters, "the policy covers no RayCluster yet"
-		if !s.target {
-			condition.Reason = v1alpha1.ReasonTargetNotFound
-			condition.Message = fmt.Sprintf("%s %s does not exist in this namespace; %s", s.spec.TargetRef.Kind, s.spec.TargetRef.Name, promise(s.spec.TargetRef.Kind))
-		}
+		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonNoClusters, "the policy covers no RayCluster yet")
 	case len(open) > 0:
-		condition.Reason = open[0].reason
-		condition.Message = s.count() + ". " + name(open)
-	default:
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, v1alpha1.ReasonEncrypted, s.count()
-		if s.encrypted() == 0 {
-			condition.Reason = v1alpha1.ReasonSuspended
-		}
+		message := func(c covered) string { return c.message }
+		return condition(kind, metav1.ConditionFalse, open[0].reason, s.count()+". "+name(open, maxNamed, message))
+	case s.encrypted() == 0:
+		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonSuspended, s.count())
 	}
-	return condition
+	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonEncrypted, s.count())
 }
 
 // upToDate answers whether every covered cluster runs with the present values of the spec.
 func (s *summary) upToDate() metav1.Condition {
-	condition := metav1.Condition{Type: v1alpha1.ConditionUpToDate, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonUpToDate}
-	old := slices.DeleteFunc(slices.Clone(s.covered), func(c covered) bool {
-		return c.upToDate == nil || c.upToDate.Status != metav1.ConditionFalse
-	})
-	switch {
-	case len(s.behind) > 0:
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionUnknown, v1alpha1.ReasonReconciling, s.reconciling()
-	case len(old) > 0:
-		condition.Status, condition.Reason = metav1.ConditionFalse, old[0].upToDate.Reason
-		condition.Message = fmt.Sprintf("RayCluster %s: %s", old[0].name, old[0].upToDate.Message)
-		if more := len(old) - 1; more > 0 {
-			condition.Message += fmt.Sprintf(". And %d more", more)
-		}
-	default:
-		condition.Message = "every covered RayCluster runs with the present values of the policy's spec"
+	const kind = v1alpha1.ConditionUpToDate
+	if len(s.behind) > 0 {
+		return s.reconciling(kind)
 	}
-	return condition
+	old := s.those(func(c covered) bool { return c.upToDate != nil && c.upToDate.Status == metav1.ConditionFalse })
+	if len(old) == 0 {
+		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "every covered RayCluster runs with the present values of the policy's spec")
+	}
+	message := func(c covered) string { return c.upToDate.Message }
+	return condition(kind, metav1.ConditionFalse, old[0].upToDate.Reason, name(old, 1, message))
 }
 
 // stalled answers whether a user must act. A Secret or a kind that is missing may come a moment later, so neither counts.
 func (s *summary) stalled() metav1.Condition {
-	condition := metav1.Condition{
-		Type: v1alpha1.ConditionStalled, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNothingToDo, Message: "no user needs to act",
-	}
+	const kind = v1alpha1.ConditionStalled
 	if !s.verdict.Accepted && s.verdict.Reason != v1alpha1.ReasonCASecretNotFound && s.verdict.Reason != v1alpha1.ReasonTargetKindNotServed {
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionTrue, s.verdict.Reason, s.verdict.Message
-		return condition
+		return condition(kind, metav1.ConditionTrue, s.verdict.Reason, s.verdict.Message)
 	}
 	for _, c := range s.covered {
 		if c.stalled != nil && c.stalled.Status == metav1.ConditionTrue {
-			condition.Status, condition.Reason = metav1.ConditionTrue, c.stalled.Reason
-			condition.Message = fmt.Sprintf("RayCluster %s: %s", c.name, c.stalled.Message)
-			return condition
+			return condition(kind, metav1.ConditionTrue, c.stalled.Reason, fmt.Sprintf("RayCluster %s: %s", c.name, c.stalled.Message))
 		}
 	}
-	return condition
+	return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonNothingToDo, "no user needs to act")
 }
 
-func (s *summary) reconciling() string {
-	if len(s.behind) == 1 {
-		return fmt.Sprintf("the operator has not computed the present state of RayCluster %s yet", s.behind[0])
+// reconciling is the answer while clusters are behind.
+func (s *summary) reconciling(kind string) metav1.Condition {
+	more := ""
+	if others := len(s.behind) - 1; others > 0 {
+		more = fmt.Sprintf(" and of %d more", others)
 	}
-	return fmt.Sprintf("the operator has not computed the present state of RayCluster %s and of %d more yet", s.behind[0], len(s.behind)-1)
+	return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonReconciling,
+		fmt.Sprintf("the operator has not computed the present state of RayCluster %s%s yet", s.behind[0], more))
 }
 
-func (s *summary) encrypted() int32 {
-	var encrypted int32
-	for _, c := range s.covered {
-		if c.encrypted {
-			encrypted++
-		}
-	}
-	return encrypted
+func (s *summary) those(wanted func(covered) bool) []covered {
+	return slices.DeleteFunc(slices.Clone(s.covered), func(c covered) bool { return !wanted(c) })
 }
+
+func (s *summary) clusters() int { return len(s.covered) + len(s.behind) }
+
+func (s *summary) encrypted() int { return len(s.those(func(c covered) bool { return c.encrypted })) }
 
 // count says how many clusters are encrypted, and how many are suspended.
 func (s *summary) count() string {
-	out := fmt.Sprintf("%d of %d RayClusters are encrypted", s.encrypted(), len(s.covered)+len(s.behind))
-	if len(s.covered)+len(s.behind) == 1 {
+	out := fmt.Sprintf("%d of %d RayClusters are encrypted", s.encrypted(), s.clusters())
+	if s.clusters() == 1 {
 		out = fmt.Sprintf("%d of 1 RayCluster is encrypted", s.encrypted())
 	}
-	suspended := 0
-	for _, c := range s.covered {
-		if !c.encrypted && c.reason == v1alpha1.ReasonSuspended {
-			suspended++
-		}
-	}
-	switch suspended {
+	switch suspended := len(s.those(func(c covered) bool { return !c.encrypted && c.reason == v1alpha1.ReasonSuspended })); suspended {
 	case 0:
 		return out
 	case 1:
 		return out + ", 1 is suspended and starts with TLS"
+	default:
+		return fmt.Sprintf("%s, %d are suspended and start with TLS", out, suspended)
 	}
-	return fmt.Sprintf("%s, %d are suspended and start with TLS", out, suspended)
 }
 
-// name names the first clusters with their messages.
-func name(clusters []covered) string {
+// name names so many of the clusters at most, with their messages.
+func name(clusters []covered, most int, message func(covered) string) string {
 	var named []string
-	for _, c := range clusters[:min(maxNamed, len(clusters))] {
+	for _, c := range clusters[:min(most, len(clusters))] {
 		text := "RayCluster " + c.name
-		if c.message != "" {
-			text += ": " + c.message
+		if m := message(c); m != "" {
+			text += ": " + m
 		}
 		named = append(named, text)
 	}

@@ -22,7 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/gencert"
+	"github.com/raytls/raytls/internal/gencert/gencerttest"
 )
 
 var _ = Describe("A policy that makes no sense", func() {
@@ -217,7 +217,7 @@ var _ = Describe("A brought CA", func() {
 		})
 		secret, err := w.caSecret("a")
 		Expect(err).NotTo(HaveOccurred())
-		profile, err := gencert.ParseProfile(secret.Data["profile"])
+		profile, err := gencerttest.ParseProfile(secret.Data["profile"])
 		Expect(err).NotTo(HaveOccurred())
 		Expect(profile.IssuerNotAfter).To(BeTemporally("<=", time.Now().Add(100*24*time.Hour)))
 		w.quiet()

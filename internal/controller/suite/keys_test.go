@@ -14,6 +14,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/gencert"
+	"github.com/raytls/raytls/internal/gencert/gencerttest"
 	"github.com/raytls/raytls/internal/injection"
 )
 
@@ -62,7 +63,7 @@ var _ = Describe("The keys of an encrypted cluster", func() {
 		Expect(string(s.Data["ca.key"])).NotTo(Equal(string(authority.Data["authority.key"])))
 		Expect(string(s.Data["ca.crt"])).To(Equal(string(authority.Data["authority.crt"])), "pods trust the authority alone")
 		status := w.status("a")
-		profile, err := gencert.ParseProfile(s.Data["profile"])
+		profile, err := gencerttest.ParseProfile(s.Data["profile"])
 		Expect(err).NotTo(HaveOccurred())
 		Expect(status.Issuer.ExpiryTime.Time).To(BeTemporally("==", profile.IssuerNotAfter))
 		Expect(status.Authority.Generation).To(BeEquivalentTo(1))
@@ -126,7 +127,7 @@ var _ = Describe("The keys of an encrypted cluster", func() {
 			p.Spec.PodCertificate.HeadServiceShortName = true
 		})
 		w.eventually(func(g Gomega) {
-			profile, err := gencert.ParseProfile(caSecret().Data["profile"])
+			profile, err := gencerttest.ParseProfile(caSecret().Data["profile"])
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(profile.HeadDNSNames).To(Equal([]string{"ray.example.com"}))
 			g.Expect(profile.HeadServiceShortName).To(BeTrue())

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/internal/gencert"
+	"github.com/raytls/raytls/internal/gencert/gencerttest"
 )
 
 // kubeRay plays KubeRay and the kubelets in one namespace, one step at a time. It does what kuberay.md in the design
@@ -239,7 +240,7 @@ func (k *kubeRay) initContainer(ctx context.Context, pod *corev1.Pod) corev1.Con
 // reportOf is what the script would say of a certificate that it made by that profile.
 func (k *kubeRay) reportOf(profile []byte) string {
 	GinkgoHelper()
-	p, err := gencert.ParseProfile(profile)
+	p, err := gencerttest.ParseProfile(profile)
 	k.must(err)
 	serial := make([]byte, 16)
 	_, err = rand.Read(serial)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/gencert"
+	"github.com/raytls/raytls/internal/gencert/gencerttest"
 )
 
 const clusterHash = "ray.io/hash-without-replicas-and-workers-to-delete"
@@ -253,7 +254,7 @@ func (w *world) profile(cluster string) gencert.Profile {
 	GinkgoHelper()
 	secret, err := w.caSecret(cluster)
 	Expect(err).NotTo(HaveOccurred())
-	profile, err := gencert.ParseProfile(secret.Data["profile"])
+	profile, err := gencerttest.ParseProfile(secret.Data["profile"])
 	Expect(err).NotTo(HaveOccurred())
 	return profile
 }

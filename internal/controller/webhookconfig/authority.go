@@ -1,16 +1,16 @@
 package webhookconfig
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -26,15 +26,8 @@ const Secret = "raytls-webhook-ca"
 
 // bundleElsewhere reports whether cert-manager was told to keep caBundle.
 func bundleElsewhere(configuration *admissionregistrationv1.MutatingWebhookConfiguration) bool {
-	if configuration == nil {
-		return false
-	}
-	for _, key := range []string{"inject-ca-from", "inject-ca-from-secret", "inject-apiserver-ca"} {
-		if configuration.Annotations["cert-manager.io/"+key] != "" {
-			return true
-		}
-	}
-	return false
+	a := configuration.Annotations
+	return cmp.Or(a["cert-manager.io/inject-ca-from"], a["cert-manager.io/inject-ca-from-secret"], a["cert-manager.io/inject-apiserver-ca"]) != ""
 }
 
 // keepAuthority makes the authority, replaces it where that is due, and decides on caBundle. A pod serves under a replaced
@@ -44,9 +37,6 @@ func (r *Reconciler) keepAuthority(ctx context.Context, st *state) error {
 		return nil
 	}
 	authority, why, err := stored(st)
-	if errors.Is(err, servingcert.ErrNewerFormat) {
-		return reconcile.TerminalError(err) // the Secret is watched
-	}
 	if err != nil {
 		return err
 	}
@@ -56,14 +46,16 @@ func (r *Reconciler) keepAuthority(ctx context.Context, st *state) error {
 	if r.current != authority.ID() {
 		r.current, r.since = authority.ID(), st.now
 	}
-	st.authority = authority
-	st.reconcileAt(servingcert.RenewAt(authority))
-	has := bundles(st.configuration)
-	alone := servingcert.Bundle(authority, st.now, false)
-	end := r.since.Add(servingcert.Retiring)
-	st.bundle = servingcert.Bundle(authority, st.now, st.now.Before(end), has...)
-	if len(st.bundle) > len(alone) {
-		st.reconcileAt(end)
+	var has [][]byte
+	retired := r.since.Add(servingcert.Retiring)
+	if st.now.Before(retired) {
+		for i := range st.configuration.Webhooks {
+			has = append(has, st.configuration.Webhooks[i].ClientConfig.CABundle)
+		}
+	}
+	st.authority, st.bundle, st.next = authority, servingcert.Bundle(authority, st.now, has...), servingcert.RenewAt(authority)
+	if len(st.bundle) > len(authority.CertificatePEM()) {
+		st.next = retired
 	}
 	return nil
 }
@@ -75,7 +67,7 @@ func stored(st *state) (authority *pki.Authority, why string, err error) {
 		authority, err = servingcert.Parse(st.secret.Data, st.now)
 		switch {
 		case errors.Is(err, servingcert.ErrNewerFormat):
-			return nil, "", fmt.Errorf("the webhook's authority in Secret %s: %w", Secret, err)
+			return nil, "", reconcile.TerminalError(fmt.Errorf("the webhook's authority in Secret %s: %w", Secret, err)) // the Secret is watched
 		case err != nil:
 			why = err.Error()
 		case st.now.Before(servingcert.RenewAt(authority)):
@@ -88,38 +80,22 @@ func stored(st *state) (authority *pki.Authority, why string, err error) {
 	return authority, why, err
 }
 
-// bundles are the caBundles that the operator keeps.
-func bundles(configuration *admissionregistrationv1.MutatingWebhookConfiguration) [][]byte {
-	if configuration == nil {
-		return nil
-	}
-	var out [][]byte
-	for i := range configuration.Webhooks {
-		out = append(out, configuration.Webhooks[i].ClientConfig.CABundle)
-	}
-	return out
-}
-
 // writeSecret writes the authority where the Secret differs from it.
 func (r *Reconciler) writeSecret(ctx context.Context, st *state, authority *pki.Authority, why string) error {
 	data, err := servingcert.Data(authority)
 	if err != nil {
 		return err
 	}
-	labels := kube.Labels(v1alpha1.ComponentWebhook)
 	logger := log.FromContext(ctx).WithValues("secret", Secret, "authority", authority.ID(), "because", why)
 	if st.secret == nil {
 		logger.Info("Creating the webhook's authority")
-		return r.create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: Secret, Labels: labels},
+		return kube.Create(ctx, r.Client, r.Live, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: Secret, Labels: kube.Labels(v1alpha1.ComponentWebhook)},
 			Type:       corev1.SecretTypeOpaque, Data: data,
-		})
+		}, nil)
 	}
 	want := st.secret.DeepCopy()
-	if want.Labels == nil {
-		want.Labels = map[string]string{}
-	}
-	maps.Copy(want.Labels, labels)
+	want.Labels = labels.Merge(want.Labels, kube.Labels(v1alpha1.ComponentWebhook))
 	want.Data = data
 	if apiequality.Semantic.DeepEqual(want, st.secret) {
 		return nil
@@ -136,25 +112,4 @@ func (r *Reconciler) writeSecret(ctx context.Context, st *state, authority *pki.
 		return fmt.Errorf("updating Secret %s: %w", Secret, err)
 	}
 	return nil
-}
-
-// create creates the Secret that the cache does not have. One that exists all the same is the cache's lag if it is
-// labelled as the operator's, and otherwise somebody else's, and left alone.
-func (r *Reconciler) create(ctx context.Context, secret *corev1.Secret) error {
-	err := r.Client.Create(ctx, secret, client.FieldOwner(v1alpha1.ManagedBy))
-	if err == nil {
-		return nil
-	}
-	if !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("creating Secret %s: %w", Secret, err)
-	}
-	existing, err := kube.ReadSecret(ctx, r.Live, client.ObjectKeyFromObject(secret))
-	if err != nil {
-		return err
-	}
-	if existing == nil || existing.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy {
-		return kube.ErrStale
-	}
-	return fmt.Errorf("the webhook has no authority, because Secret %s in namespace %s is not labelled %s=%s and is left alone; delete or rename it",
-		Secret, r.Namespace, v1alpha1.LabelManagedBy, v1alpha1.ManagedBy)
 }

@@ -13,8 +13,8 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -51,25 +51,19 @@ type Reconciler struct {
 // state is what one reconcile found and decided.
 type state struct {
 	now time.Time
-	// configuration is nil if admission is not installed, secret if there is none of the operator's. Neither is ever changed.
+	// configuration is empty if admission is not installed. secret is nil if there is none of the operator's.
+	// Both are read-only.
 	configuration *admissionregistrationv1.MutatingWebhookConfiguration
 	secret        *corev1.Secret
-	// namespaces are those that the webhook is to reach.
+	// namespaces are those that the webhook has to reach.
 	namespaces []string
 
-	// authority is what API servers are to trust; nil if it is not known, or not the operator's.
+	// authority is what API servers have to trust; nil if it is not known, or not the operator's.
 	authority *pki.Authority
-	// bundle is what caBundle is to be; nil leaves it as it is.
+	// bundle is the caBundle to write; nil leaves it as it is.
 	bundle []byte
 	// next is when to reconcile if nothing happens before.
 	next time.Time
-}
-
-// reconcileAt asks for a reconcile at that time at the latest.
-func (st *state) reconcileAt(at time.Time) {
-	if st.next.IsZero() || at.Before(st.next) {
-		st.next = at
-	}
 }
 
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations,resourceNames=raytls,verbs=get;list;watch;patch
@@ -98,24 +92,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 
 // gather reads everything from the caches.
 func (r *Reconciler) gather(ctx context.Context) (*state, error) {
-	st := &state{now: r.Clock.Now()}
-	configuration, secret := &admissionregistrationv1.MutatingWebhookConfiguration{}, &corev1.Secret{}
-	for _, read := range []struct {
-		key  types.NamespacedName
-		into client.Object
-		set  func()
-	}{
-		{types.NamespacedName{Name: Configuration}, configuration, func() { st.configuration = configuration }},
-		{types.NamespacedName{Namespace: r.Namespace, Name: Secret}, secret, func() { st.secret = secret }},
-	} {
-		err := r.Client.Get(ctx, read.key, read.into)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", read.key, err)
-		}
-		read.set()
+	st := &state{now: r.Clock.Now(), configuration: &admissionregistrationv1.MutatingWebhookConfiguration{}}
+	if err := r.Client.Get(ctx, types.NamespacedName{Name: Configuration}, st.configuration); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("reading MutatingWebhookConfiguration %s: %w", Configuration, err)
+	}
+	var err error
+	if st.secret, err = kube.ReadSecret(ctx, r.Client, types.NamespacedName{Namespace: r.Namespace, Name: Secret}); err != nil {
+		return nil, err
 	}
 	var policies v1alpha1.RayTLSPolicyList
 	if err := r.Client.List(ctx, &policies, client.UnsafeDisableDeepCopy); err != nil {
@@ -130,9 +113,9 @@ func (r *Reconciler) gather(ctx context.Context) (*state, error) {
 	if err := r.Client.List(ctx, &authorities, client.InNamespace(r.Namespace), component, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing authorities: %w", err)
 	}
-	exist := map[string]bool{}
+	exist := sets.New[string]()
 	for i := range clusters.Items {
-		exist[client.ObjectKeyFromObject(&clusters.Items[i]).String()] = true
+		exist.Insert(client.ObjectKeyFromObject(&clusters.Items[i]).String())
 	}
 	st.namespaces = reach(policies.Items, authorities.Items, exist, r.Namespace)
 	return st, nil
@@ -140,9 +123,6 @@ func (r *Reconciler) gather(ctx context.Context) (*state, error) {
 
 // keepConfiguration patches caBundle and namespaceSelector of each webhook where they differ, and nothing else.
 func (r *Reconciler) keepConfiguration(ctx context.Context, st *state) error {
-	if st.configuration == nil {
-		return nil
-	}
 	operations := patch(st.configuration, st.namespaces, st.bundle)
 	if len(operations) == 0 {
 		return nil

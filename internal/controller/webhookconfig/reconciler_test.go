@@ -185,9 +185,8 @@ func TestAuthorityIsReplaced(t *testing.T) {
 }
 
 func TestSecretOfANewerVersionIsLeftAlone(t *testing.T) {
-	labels := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelComponent: v1alpha1.ComponentWebhook}
 	w := newWorld(t, installed(t), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ownNamespace, Name: Secret, Labels: labels}, Data: map[string][]byte{"formatVersion": []byte("2")},
+		ObjectMeta: metav1.ObjectMeta{Namespace: ownNamespace, Name: Secret, Labels: kube.Labels(v1alpha1.ComponentWebhook)}, Data: map[string][]byte{"formatVersion": []byte("2")},
 	})
 	before := w.secret()
 	_, err := w.r.Reconcile(t.Context(), ctrl.Request{})
@@ -222,7 +221,7 @@ func TestSomebodysSecretIsLeftAlone(t *testing.T) {
 		want   string
 	}{
 		"unlabelled": {reason: "it is somebody else's", want: "left alone"},
-		"labelled":   {reason: "the cache lags", labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}},
+		"labelled":   {reason: "the cache lags", labels: kube.Labels(v1alpha1.ComponentWebhook)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, installed(t), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ownNamespace, Name: Secret, Labels: c.labels}})
@@ -270,44 +269,44 @@ func TestAuthorityIsMadeBeforeTheConfigurationIsInstalled(t *testing.T) {
 	w.authority()
 }
 
-func TestAnswer(t *testing.T) {
+func TestCondition(t *testing.T) {
 	active := view{read: true, installed: true, trusted: true, selector: selecting(in("a"))}
 	for name, c := range map[string]struct {
 		reason  string
 		change  func(v *view)
+		status  metav1.ConditionStatus
 		want    string
 		message string
 	}{
-		"active":           {reason: "API servers ask and trust", want: v1alpha1.ReasonAdmissionActive},
-		"not read":         {reason: "nothing is known", change: func(v *view) { v.read = false }, want: v1alpha1.ReasonAdmissionPending},
-		"not installed":    {reason: "nobody asks", change: func(v *view) { v.installed = false }, want: v1alpha1.ReasonAdmissionNotInstalled, message: webhookName},
-		"not trusted":      {reason: "API servers refuse the certificate", change: func(v *view) { v.trusted = false }, want: v1alpha1.ReasonAdmissionPending, message: "caBundle"},
-		"not listed":       {reason: "API servers do not ask", change: func(v *view) { v.selector = selecting(in("b")) }, want: v1alpha1.ReasonAdmissionPending, message: "namespaceSelector"},
-		"narrowed":         {reason: "labels of namespaces are not read", change: func(v *view) { v.selector = selecting(in("a"), opted()) }, want: v1alpha1.ReasonAdmissionNarrowed, message: "namespaceSelector"},
-		"differs":          {reason: "the field is named", change: func(v *view) { v.differs = "failurePolicy" }, want: v1alpha1.ReasonAdmissionNarrowed, message: "failurePolicy"},
-		"differs, to come": {reason: "it is not listed whatever the rest says", change: func(v *view) { v.differs, v.selector = "rules", selecting(opted(), in("b")) }, want: v1alpha1.ReasonAdmissionPending},
+		"active":           {reason: "API servers ask and trust", status: metav1.ConditionTrue, want: v1alpha1.ReasonAdmissionActive},
+		"not read":         {reason: "nothing is known", change: func(v *view) { *v = view{} }, status: metav1.ConditionUnknown, want: v1alpha1.ReasonAdmissionPending},
+		"not installed":    {reason: "nobody asks", change: func(v *view) { v.installed = false }, status: metav1.ConditionFalse, want: v1alpha1.ReasonAdmissionNotInstalled, message: webhookName},
+		"not trusted":      {reason: "API servers refuse the certificate", change: func(v *view) { v.trusted = false }, status: metav1.ConditionFalse, want: v1alpha1.ReasonAdmissionPending, message: "caBundle"},
+		"not listed":       {reason: "API servers do not ask", change: func(v *view) { v.selector = selecting(in("b")) }, status: metav1.ConditionFalse, want: v1alpha1.ReasonAdmissionPending, message: "namespaceSelector"},
+		"narrowed":         {reason: "labels of namespaces are not read", change: func(v *view) { v.selector = selecting(in("a"), opted()) }, status: metav1.ConditionUnknown, want: v1alpha1.ReasonAdmissionNarrowed, message: "namespaceSelector"},
+		"differs":          {reason: "the field is named", change: func(v *view) { v.differs = "failurePolicy" }, status: metav1.ConditionUnknown, want: v1alpha1.ReasonAdmissionNarrowed, message: "failurePolicy"},
+		"differs, to come": {reason: "it is not listed whatever the rest says", change: func(v *view) { v.differs, v.selector = "rules", selecting(opted(), in("b")) }, status: metav1.ConditionFalse, want: v1alpha1.ReasonAdmissionPending},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := active
+			r := &Reconciler{Namespace: ownNamespace, found: active}
 			if c.change != nil {
-				c.change(&v)
+				c.change(&r.found)
 			}
-			reason, message := v.answer("a")
-			if reason != c.want || !strings.Contains(message, c.message) {
-				t.Errorf("%s: got %s: %s", c.reason, reason, message)
+			got := r.Condition("a")
+			if got.Type != v1alpha1.ConditionAdmissionActive || got.Status != c.status || got.Reason != c.want || !strings.Contains(got.Message, c.message) {
+				t.Errorf("%s: got %+v", c.reason, got)
+			}
+			if own := r.Condition(ownNamespace); own.Reason != v1alpha1.ReasonAdmissionOff || own.Status != metav1.ConditionFalse {
+				t.Errorf("the operator's own namespace: got %+v", own)
 			}
 		})
-	}
-	own := (&Reconciler{Namespace: ownNamespace}).Condition(ownNamespace)
-	if own.Reason != v1alpha1.ReasonAdmissionOff || own.Status != metav1.ConditionFalse {
-		t.Errorf("the operator's own namespace: got %v", own)
 	}
 }
 
 func TestChangesAreTold(t *testing.T) {
 	w := newWorld(t, installed(t))
 	told := map[string]int{}
-	w.r.OnChange(func(namespace string) { told[namespace]++ })
+	w.r.wake = append(w.r.wake, func(namespace string) { told[namespace]++ })
 	w.reconcile()
 	if told["a"] == 0 || len(told) != 1 {
 		t.Errorf("told %v", told)

@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/utils/ptr"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 )
@@ -14,45 +16,31 @@ import (
 // that has an authority, whose injection is carried forward also without a policy. Authorities are kept where nobody in those
 // namespaces can write, unlike what clusters carry. The operator's own namespace is none: it must be able to start when its
 // webhook is down.
-func reach(policies []v1alpha1.RayTLSPolicy, authorities []corev1.Secret, clusters map[string]bool, own string) []string {
-	set := map[string]bool{}
+func reach(policies []v1alpha1.RayTLSPolicy, authorities []corev1.Secret, clusters sets.Set[string], own string) []string {
+	out := sets.New[string]()
 	for i := range policies {
-		set[policies[i].Namespace] = true
+		out.Insert(policies[i].Namespace)
 	}
 	for i := range authorities {
 		cluster := authorities[i].Annotations[v1alpha1.AnnotationCluster]
-		if namespace, _, found := strings.Cut(cluster, "/"); found && clusters[cluster] {
-			set[namespace] = true
+		if namespace, _, found := strings.Cut(cluster, "/"); found && clusters.Has(cluster) {
+			out.Insert(namespace)
 		}
 	}
-	delete(set, own)
-	out := make([]string, 0, len(set))
-	for namespace := range set {
-		out = append(out, namespace)
-	}
-	slices.Sort(out)
-	return out
-}
-
-// requirement is the part of a namespaceSelector that is the operator's. An In of nothing is invalid; every namespace has
-// the label, so that it does not exist fits none.
-func requirement(namespaces []string) metav1.LabelSelectorRequirement {
-	if len(namespaces) == 0 {
-		return metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpDoesNotExist}
-	}
-	return metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: namespaces}
+	return sets.List(out.Delete(own))
 }
 
 // selector is a namespaceSelector that reaches these namespaces. The requirements of administrators and platforms are kept:
 // a platform that adds its own would add them as often as they are removed.
 func selector(has *metav1.LabelSelector, namespaces []string) *metav1.LabelSelector {
-	out := &metav1.LabelSelector{}
-	if has != nil {
-		out = has.DeepCopy()
+	requirement := metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: namespaces}
+	if len(namespaces) == 0 {
+		// An In of nothing is invalid. Every namespace has the label, so this selects none.
+		requirement.Operator, requirement.Values = metav1.LabelSelectorOpDoesNotExist, nil
 	}
-	out.MatchExpressions = slices.DeleteFunc(out.MatchExpressions, ours)
-	out.MatchExpressions = slices.Insert(out.MatchExpressions, 0, requirement(namespaces))
-	return out
+	out := ptr.Deref(has.DeepCopy(), metav1.LabelSelector{})
+	out.MatchExpressions = slices.Insert(slices.DeleteFunc(out.MatchExpressions, ours), 0, requirement)
+	return &out
 }
 
 // ours reports whether a requirement is the operator's: one that lists namespaces, or says that there are none.

@@ -7,6 +7,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/jsonpatch"
@@ -38,7 +39,7 @@ func TestReach(t *testing.T) {
 	policy := func(namespace string) v1alpha1.RayTLSPolicy {
 		return v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace}}
 	}
-	clusters := map[string]bool{"a/c": true, "own/c": true, "b/plain": true}
+	clusters := sets.New("a/c", "own/c", "b/plain")
 	for name, c := range map[string]struct {
 		reason      string
 		policies    []v1alpha1.RayTLSPolicy

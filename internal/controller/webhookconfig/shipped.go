@@ -6,15 +6,13 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 )
 
 const (
 	// webhookName is the name of the webhook for RayClusters in the configuration.
 	webhookName = "rayclusters-in-namespaces-with-a-raytlspolicy.raytls.io"
-	// serviceName is the Service of the webhook's pods, in the operator's namespace.
-	serviceName = "raytls-webhook"
 	servicePath = "/rayclusters/refused-while-the-raytls-operator-is-down/see-its-pods"
-	servicePort = 443
 	// asked is the condition under which the API server asks the webhook.
 	asked = "request.operation == 'CREATE' || " +
 		"object.?spec.?headGroupSpec.?template != oldObject.?spec.?headGroupSpec.?template || " +
@@ -33,7 +31,7 @@ func shipped(namespace string) *admissionregistrationv1.MutatingWebhook {
 		Name:                    webhookName,
 		AdmissionReviewVersions: []string{"v1"},
 		ClientConfig: admissionregistrationv1.WebhookClientConfig{Service: &admissionregistrationv1.ServiceReference{
-			Namespace: namespace, Name: serviceName, Path: new(servicePath), Port: new(int32(servicePort)),
+			Namespace: namespace, Name: "raytls-webhook", Path: new(servicePath), Port: new(int32(443)),
 		}},
 		MatchPolicy: new(admissionregistrationv1.Equivalent),
 		Rules: []admissionregistrationv1.RuleWithOperations{{
@@ -54,9 +52,16 @@ func shipped(namespace string) *admissionregistrationv1.MutatingWebhook {
 // difference names the first field in which a webhook differs from the shipped one; empty for none. Any of them can let a
 // RayCluster pass without the webhook's changes.
 func difference(has, want *admissionregistrationv1.MutatingWebhook) string {
-	objects := has.ObjectSelector
-	if objects == nil {
-		objects = &metav1.LabelSelector{} // the API server's default
+	objects := ptr.Deref(has.ObjectSelector, metav1.LabelSelector{}) // the API server's default
+	service := ptr.Deref(has.ClientConfig.Service, admissionregistrationv1.ServiceReference{})
+	// A URL with the webhook's path may stand for the Service, where the webhook runs outside the cluster: nobody without the
+	// authority's key can answer there.
+	if has.ClientConfig.URL != nil {
+		to, err := url.Parse(*has.ClientConfig.URL)
+		if err != nil || to.Path != servicePath {
+			return "clientConfig.url"
+		}
+		service = *want.ClientConfig.Service
 	}
 	for _, field := range []struct {
 		name      string
@@ -66,42 +71,18 @@ func difference(has, want *admissionregistrationv1.MutatingWebhook) string {
 		{"rules", has.Rules, want.Rules},
 		{"matchPolicy", has.MatchPolicy, want.MatchPolicy},
 		{"matchConditions", has.MatchConditions, want.MatchConditions},
-		{"objectSelector", objects, want.ObjectSelector},
+		{"objectSelector", objects, *want.ObjectSelector},
 		{"failurePolicy", has.FailurePolicy, want.FailurePolicy},
 		{"reinvocationPolicy", has.ReinvocationPolicy, want.ReinvocationPolicy},
 		{"sideEffects", has.SideEffects, want.SideEffects},
 		{"timeoutSeconds", has.TimeoutSeconds, want.TimeoutSeconds},
+		{"clientConfig.service.namespace", service.Namespace, want.ClientConfig.Service.Namespace},
+		{"clientConfig.service.name", service.Name, want.ClientConfig.Service.Name},
+		{"clientConfig.service.path", service.Path, want.ClientConfig.Service.Path},
+		{"clientConfig.service.port", service.Port, want.ClientConfig.Service.Port},
 	} {
 		if !apiequality.Semantic.DeepEqual(field.has, field.want) {
 			return field.name
-		}
-	}
-	return calledDifferently(&has.ClientConfig, &want.ClientConfig)
-}
-
-// calledDifferently names the first field in which API servers call another address. A URL with the webhook's path may stand
-// for the Service, where the webhook runs outside the cluster: nobody without the authority's key can answer there.
-func calledDifferently(has, want *admissionregistrationv1.WebhookClientConfig) string {
-	if has.URL != nil {
-		if to, err := url.Parse(*has.URL); err != nil || to.Path != *want.Service.Path {
-			return "clientConfig.url"
-		}
-		return ""
-	}
-	if has.Service == nil {
-		return "clientConfig.service"
-	}
-	for _, field := range []struct {
-		name      string
-		has, want any
-	}{
-		{"namespace", has.Service.Namespace, want.Service.Namespace},
-		{"name", has.Service.Name, want.Service.Name},
-		{"path", has.Service.Path, want.Service.Path},
-		{"port", has.Service.Port, want.Service.Port},
-	} {
-		if !apiequality.Semantic.DeepEqual(field.has, field.want) {
-			return "clientConfig.service." + field.name
 		}
 	}
 	return ""

@@ -85,7 +85,7 @@ func TestDifference(t *testing.T) {
 		"a URL with another path": {reason: "nobody answers", change: func(w changed) {
 			w.ClientConfig.Service, w.ClientConfig.URL = nil, new("https://127.0.0.1:9443/")
 		}, want: "clientConfig.url"},
-		"nowhere": {reason: "nobody answers", change: func(w changed) { w.ClientConfig.Service = nil }, want: "clientConfig.service"},
+		"nowhere": {reason: "nobody answers", change: func(w changed) { w.ClientConfig.Service = nil }, want: "clientConfig.service.namespace"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			has := shipped(ownNamespace)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/servingcert"
@@ -19,86 +20,50 @@ type view struct {
 	// differs names the field that is not as shipped; empty for none.
 	differs  string
 	selector *metav1.LabelSelector
-	// namespaces are those that the webhook is to reach.
+	// namespaces are those that the webhook has to reach.
 	namespaces []string
 }
 
-// answer returns reason and message of the condition AdmissionActive for a namespace.
-func (v *view) answer(namespace string) (reason, message string) {
-	if !v.read {
-		return v1alpha1.ReasonAdmissionPending, "the operator has yet to read MutatingWebhookConfiguration " + Configuration
-	}
-	if !v.installed {
-		return v1alpha1.ReasonAdmissionNotInstalled, fmt.Sprintf(
-			"MutatingWebhookConfiguration %s with the webhook %s does not exist; the operator injects RayClusters after their creation and replaces their first pods", Configuration, webhookName)
-	}
-	if !v.trusted {
-		return v1alpha1.ReasonAdmissionPending, fmt.Sprintf("the caBundle of MutatingWebhookConfiguration %s does not hold the webhook's authority yet", Configuration)
-	}
+func condition(status metav1.ConditionStatus, reason, format string, args ...any) metav1.Condition {
+	return metav1.Condition{Type: v1alpha1.ConditionAdmissionActive, Status: status, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// condition is AdmissionActive for a namespace.
+func (v *view) condition(namespace string) metav1.Condition {
 	listed, only := reaches(v.selector, namespace)
-	if !listed {
-		return v1alpha1.ReasonAdmissionPending, fmt.Sprintf("the namespaceSelector of MutatingWebhookConfiguration %s does not list this namespace yet", Configuration)
-	}
 	differs := v.differs
 	if differs == "" && !only {
 		differs = "namespaceSelector"
 	}
-	if differs != "" {
-		return v1alpha1.ReasonAdmissionNarrowed, fmt.Sprintf(
+	switch {
+	case !v.read:
+		return condition(metav1.ConditionUnknown, v1alpha1.ReasonAdmissionPending, "the operator has yet to read MutatingWebhookConfiguration %s", Configuration)
+	case !v.installed:
+		return condition(metav1.ConditionFalse, v1alpha1.ReasonAdmissionNotInstalled,
+			"MutatingWebhookConfiguration %s with the webhook %s does not exist; the operator injects RayClusters after their creation and replaces their first pods", Configuration, webhookName)
+	case !v.trusted:
+		return condition(metav1.ConditionFalse, v1alpha1.ReasonAdmissionPending, "the caBundle of MutatingWebhookConfiguration %s does not hold the webhook's authority yet", Configuration)
+	case !listed:
+		return condition(metav1.ConditionFalse, v1alpha1.ReasonAdmissionPending, "the namespaceSelector of MutatingWebhookConfiguration %s does not list this namespace yet", Configuration)
+	case differs != "":
+		return condition(metav1.ConditionUnknown, v1alpha1.ReasonAdmissionNarrowed,
 			"%s of webhook %s in MutatingWebhookConfiguration %s is not as shipped, so the operator does not rely on the webhook here; apply the shipped configuration", differs, webhookName, Configuration)
 	}
-	return v1alpha1.ReasonAdmissionActive, "RayClusters of this namespace go through the operator's webhook and have TLS from their first pod on"
+	return condition(metav1.ConditionTrue, v1alpha1.ReasonAdmissionActive, "RayClusters of this namespace go through the operator's webhook and have TLS from their first pod on")
 }
 
-// answer returns reason and message of the condition AdmissionActive for a namespace, as far as this process knows.
-func (r *Reconciler) answer(namespace string) (reason, message string) {
-	if namespace == r.Namespace {
-		return v1alpha1.ReasonAdmissionOff, "the webhook does not admit RayClusters of the operator's own namespace"
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.found.answer(namespace)
-}
-
-// Active reports whether RayClusters of the namespace go through the webhook: the configuration exists and is as shipped, it
-// lists the namespace, and API servers trust the webhook's authority. Reason is that of the condition AdmissionActive.
-func (r *Reconciler) Active(namespace string) (active bool, reason string) {
-	reason, _ = r.answer(namespace)
-	return reason == v1alpha1.ReasonAdmissionActive, reason
-}
-
-// Condition returns the condition AdmissionActive of a policy in the namespace.
+// Condition returns the condition AdmissionActive of the namespace. It is true if the configuration exists and is as shipped, it
+// lists the namespace, and API servers trust the webhook's authority.
 func (r *Reconciler) Condition(namespace string) metav1.Condition {
-	condition := metav1.Condition{Type: v1alpha1.ConditionAdmissionActive, Status: metav1.ConditionFalse}
-	condition.Reason, condition.Message = r.answer(namespace)
-	switch condition.Reason {
-	case v1alpha1.ReasonAdmissionActive:
-		condition.Status = metav1.ConditionTrue
-	case v1alpha1.ReasonAdmissionNarrowed:
-		condition.Status = metav1.ConditionUnknown
-	case v1alpha1.ReasonAdmissionPending:
-		if r.unread() {
-			condition.Status = metav1.ConditionUnknown
-		}
+	if namespace == r.Namespace {
+		return condition(metav1.ConditionFalse, v1alpha1.ReasonAdmissionOff, "the webhook does not admit RayClusters of the operator's own namespace")
 	}
-	return condition
-}
-
-// unread reports whether the configuration has not been read since the process started.
-func (r *Reconciler) unread() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.found.read
+	return r.found.condition(namespace)
 }
 
-// OnChange has a function called with each namespace for which Condition changed. It must not block, and may call Active.
-func (r *Reconciler) OnChange(wake func(namespace string)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.wake = append(r.wake, wake)
-}
-
-// observe keeps what was found, and tells of what changed.
+// observe keeps what was found, and wakes those who wait for a change.
 func (r *Reconciler) observe(st *state) {
 	found := observed(st, r.Namespace)
 	r.mu.Lock()
@@ -106,11 +71,8 @@ func (r *Reconciler) observe(st *state) {
 	r.found = found
 	wake := slices.Clone(r.wake)
 	r.mu.Unlock()
-	namespaces := slices.Concat(before.namespaces, found.namespaces)
-	slices.Sort(namespaces)
-	for _, namespace := range slices.Compact(namespaces) {
-		_, was := before.answer(namespace)
-		if _, is := found.answer(namespace); is == was {
+	for namespace := range sets.New(before.namespaces...).Insert(found.namespaces...) {
+		if before.condition(namespace) == found.condition(namespace) {
 			continue
 		}
 		for _, call := range wake {
@@ -122,10 +84,6 @@ func (r *Reconciler) observe(st *state) {
 // observed is the view of what was read.
 func observed(st *state, own string) view {
 	v := view{read: true, namespaces: st.namespaces}
-	if st.configuration == nil {
-		return v
-	}
-	elsewhere := bundleElsewhere(st.configuration)
 	for i := range st.configuration.Webhooks {
 		webhook := &st.configuration.Webhooks[i]
 		if webhook.Name != webhookName {
@@ -133,17 +91,9 @@ func observed(st *state, own string) view {
 		}
 		bundle := webhook.ClientConfig.CABundle
 		v.installed = true
-		v.trusted = elsewhere && len(bundle) > 0 || st.authority != nil && servingcert.Holds(bundle, st.authority)
+		v.trusted = bundleElsewhere(st.configuration) && len(bundle) > 0 || st.authority != nil && servingcert.Holds(bundle, st.authority)
 		v.differs = difference(webhook, shipped(own))
 		v.selector = webhook.NamespaceSelector.DeepCopy()
 	}
 	return v
-}
-
-// listed reports whether the webhook reaches the namespace, or is about to.
-func (r *Reconciler) listed(namespace string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	_, found := slices.BinarySearch(r.found.namespaces, namespace)
-	return found
 }

@@ -1,9 +1,13 @@
+// Package kube has what every controller does alike with the API server: create without taking over, delete exactly, tell stale
+// caches from failures, and carry an outcome in an error.
 package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -50,13 +54,10 @@ func ReadSecret(ctx context.Context, reader client.Reader, key types.NamespacedN
 func Delete(ctx context.Context, c client.Client, object client.Object) error {
 	uid := object.GetUID()
 	err := c.Delete(ctx, object, client.Preconditions{UID: &uid})
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil // a conflict is another object of that name: the one that was meant is gone
 	}
-	if err != nil {
-		return fmt.Errorf("deleting %s: %w", client.ObjectKeyFromObject(object), err)
-	}
-	return nil
+	return fmt.Errorf("deleting %s: %w", client.ObjectKeyFromObject(object), err)
 }
 
 // Create creates a Secret or ConfigMap that the cache does not have. One that exists all the same is the cache's lag
@@ -87,10 +88,7 @@ func Create(ctx context.Context, c client.Client, live client.Reader, object cli
 // NameConflict says what it means that a Secret or ConfigMap of a name of ours exists and the cache of ours does not have
 // it: the cache lags behind (ErrStale), or it is somebody else's. Nil: it is ours by its owner (nil for none).
 func NameConflict(existing client.Object, labels map[string]string, owner metav1.Object) error {
-	kind := "Secret"
-	if _, configMap := existing.(*corev1.ConfigMap); configMap {
-		kind = "ConfigMap"
-	}
+	kind := reflect.TypeOf(existing).Elem().Name()
 	switch {
 	case !existing.GetDeletionTimestamp().IsZero():
 		return Waitf(v1alpha1.ReasonNameConflict, "%s %s in namespace %s is being deleted and a finalizer holds it; it is made anew when it is gone", kind, existing.GetName(), existing.GetNamespace()).
@@ -111,3 +109,48 @@ func Truncate(text string, most int) string {
 	}
 	return strings.ToValidUTF8(text[:most-len("…")], "") + "…"
 }
+
+// Outcome is why something was not done. It is an error, so that it ends what it comes up in, and it is reported in a status.
+type Outcome struct {
+	// UserMustAct reports whether nothing changes until somebody mends what the message names.
+	UserMustAct bool
+	// Reason is one of the API's reasons, and Message says what is wrong, with which object, and what to do.
+	Reason, Message string
+	// BlockedBy names the object that is in the way, as Kind/name; empty where there is none.
+	BlockedBy string
+	// After is when to try again where nothing that is watched tells that it changed; zero for never.
+	After time.Duration
+}
+
+func (o *Outcome) Error() string { return o.Message }
+
+// UserMustActf is an Outcome that lasts until the user acts.
+func UserMustActf(reason, format string, args ...any) *Outcome {
+	return &Outcome{UserMustAct: true, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// Waitf is an Outcome that ends by itself.
+func Waitf(reason, format string, args ...any) *Outcome {
+	return &Outcome{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// RetryAfter has the same tried again after that time.
+func (o *Outcome) RetryAfter(after time.Duration) *Outcome {
+	o.After = after
+	return o
+}
+
+// AsOutcome finds the outcome in an error; nil if there is none.
+func AsOutcome(err error) *Outcome {
+	outcome, _ := errors.AsType[*Outcome](err)
+	return outcome
+}
+
+// ErrStale says that a cache lags behind the API server.
+var ErrStale = errors.New("the cache lags behind the API server")
+
+// StaleRequeue is when to read again after a cache was found to lag.
+const StaleRequeue = 500 * time.Millisecond
+
+// IsStale reports whether an error comes from a cache that lags behind the API server.
+func IsStale(err error) bool { return errors.Is(err, ErrStale) || apierrors.IsConflict(err) }

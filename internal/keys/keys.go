@@ -1,40 +1,101 @@
+// Package keys decides what a RayCluster's two Secrets hold: its authority, in the operator's namespace, and its issuer with all
+// that pods read, in the cluster's. It talks to nobody.
 package keys
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/gencert"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/pki"
 )
 
+// Settings are what keys are made by. They are kept beside the authority, where nobody in the cluster's namespace
+// can write, so that a cluster whose policy is gone gets new issuers by the same rules.
+type Settings struct {
+	AuthorityKey          pki.KeyAlgorithm `json:"authorityKey"`
+	AuthorityValidityDays int32            `json:"authorityValidityDays"`
+	// CASecret names the Secret of the brought CA; empty for a self-signed authority.
+	CASecret             string   `json:"caSecret,omitempty"`
+	LeafKey              string   `json:"leafKey"`
+	LeafValidityDays     int32    `json:"leafValidityDays"`
+	HeadDNSNames         []string `json:"headDNSNames,omitempty"`
+	HeadServiceShortName bool     `json:"headServiceShortName,omitempty"`
+	// HeadUntilIssuerEnd gives the head a leaf up to the issuer's end: such a head may not be restarted.
+	HeadUntilIssuerEnd bool `json:"headUntilIssuerEnd,omitempty"`
+}
+
+// SettingsOf takes settings from a policy's spec with its defaults. headNames are the cluster's own further names of the head.
+func SettingsOf(spec *v1alpha1.RayTLSPolicySpec, headNames []string, headUntilIssuerEnd bool) Settings {
+	names := slices.Concat(spec.PodCertificate.HeadDNSNames, headNames)
+	slices.Sort(names)
+	out := Settings{
+		AuthorityKey:          pki.KeyAlgorithm(spec.CertificateAuthority.KeyAlgorithm),
+		AuthorityValidityDays: spec.CertificateAuthority.ValidityDays,
+		LeafKey:               string(spec.PodCertificate.KeyAlgorithm),
+		LeafValidityDays:      spec.PodCertificate.ValidityDays,
+		HeadDNSNames:          slices.Compact(names),
+		HeadServiceShortName:  spec.PodCertificate.HeadServiceShortName,
+		HeadUntilIssuerEnd:    headUntilIssuerEnd,
+	}
+	if ref := spec.CertificateAuthority.SecretRef; ref != nil {
+		out.CASecret = ref.Name
+	}
+	return out
+}
+
+// made are those of the settings that an authority is made by.
+type made struct {
+	Key          pki.KeyAlgorithm `json:"key"`
+	ValidityDays int32            `json:"validityDays"`
+	CASecret     string           `json:"caSecret,omitempty"`
+}
+
+func (s Settings) made() made {
+	return made{Key: s.AuthorityKey, ValidityDays: s.AuthorityValidityDays, CASecret: s.CASecret}
+}
+
+func (s Settings) leafValidity() time.Duration { return v1alpha1.Days(s.LeafValidityDays) }
+
+// profile is what the scripts read.
+func (s Settings) profile(a *pki.Authority, i *pki.Issuer) ([]byte, error) {
+	return gencert.Profile{
+		Revision: injection.Revision, Authority: a.ID(), Issuer: i.ID(),
+		IssuerNotBefore: i.NotBefore(), IssuerNotAfter: i.NotAfter(),
+		KeyAlgorithm: s.LeafKey, ValidityDays: int(s.LeafValidityDays),
+		HeadDNSNames: s.HeadDNSNames, HeadServiceShortName: s.HeadServiceShortName, HeadUntilIssuerEnd: s.HeadUntilIssuerEnd,
+		CAKeyAlgorithm: string(s.AuthorityKey),
+	}.Marshal()
+}
+
 // FormatVersion is the newest form of both Secrets that this package reads, and the one that it writes.
 const FormatVersion = 1
 
-// Keys of both Secrets.
 const (
+	// Keys of both Secrets.
 	keyFormatVersion = "formatVersion"
 	keyGeneration    = "generation"
-)
 
-// Keys of an authority's Secret, in the operator's namespace.
-const (
+	// Keys of an authority's Secret.
 	keyAuthorityCertificate = "authority.crt"
 	keyAuthorityKey         = "authority.key"
 	keySettings             = "settings"
 	keyMade                 = "made"
-)
 
-// Keys of a cluster's CA Secret, in the cluster's namespace.
-const (
+	// Keys of a cluster's CA Secret.
 	keyIssuerKey         = "ca.key"
 	keyIssuerCertificate = "issuer.crt"
 	keyChain             = "chain.pem"
@@ -58,7 +119,7 @@ type Store struct {
 	// Authority is nil if there is none, and Generation its number.
 	Authority  *pki.Authority
 	Generation int64
-	// Settings are those that are kept beside the authority, and made those that it was made by.
+	// Settings are kept beside the authority, and so is made, by which it was made.
 	Settings Settings
 	made     made
 	// Issuer is nil if there is none, or if the Secret was altered.
@@ -67,12 +128,15 @@ type Store struct {
 	altered bool
 }
 
-// Read reads a cluster's Secrets; nil stands for one that does not exist. Where the authority cannot be used, or a newer operator
-// wrote a Secret, that is a *kube.Outcome, and nothing is to be written.
+// Read reads a cluster's Secrets; nil stands for one that does not exist. It returns a *kube.Outcome, upon which nothing may be
+// written, if the authority cannot be used or a newer operator wrote a Secret.
 func Read(cluster types.NamespacedName, authority, issuer *corev1.Secret) (Store, error) {
 	store := Store{Cluster: cluster}
 	for _, secret := range []*corev1.Secret{authority, issuer} {
-		if secret != nil && newerFormat(secret.Data) {
+		if secret == nil {
+			continue
+		}
+		if version, err := strconv.Atoi(string(secret.Data[keyFormatVersion])); err == nil && version > FormatVersion {
 			return store, kube.UserMustActf(v1alpha1.ReasonFormatUnknown, "Secret %s in namespace %s was written by a newer version of the operator (%s %s), and this version leaves it alone; upgrade the operator",
 				secret.Name, secret.Namespace, keyFormatVersion, secret.Data[keyFormatVersion])
 		}
@@ -88,19 +152,14 @@ func Read(cluster types.NamespacedName, authority, issuer *corev1.Secret) (Store
 	return store, nil
 }
 
-func newerFormat(data map[string][]byte) bool {
-	version, err := strconv.Atoi(string(data[keyFormatVersion]))
-	return err == nil && version > FormatVersion
-}
-
 func (s *Store) readAuthority(secret *corev1.Secret) error {
 	if of := secret.Annotations[v1alpha1.AnnotationCluster]; of != s.Cluster.String() {
 		return fmt.Errorf("it is annotated as that of %q", of)
 	}
-	if err := json.Unmarshal(secret.Data[keySettings], &s.Settings); err != nil {
+	if json.Unmarshal(secret.Data[keySettings], &s.Settings) != nil {
 		return fmt.Errorf("its %s cannot be read", keySettings)
 	}
-	if err := json.Unmarshal(secret.Data[keyMade], &s.made); err != nil {
+	if json.Unmarshal(secret.Data[keyMade], &s.made) != nil {
 		return fmt.Errorf("its %s cannot be read", keyMade)
 	}
 	generation, err := strconv.ParseInt(string(secret.Data[keyGeneration]), 10, 64)
@@ -112,18 +171,14 @@ func (s *Store) readAuthority(secret *corev1.Secret) error {
 	return err
 }
 
-// readIssuer takes the issuer only from a Secret that holds nothing but what belongs to it: anybody in the cluster's namespace
-// may have written there.
+// readIssuer takes the issuer only with its own chain and bundle: anybody in the cluster's namespace may have written the Secret.
 func (s *Store) readIssuer(data map[string][]byte) {
 	s.altered = true
 	issuer, err := pki.ParseIssuer(data[keyIssuerCertificate], data[keyIssuerKey])
-	if err != nil || s.Authority == nil {
-		return
+	if err == nil && s.Authority != nil &&
+		bytes.Equal(data[keyChain], issuer.CertificatePEM()) && bytes.Equal(data[keyBundle], s.Authority.CertificatePEM()) {
+		s.Issuer, s.altered = issuer, false
 	}
-	if string(data[keyChain]) != string(issuer.CertificatePEM()) || string(data[keyBundle]) != string(s.Authority.CertificatePEM()) {
-		return
-	}
-	s.Issuer, s.altered = issuer, false
 }
 
 // AuthorityData is what the authority's Secret holds.
@@ -133,11 +188,8 @@ func (s Store) AuthorityData() (map[string][]byte, error) {
 		return nil, fmt.Errorf("encoding the authority: %w", err)
 	}
 	settings, err := json.Marshal(s.Settings)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the authority's settings: %w", err)
-	}
-	by, err := json.Marshal(s.made)
-	if err != nil {
+	by, madeErr := json.Marshal(s.made)
+	if err := errors.Join(err, madeErr); err != nil {
 		return nil, fmt.Errorf("encoding the authority's settings: %w", err)
 	}
 	return s.withFormat(map[string][]byte{

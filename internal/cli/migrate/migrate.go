@@ -1,17 +1,20 @@
-package cli
+// Package migrate is the command that replaces the TLS of KubeRay's TLS guide.
+package migrate
 
 import (
-	"io"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/raytls/raytls/internal/cli/input"
 	"github.com/raytls/raytls/internal/manifest"
 	"github.com/raytls/raytls/internal/migration"
 )
 
-func newMigrate(notes io.Writer, now func() time.Time) *cobra.Command {
-	var files []string
+// New makes the command. now is the clock.
+func New(now func() time.Time) *cobra.Command {
+	var files *[]string
 	command := &cobra.Command{
 		Use:   "migrate -f FILE",
 		Short: "Turn the hand-made TLS of KubeRay's TLS guide into a plain manifest and a policy",
@@ -28,22 +31,22 @@ error; docs/tasks/migrate.md has more. Comments and the order of keys do not sur
 			"  kubectl diff -f cluster.yaml",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			documents, err := readFiles(cmd, files)
+			documents, err := input.Files(cmd, *files)
 			if err != nil {
 				return err
 			}
-			result, err := migration.Migrate(documents, now())
+			documents, notes, err := migration.Migrate(documents, now())
 			if err != nil {
 				return err
 			}
-			for _, paragraph := range result.Notes {
-				if err := note(notes, "%s\n", paragraph); err != nil {
+			for _, paragraph := range notes {
+				if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s\n\n", paragraph); err != nil {
 					return err
 				}
 			}
-			return manifest.Write(cmd.OutOrStdout(), result.Documents)
+			return manifest.Write(cmd.OutOrStdout(), documents)
 		},
 	}
-	filesFlag(command, &files)
+	files = input.Flag(command)
 	return command
 }

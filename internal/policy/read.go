@@ -3,6 +3,8 @@ package policy
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,8 +13,22 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
 )
+
+// List lists a namespace's policies, or those of them that the options narrow it to.
+func List(ctx context.Context, reader client.Reader, namespace string, narrowed ...client.ListOption) ([]*v1alpha1.RayTLSPolicy, error) {
+	var list v1alpha1.RayTLSPolicyList
+	if err := reader.List(ctx, &list, append(narrowed, client.InNamespace(namespace))...); err != nil {
+		return nil, fmt.Errorf("listing policies: %w", err)
+	}
+	policies := make([]*v1alpha1.RayTLSPolicy, 0, len(list.Items))
+	for i := range list.Items {
+		policies = append(policies, &list.Items[i])
+	}
+	return policies, nil
+}
 
 // maxEnvFrom is how many ConfigMaps are read for one cluster: each takes a request.
 const maxEnvFrom = 16
@@ -20,19 +36,19 @@ const maxEnvFrom = 16
 // envFromTimeout is how long all reads for one cluster may take together: an admission request waits for them.
 const envFromTimeout = 5 * time.Second
 
-// EnvFrom holds the keys of the ConfigMaps that the containers which speak Ray take their environment from. The zero value
-// stands for ConfigMaps that were not read.
+// EnvFrom holds the keys of the ConfigMaps that containers which speak Ray take their environment from. The zero value stands for
+// ConfigMaps that were not read.
 type EnvFrom struct {
 	keys map[string][]string
-	// tooMany is how many ConfigMaps are named, where that is more than are read.
+	// tooMany is the number of ConfigMaps if it exceeds maxEnvFrom.
 	tooMany int
 }
 
-// ReadEnvFrom reads the ConfigMaps that a RayCluster's spec in that namespace names. additional are the names of further
-// containers that speak Ray. Caches hold nothing that is not the operator's, so live reads past them.
+// ReadEnvFrom reads the ConfigMaps that a RayCluster's spec names. additional are the names of further containers that speak Ray.
+// live reads past caches, which hold only the operator's ConfigMaps.
 //
-// Secrets are not read, so that nobody needs the permission to: the injection sets the variables in env, and env wins
-// over envFrom (https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#environment-variables).
+// Secrets need not be read: the injection sets the variables in env, and env wins over envFrom
+// (https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#environment-variables).
 func ReadEnvFrom(ctx context.Context, live client.Reader, namespace string, spec map[string]any, additional []string) (EnvFrom, error) {
 	names := map[string]bool{}
 	for _, ref := range injection.EnvFromRefs(spec, additional...) {
@@ -59,18 +75,10 @@ func ReadEnvFrom(ctx context.Context, live client.Reader, namespace string, spec
 	return read, nil
 }
 
-// foreign gives what forbids to inject the spec. It fails with an *injection.ConflictError where more is named than is read.
-func (e EnvFrom) foreign(spec map[string]any, additional []string) ([]injection.Finding, error) {
-	if e.tooMany > 0 {
-		return nil, &injection.ConflictError{
-			Field:   "spec",
-			Message: fmt.Sprintf("the containers that speak Ray name %d ConfigMaps in envFrom, of which at most %d can be read; name fewer", e.tooMany, maxEnvFrom),
-		}
-	}
-	return injection.ForeignTLS(spec, func(kind, name string) ([]string, bool) {
-		keys := e.keys[name]
-		return keys, kind == injection.KindConfigMap && keys != nil
-	}, additional...), nil
+// lookup gives the keys of a ConfigMap that was read and exists.
+func (e EnvFrom) lookup(kind, name string) (keys []string, found bool) {
+	keys = e.keys[name]
+	return keys, kind == injection.KindConfigMap && keys != nil
 }
 
 // configMapKeys lists the keys of a ConfigMap; nil if it does not exist.
@@ -85,9 +93,5 @@ func configMapKeys(ctx context.Context, live client.Reader, key types.Namespaced
 		}
 		return nil, fmt.Errorf("reading ConfigMap %s: %w", key.Name, err)
 	}
-	keys := []string{}
-	for k := range configMap.Data {
-		keys = append(keys, k)
-	}
-	return keys, nil
+	return slices.AppendSeq([]string{}, maps.Keys(configMap.Data)), nil
 }

@@ -1,7 +1,7 @@
-package cli
+// Package inject is the command that prints manifests with the injection, or without it.
+package inject
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,11 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/yaml"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/cli/input"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
@@ -22,14 +23,11 @@ import (
 	"github.com/raytls/raytls/internal/policy"
 )
 
-const policyKind = "RayTLSPolicy"
-
-func newInject(notes io.Writer) *cobra.Command {
-	var (
-		files      []string
-		policyFile string
-		remove     bool
-	)
+// New makes the command.
+func New() *cobra.Command {
+	var files *[]string
+	var policyFile string
+	var remove bool
 	command := &cobra.Command{
 		Use:   "inject -f FILE",
 		Short: "Print manifests with the RayClusters in them injected, as the operator would write them",
@@ -52,11 +50,11 @@ with sorted keys. Notes go to standard error. On an error nothing is printed.`,
 			"  raytls inject --remove -f injected.yaml",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			documents, err := readFiles(cmd, files)
+			documents, err := input.Files(cmd, *files)
 			if err != nil {
 				return err
 			}
-			i := injector{notes: notes, remove: remove}
+			i := injector{notes: cmd.ErrOrStderr(), remove: remove}
 			if err := i.findPolicies(cmd, documents, policyFile); err != nil {
 				return err
 			}
@@ -66,7 +64,7 @@ with sorted keys. Notes go to standard error. On an error nothing is printed.`,
 			return manifest.Write(cmd.OutOrStdout(), documents)
 		},
 	}
-	filesFlag(command, &files)
+	files = input.Flag(command)
 	command.Flags().StringVar(&policyFile, "policy", "", "A file with one RayTLSPolicy, whose parameters are taken for every RayCluster, whatever it covers.")
 	command.Flags().BoolVar(&remove, "remove", false, "Print the manifests without the injection.")
 	command.MarkFlagsMutuallyExclusive("policy", "remove")
@@ -83,23 +81,22 @@ type injector struct {
 	policies []*v1alpha1.RayTLSPolicy
 }
 
-func (i *injector) findPolicies(cmd *cobra.Command, documents []*manifest.Document, file string) error {
-	var err error
+func (i *injector) findPolicies(cmd *cobra.Command, documents []*manifest.Document, file string) (err error) {
 	if i.policies, err = policiesIn(documents); err != nil || file == "" {
 		return err
 	}
-	read, err := readFile(cmd, file)
+	documents, err = input.File(cmd, file)
 	if err != nil {
 		return fmt.Errorf("--policy: %w", err)
 	}
-	policies, err := policiesIn(read)
+	given, err := policiesIn(documents)
 	if err != nil {
 		return fmt.Errorf("--policy: %w", err)
 	}
-	if len(policies) != 1 {
-		return fmt.Errorf("--policy: %s holds %d RayTLSPolicies; one is needed", file, len(policies))
+	if len(given) != 1 {
+		return fmt.Errorf("--policy: %s holds %d RayTLSPolicies; one is needed", file, len(given))
 	}
-	i.given = policies[0]
+	i.given = given[0]
 	return nil
 }
 
@@ -107,15 +104,15 @@ func (i *injector) findPolicies(cmd *cobra.Command, documents []*manifest.Docume
 func policiesIn(documents []*manifest.Document) ([]*v1alpha1.RayTLSPolicy, error) {
 	var policies []*v1alpha1.RayTLSPolicy
 	for _, o := range manifest.Objects(documents) {
-		if !o.Is(v1alpha1.GroupVersion.Group, policyKind) {
+		if !o.Is(v1alpha1.GroupVersion.Group, "RayTLSPolicy") {
 			continue
 		}
-		text, err := json.Marshal(o.Value)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", o, err)
-		}
 		found := &v1alpha1.RayTLSPolicy{}
-		if err := yaml.UnmarshalStrict(text, found); err != nil {
+		text, err := json.Marshal(o.Object)
+		if err == nil {
+			err = yaml.UnmarshalStrict(text, found)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", o, err)
 		}
 		policies = append(policies, found)
@@ -136,7 +133,7 @@ func (i *injector) all(documents []*manifest.Document) error {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", o, err))
 			continue
 		}
-		if err := note(i.notes, "%s: %s", o, done); err != nil {
+		if _, err := fmt.Fprintf(i.notes, "%s: %s\n", o, done); err != nil {
 			return err
 		}
 	}
@@ -144,7 +141,7 @@ func (i *injector) all(documents []*manifest.Document) error {
 }
 
 func (i *injector) one(o *manifest.Object, spec map[string]any) (done string, err error) {
-	if o.Kind() != manifest.RayCluster {
+	if o.GetKind() != string(v1alpha1.TargetRayCluster) {
 		return "printed unchanged; KubeRay names its clusters at random, so the operator's admission webhook encrypts them at creation", nil
 	}
 	if i.remove {
@@ -158,7 +155,7 @@ func (i *injector) one(o *manifest.Object, spec map[string]any) (done string, er
 		o.SetClusterSpec(plain)
 		return "the injection is taken out", nil
 	}
-	if o.Name() == "" {
+	if o.GetName() == "" {
 		return "", errors.New("metadata.name: is missing, and what is injected names the cluster's Secret; " +
 			"give it a name, or leave generateName to the operator's admission webhook, which injects at creation")
 	}
@@ -173,7 +170,7 @@ func (i *injector) one(o *manifest.Object, spec map[string]any) (done string, er
 		return fmt.Sprintf("printed unchanged; its label %s takes it out", v1alpha1.LabelExclude), nil
 	}
 	if wrong := policy.InvalidExclude(metadata); wrong != "" {
-		if err := note(i.notes, "%s: %s", o, wrong); err != nil {
+		if _, err := fmt.Fprintf(i.notes, "%s: %s\n", o, wrong); err != nil {
 			return "", err
 		}
 	}
@@ -185,19 +182,19 @@ func (i *injector) inject(o *manifest.Object, metadata *metav1.ObjectMeta, spec 
 	if err != nil {
 		return "", err
 	}
-	templates := injection.Inspect(spec, o.Name())
+	templates := injection.Inspect(spec, o.GetName())
+	recorded := slices.IndexFunc(templates, func(t injection.Template) bool { return t.Parameters != nil })
 	var asked v1alpha1.RayTLSPolicySpec
 	var parameters injection.Parameters
-	switch recorded := recordedIn(templates); {
+	switch {
 	case found != nil:
 		asked = found.Spec.WithDefaults()
 		parameters = policy.Parameters(&asked)
-	case recorded != nil:
-		parameters, from = *recorded, "what it was injected with before"
+	case recorded >= 0:
+		parameters, from = *templates[recorded].Parameters, "what it was injected with before"
 	}
 	candidate := policy.Candidate{
-		Key: types.NamespacedName{Namespace: metadata.Namespace, Name: metadata.Name}, Spec: spec,
-		ManagedBy: kuberay.ManagedBy(&unstructured.Unstructured{Object: o.Value}),
+		Key: types.NamespacedName{Namespace: metadata.Namespace, Name: metadata.Name}, Spec: spec, ManagedBy: kuberay.ManagedBy(&o.Unstructured),
 	}
 	// Which images the administrator allows, and what is in ConfigMaps, only the operator knows.
 	verdict := policy.Accept(policy.Acceptance{Spec: &asked, Images: policy.Allowlist{"*"}})
@@ -215,20 +212,11 @@ func (i *injector) inject(o *manifest.Object, metadata *metav1.ObjectMeta, spec 
 	return "injected with " + from, nil
 }
 
-// asIs says whether the templates are what the operator would leave alone.
+// asIs reports whether the templates are what the operator would leave alone.
 func asIs(templates []injection.Template, wanted injection.Parameters) bool {
 	return len(templates) > 0 && !slices.ContainsFunc(templates, func(t injection.Template) bool {
 		return t.State != injection.Injected || t.Revision != injection.Revision || !t.Parameters.Equal(wanted)
 	})
-}
-
-func recordedIn(templates []injection.Template) *injection.Parameters {
-	for _, t := range templates {
-		if t.Parameters != nil {
-			return t.Parameters
-		}
-	}
-	return nil
 }
 
 // policyFor finds the policy that the cluster follows, and says where its parameters come from.
@@ -237,10 +225,15 @@ func (i *injector) policyFor(metadata *metav1.ObjectMeta) (found *v1alpha1.RayTL
 		return i.given, fmt.Sprintf("the parameters of RayTLSPolicy %s, given with --policy", i.given.Name), nil
 	}
 	// Where the cluster or a policy names no namespace, whoever applies them chooses the same for both.
-	near := slices.DeleteFunc(slices.Clone(i.policies), func(p *v1alpha1.RayTLSPolicy) bool {
-		return p.Namespace != "" && metadata.Namespace != "" && p.Namespace != metadata.Namespace
-	})
-	if metadata.Namespace == "" && severalNamespaces(near) {
+	var near []*v1alpha1.RayTLSPolicy
+	namespaces := sets.New[string]()
+	for _, p := range i.policies {
+		if p.Namespace == "" || metadata.Namespace == "" || p.Namespace == metadata.Namespace {
+			near = append(near, p)
+			namespaces.Insert(p.Namespace)
+		}
+	}
+	if metadata.Namespace == "" && namespaces.Delete("").Len() > 1 {
 		return nil, "", errors.New("metadata.namespace: is missing, and the input has policies of several namespaces; name the cluster's")
 	}
 	subject := policy.Subject{Object: metadata}
@@ -255,23 +248,12 @@ func (i *injector) policyFor(metadata *metav1.ObjectMeta) (found *v1alpha1.RayTL
 
 func metadataOf(o *manifest.Object) (*metav1.ObjectMeta, error) {
 	var metadata metav1.ObjectMeta
-	text, err := json.Marshal(o.Value["metadata"])
+	text, err := json.Marshal(o.Object["metadata"])
+	if err == nil {
+		err = json.Unmarshal(text, &metadata)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("metadata: %w", err)
 	}
-	if err := json.Unmarshal(text, &metadata); err != nil {
-		return nil, fmt.Errorf("metadata: %w", err)
-	}
 	return &metadata, nil
-}
-
-func severalNamespaces(policies []*v1alpha1.RayTLSPolicy) bool {
-	first := ""
-	for _, p := range policies {
-		if first != "" && p.Namespace != "" && p.Namespace != first {
-			return true
-		}
-		first = cmp.Or(first, p.Namespace)
-	}
-	return false
 }

@@ -1,4 +1,5 @@
-package cli
+// Package gencert is the command that writes the certificate scripts.
+package gencert
 
 import (
 	"errors"
@@ -15,7 +16,8 @@ import (
 	"github.com/raytls/raytls/internal/injection"
 )
 
-func newGencert() *cobra.Command {
+// New makes the command.
+func New() *cobra.Command {
 	var revision int
 	var dir string
 	command := &cobra.Command{
