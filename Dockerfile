@@ -1,5 +1,5 @@
 # The operator's image. The final stage has no shell and nothing that could be run instead of our binaries.
-FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
+FROM --platform=$BUILDPLATFORM golang:1.26.11-bookworm AS build
 WORKDIR /src
 # Modules first: they change less often than the code and are then a layer of their own.
 COPY go.mod go.sum ./

@@ -101,8 +101,9 @@ fmt: ## Format the Go code as lint asks for.
 	$(GOLANGCI_LINT) fmt
 
 .PHONY: verify
-verify: lint ## Run lint, and check that everything generated is what its sources give, in a copy.
+verify: lint ## Run lint, check in a copy that everything generated is what its sources give, and scan for known vulnerabilities.
 	hack/verify
+	hack/vuln/check
 
 ##@ Deploy
 
