@@ -10,6 +10,9 @@ import (
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Namespaced,path=rayclustertlses,shortName=rctls,categories=ray
+// +kubebuilder:metadata:annotations="argocd.argoproj.io/sync-options=Prune=false,Delete=false"
+// +kubebuilder:metadata:annotations="helm.sh/resource-policy=keep"
+// +kubebuilder:metadata:annotations="kustomize.toolkit.fluxcd.io/prune=disabled"
 // +kubebuilder:printcolumn:name="Policy",type=string,JSONPath=`.status.policyRef.name`,description="The policy that covers the RayCluster"
 // +kubebuilder:printcolumn:name="Encrypted",type=string,JSONPath=`.status.conditions[?(@.type=="Encrypted")].status`,description="Whether all running pods speak TLS"
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Encrypted")].reason`,description="The reason of the Encrypted condition"
@@ -325,7 +328,7 @@ type PendingRestart struct {
 	// +kubebuilder:validation:MaxLength=320
 	BlockedBy string `json:"blockedBy,omitempty"`
 
-	// message says why the restart waits, and holds the complete command that approves it.
+	// message says why the restart waits. If an approval helps, the message ends with the complete command for it.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048

@@ -10,6 +10,9 @@ import (
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Namespaced,path=raytlspolicies,shortName=rtls,categories=ray
+// +kubebuilder:metadata:annotations="argocd.argoproj.io/sync-options=Prune=false,Delete=false"
+// +kubebuilder:metadata:annotations="helm.sh/resource-policy=keep"
+// +kubebuilder:metadata:annotations="kustomize.toolkit.fluxcd.io/prune=disabled"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether every covered cluster is encrypted as asked"
 // +kubebuilder:printcolumn:name="Encrypted",type=integer,JSONPath=`.status.encryptedClusters`,description="How many of the covered RayClusters are encrypted as asked"
 // +kubebuilder:printcolumn:name="Clusters",type=integer,JSONPath=`.status.clusters`,description="How many RayClusters the policy covers"
