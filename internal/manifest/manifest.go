@@ -2,7 +2,6 @@
 package manifest
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -13,7 +12,9 @@ import (
 	"strings"
 	"unicode"
 
+	yamlv3 "go.yaml.in/yaml/v3"
 	kyaml "k8s.io/apimachinery/pkg/util/yaml"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
 	"github.com/raytls/raytls/internal/jsonpatch"
@@ -25,24 +26,121 @@ type Document struct {
 	Objects []*Object
 	// list is the List without its items; nil for a lone object.
 	list map[string]any
+	// source is the text; nil for JSON, and for what was not read.
+	source *source
 }
 
 // Lonely reports whether the document holds an object by itself and no List.
 func (d *Document) Lonely() bool { return d.list == nil }
 
-// Read decodes the documents of a file, which is named in errors, in YAML or JSON. Numbers are json.Number. Empty
-// documents are left out. What is ambiguous is refused: a key that is there twice, and what no Kubernetes object is.
+// Read decodes the documents of a file, which is named in errors, in YAML or JSON, as kubectl does. Numbers are
+// json.Number. Empty documents are left out. What is ambiguous is refused: a key that is there twice, and what no
+// Kubernetes object is.
 func Read(file string, text []byte) ([]*Document, error) {
-	trees, err := decode(file, text)
+	text, err := decodeText(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if kyaml.IsJSONBuffer(text) {
+		if documents, err := readJSON(file, text); err == nil || !errors.Is(err, errNotJSON) {
+			return documents, err
+		}
+		// A flow mapping of YAML starts with a brace too.
+	}
+	parts, err := split(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	var documents []*Document
+	var lead []byte
+	for i, p := range parts {
+		where := fmt.Sprintf("document %d of %s", i+1, file)
+		s, err := readPart(p)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", where, err)
+		}
+		if s.tree == nil {
+			lead = append(lead, s.withSeparator()...)
+			continue
+		}
+		s.lead, lead = lead, nil
+		document, err := newDocument(where, jsonpatch.Copy(s.tree), s.root, p)
+		if err != nil {
+			return nil, err
+		}
+		document.source = s
+		documents = append(documents, document)
+	}
+	if len(documents) > 0 && bytes.ContainsRune(lead, '#') {
+		documents[len(documents)-1].source.tail = lead
+	}
+	return documents, nil
+}
+
+// readPart decodes one YAML document.
+func readPart(p part) (*source, error) {
+	tree, err := decodePart(p.text)
+	if err != nil {
+		return nil, p.explain(err)
+	}
+	root := parseNode(p.text)
+	if root != nil {
+		err = checkDuplicates(root)
+	} else if tree != nil {
+		_, err = yaml.YAMLToJSONStrict(p.text)
+	}
+	if err != nil {
+		return nil, p.shift(err)
+	}
+	return &source{part: p, root: root, tree: tree}, nil
+}
+
+// decodePart decodes one YAML document as kubectl does: a key may override a merged one.
+func decodePart(text []byte) (tree any, err error) {
+	encoded, err := yaml.YAMLToJSON(text)
 	if err != nil {
 		return nil, err
 	}
-	documents := make([]*Document, 0, len(trees))
-	for i, tree := range trees {
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder.UseNumber()
+	err = decoder.Decode(&tree)
+	return tree, err
+}
+
+var errNotJSON = errors.New("this is not JSON")
+
+// readJSON decodes JSON values that follow each other.
+func readJSON(file string, text []byte) ([]*Document, error) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	var values []json.RawMessage
+	for {
+		var value json.RawMessage
+		err := decoder.Decode(&value)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, errNotJSON
+		}
+		values = append(values, value)
+	}
+	var documents []*Document
+	for i, value := range values {
+		where := fmt.Sprintf("document %d of %s", i+1, file)
+		var discarded any
+		if twice, err := kjson.UnmarshalStrict(value, &discarded); err != nil || len(twice) > 0 {
+			return nil, fmt.Errorf("%s: %w", where, errors.Join(append(twice, err)...))
+		}
+		var tree any
+		decoder := json.NewDecoder(bytes.NewReader(value))
+		decoder.UseNumber()
+		if err := decoder.Decode(&tree); err != nil {
+			return nil, fmt.Errorf("%s: %w", where, err)
+		}
 		if tree == nil {
 			continue
 		}
-		document, err := newDocument(fmt.Sprintf("document %d of %s", i+1, file), tree)
+		document, err := newDocument(where, tree, nil, part{})
 		if err != nil {
 			return nil, err
 		}
@@ -51,54 +149,14 @@ func Read(file string, text []byte) ([]*Document, error) {
 	return documents, nil
 }
 
-func decode(file string, text []byte) ([]any, error) {
-	if kyaml.IsJSONBuffer(text) {
-		if trees, err := decodeStream(text); err == nil {
-			return trees, nil
+func newDocument(where string, tree any, root *yamlv3.Node, p part) (*Document, error) {
+	lines := func(path ...any) string {
+		if line := lineAt(root, path); line > 0 {
+			return fmt.Sprintf("line %d: ", line+p.line-1)
 		}
-		// A flow mapping of YAML starts with a brace too.
+		return ""
 	}
-	var trees []any
-	reader := kyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
-	for {
-		part, err := reader.Read()
-		if errors.Is(err, io.EOF) {
-			return trees, nil
-		}
-		if err == nil {
-			part, err = yaml.YAMLToJSONStrict(part)
-		}
-		var tree []any
-		if err == nil {
-			tree, err = decodeStream(part)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("document %d of %s: %w", len(trees)+1, file, err)
-		}
-		trees = append(trees, tree...)
-	}
-}
-
-// decodeStream decodes JSON values that follow each other.
-func decodeStream(text []byte) ([]any, error) {
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	var trees []any
-	for {
-		var tree any
-		err := decoder.Decode(&tree)
-		if errors.Is(err, io.EOF) {
-			return trees, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		trees = append(trees, tree)
-	}
-}
-
-func newDocument(where string, tree any) (*Document, error) {
-	lone, err := newObject(where, tree)
+	lone, err := newObject(where, tree, lines)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +165,9 @@ func newDocument(where string, tree any) (*Document, error) {
 	}
 	document := &Document{list: lone.Object}
 	for i, item := range jsonpatch.List(lone.Object["items"]) {
-		o, err := newObject(fmt.Sprintf("items[%d] of %s", i, where), item)
+		o, err := newObject(fmt.Sprintf("items[%d] of %s", i, where), item, func(path ...any) string {
+			return lines(append([]any{"items", i}, path...)...)
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -119,25 +179,44 @@ func newDocument(where string, tree any) (*Document, error) {
 	return document, nil
 }
 
-// Write prints documents as YAML with sorted keys.
+// Write prints documents as YAML. A document that was read as YAML and not changed is printed as it was written, and a
+// changed one keeps its comments, quotes and order of keys; other documents are printed with sorted keys.
 func Write(out io.Writer, documents []*Document) error {
 	for i, d := range documents {
-		encoded, err := json.Marshal(d.tree())
+		text, err := d.print()
 		if err != nil {
 			return fmt.Errorf("encoding a document: %w", err)
 		}
-		text, err := yaml.JSONToYAML(escapeControls(encoded))
-		if err != nil {
-			return fmt.Errorf("encoding a document: %w", err)
-		}
-		if i > 0 {
+		if i > 0 && !bytes.HasPrefix(text, []byte("---")) {
 			text = slices.Concat([]byte("---\n"), text)
+		}
+		if !bytes.HasSuffix(text, []byte("\n")) {
+			text = append(slices.Clip(text), '\n')
 		}
 		if _, err := out.Write(text); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (d *Document) print() ([]byte, error) {
+	tree := d.tree()
+	if d.source != nil {
+		if text, ok := d.source.print(tree); ok {
+			edited := source{part: part{separator: d.source.separator, text: text}}
+			return slices.Concat(d.source.lead, edited.withSeparator(), d.source.tail), nil
+		}
+	}
+	return encodePlain(tree)
+}
+
+// withSeparator gives the text with the line before it.
+func (s *source) withSeparator() []byte {
+	if s.separator == "" {
+		return s.text
+	}
+	return slices.Concat([]byte(s.separator+"\n"), s.text)
 }
 
 // escapeControls spells those characters out that JSON takes as they are and YAML does not, or as ends of lines.

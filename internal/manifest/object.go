@@ -20,21 +20,24 @@ type Object struct {
 	Where string
 }
 
-// newObject makes sure of what the methods take for granted.
-func newObject(where string, tree any) (*Object, error) {
+// newObject makes sure of what the methods take for granted. lines gives the line of a path, for errors.
+func newObject(where string, tree any, lines func(path ...any) string) (*Object, error) {
 	fields := jsonpatch.Map(tree)
 	if fields == nil {
 		return nil, fmt.Errorf("%s: is not an object with apiVersion and kind", where)
 	}
 	for _, key := range []string{"apiVersion", "kind"} {
 		if jsonpatch.String(fields[key]) == "" {
-			return nil, fmt.Errorf("%s: %s is missing", where, key)
+			return nil, fmt.Errorf("%s: %s%s is missing", where, lines(), key)
 		}
 	}
 	o := &Object{Unstructured: unstructured.Unstructured{Object: fields}, Where: where}
+	if err := o.checkText(lines); err != nil {
+		return nil, fmt.Errorf("%s: %w", o, err)
+	}
 	for _, key := range []string{"metadata", "spec"} {
 		if fields[key] != nil && jsonpatch.Map(fields[key]) == nil && o.clusterPath() != nil {
-			return nil, fmt.Errorf("%s: %s is not an object", o, key)
+			return nil, fmt.Errorf("%s: %s%s is not an object", o, lines(key), key)
 		}
 	}
 	return o, nil

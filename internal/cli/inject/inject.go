@@ -43,8 +43,9 @@ injected with. A policy is needed all the same: without one in the namespace nob
 RayJobs, RayServices and RayCronJobs are printed unchanged: KubeRay names their clusters at random, and what is injected
 names the cluster's Secret. The operator's admission webhook encrypts their clusters at creation.
 
-All fields survive, those too that this version does not know. Comments and the order of keys do not: the output is YAML
-with sorted keys. Notes go to standard error. On an error nothing is printed.`,
+All fields survive, those too that this version does not know, and so do comments, quotes and the order of keys. Anchors
+that the injection changes are written out. JSON is printed as YAML with sorted keys. Notes go to standard error. On an
+error nothing is printed.`,
 		Example: "  raytls inject -f cluster.yaml -f policy.yaml > injected.yaml\n" +
 			"  kustomize build . | raytls inject -f -\n" +
 			"  raytls inject --remove -f injected.yaml",

@@ -26,7 +26,7 @@ Only what is recognised for sure is taken out. If anything is left that sets up 
 the exit code is 1.
 
 Notes on what applying the output will do, which pods restart, what clients have to change and how to approve go to standard
-error; docs/tasks/migrate.md has more. Comments and the order of keys do not survive.`,
+error; docs/tasks/migrate.md has more. Comments, quotes and the order of keys survive.`,
 		Example: "  raytls migrate -f ray-cluster.tls.yaml > cluster.yaml\n" +
 			"  kubectl diff -f cluster.yaml",
 		Args: cobra.NoArgs,
