@@ -115,6 +115,11 @@ const (
 	ReasonCertificateFailed = "CertificateFailed"
 	// ReasonCertificateExpired: a running pod has a certificate that has ended.
 	ReasonCertificateExpired = "CertificateExpired"
+	// ReasonPlaintextOnWire: the head's GCS port serves gRPC without TLS, whatever the pod's spec says.
+	ReasonPlaintextOnWire = "PlaintextOnWire"
+	// ReasonForeignTLSOnWire: the head's GCS port serves another certificate than one of the cluster's authority, or lets
+	// in clients without a certificate.
+	ReasonForeignTLSOnWire = "ForeignTLSOnWire"
 	// ReasonAuthorityLost: the Secret of the cluster's authority is gone, and running pods trust that authority.
 	ReasonAuthorityLost = "AuthorityLost"
 	// ReasonAuthorityRestored: the Secret of the cluster's authority holds an older authority than the cluster has

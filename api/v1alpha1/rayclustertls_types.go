@@ -87,6 +87,10 @@ type RayClusterTLSStatus struct {
 	// +optional
 	EarliestExpiryTime *metav1.Time `json:"earliestExpiryTime,omitempty"`
 
+	// observedOnWire is the result of the last handshake with the head. It is absent until the head is ready.
+	// +optional
+	ObservedOnWire ObservedOnWire `json:"observedOnWire,omitempty,omitzero"`
+
 	// pendingRestart describes a restart that waits for an approval, or for what is named in blockedBy. It is absent when
 	// no restart waits.
 	// +optional
@@ -288,6 +292,65 @@ type PodCounts struct {
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Outdated int32 `json:"outdated"`
+}
+
+// WireState is what the GCS port of a head serves.
+//
+// +kubebuilder:validation:Enum=TLS;ForeignTLS;Plaintext;Unknown
+type WireState string
+
+// The wire states. Each but Unknown is proven by what the head sent.
+const (
+	// WireTLS: mutual TLS, with a certificate of the RayCluster's authority.
+	WireTLS WireState = "TLS"
+	// WireForeignTLS: other TLS than that of the RayCluster.
+	WireForeignTLS WireState = "ForeignTLS"
+	// WirePlaintext: gRPC without TLS.
+	WirePlaintext WireState = "Plaintext"
+	// WireUnknown: the operator could not tell.
+	WireUnknown WireState = "Unknown"
+)
+
+// ObservedOnWire is the result of a TLS handshake of the operator with the GCS port of the head.
+type ObservedOnWire struct {
+	// time is when the operator made the handshake.
+	// +required
+	Time metav1.Time `json:"time,omitempty,omitzero"` //nolint:kubeapilinter // an observation always has a time
+
+	// podUID is the UID of the head pod.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	PodUID string `json:"podUID,omitempty"`
+
+	// head is what the port serves. TLS is mutual TLS with a certificate of the RayCluster's authority. ForeignTLS is TLS
+	// with another certificate, or TLS that lets in clients without a certificate. Plaintext is gRPC without TLS. Unknown
+	// means that the operator could not tell; it changes no condition.
+	// +required
+	Head WireState `json:"head,omitempty"`
+
+	// reason says why head is ForeignTLS or Unknown: ForeignCertificate or AnyClient; Refused, Unreachable, TimedOut, Closed,
+	// NotGRPC, HandshakeFailed, TooLarge, Moved, ServiceMesh or HostNetwork.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+
+	// port is the port of the handshake. It is absent when the operator made none.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port,omitempty"`
+
+	// authorityGeneration is the generation of the authority that issued the served certificate. It is absent for an
+	// authority whose generation the operator does not know.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	AuthorityGeneration int64 `json:"authorityGeneration,omitempty"`
+
+	// expiryTime is when the served certificate ends, if the RayCluster's authority issued it.
+	// +optional
+	ExpiryTime *metav1.Time `json:"expiryTime,omitempty"`
 }
 
 // RestartAction is the change for which a RayCluster needs a restart.

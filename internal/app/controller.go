@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -61,6 +62,11 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds,
 		return err
 	}
 	now, recorder := clock.RealClock{}, mgr.GetEventRecorder(v1alpha1.ManagedBy)
+	dial := options.Dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	heads := raycluster.NewHeads(dial, now, mgr.GetAPIReader())
 	registration := &webhookconfig.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace, Clock: now,
 	}
@@ -70,10 +76,11 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds,
 			Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace,
 			ClusterDomain: cmp.Or(options.ClusterDomain, clusterDomain(resolvConf)), Served: kinds.Served,
 			Admission: func(namespace string) string { return registration.Condition(namespace).Reason },
+			Finding:   heads.Finding,
 			Started:   now.Now(),
 		},
 		Settings: cluster.Settings{Namespace: options.Namespace, Images: options.Images, Served: kinds.Served},
-		Clock:    now, Recorder: recorder, AdmissionChanges: registration.Source,
+		Heads:    heads, Clock: now, Recorder: recorder, AdmissionChanges: registration.Source,
 	}
 	policies := &raytlspolicy.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Kinds: kinds, Images: options.Images,

@@ -20,12 +20,12 @@ func levels() [][]string {
 	return [][]string{
 		{"api/..."},
 		{"internal/pki", "internal/jsonpatch"},
-		{"internal/gencert", "internal/kube", "internal/kuberay"},
+		{"internal/gencert", "internal/kube", "internal/kuberay", "internal/probe"},
 		{"internal/injection", "internal/gencert/gencerttest"},
 		{"internal/policy", "internal/keys", "internal/rollout", "internal/servingcert"},
 		{"internal/cluster", "internal/manifest"},
 		{"internal/migration", "internal/cli/input"},
-		{"internal/webhook", "internal/controller/...", "internal/cli/inject", "internal/cli/migrate", "internal/cli/gencert"},
+		{"internal/webhook", "internal/controller/...", "internal/cli/inject", "internal/cli/migrate", "internal/cli/gencert", "internal/cli/verify"},
 		{"internal/app", "internal/cli"},
 		{"cmd/..."},
 	}

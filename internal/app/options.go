@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/raytls/raytls/internal/policy"
+	"github.com/raytls/raytls/internal/probe"
 )
 
 // Options are the settings that both processes have.
@@ -37,6 +38,8 @@ type ControllerOptions struct {
 	LeaderElect bool
 	// ClusterDomain is the Kubernetes cluster's DNS domain; empty for what the operator's own pod searches.
 	ClusterDomain string
+	// Dial connects to heads; nil for a plain connection. Tests have no pod network.
+	Dial probe.Dial
 }
 
 // WebhookOptions are the settings of the webhook.

@@ -24,6 +24,7 @@ import (
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/policy"
+	"github.com/raytls/raytls/internal/probe"
 	"github.com/raytls/raytls/internal/rollout"
 )
 
@@ -75,6 +76,9 @@ type Facts struct {
 	// BroughtCA is the Secret of a brought CA, read when an authority has to be made; nil if it does not exist.
 	BroughtCA *corev1.Secret
 
+	// Wire is what a handshake with the head showed.
+	Wire Wire
+
 	// AdmissionEnd is until when changes of templates wait for pending admission; zero if admission is not pending.
 	AdmissionEnd time.Time
 }
@@ -91,6 +95,8 @@ type Gatherer struct {
 	Served func(v1alpha1.TargetKind) bool
 	// Admission gives the reason of the condition AdmissionActive for a namespace.
 	Admission func(namespace string) string
+	// Finding gives what a handshake with a head showed; nil if there was none.
+	Finding func(probe.Target) *probe.Finding
 	// Started is when the operator started.
 	Started time.Time
 }
@@ -104,7 +110,7 @@ func (g *Gatherer) Gather(ctx context.Context, key types.NamespacedName, now tim
 	f.Spec = jsonpatch.Map(f.Object.Object["spec"])
 	f.Ray = kuberay.ReadCluster(f.Object)
 	f.Templates = injection.Inspect(f.Spec, key.Name)
-	for _, read := range []func(context.Context, *Facts) error{g.tls, g.coverage, g.pods, g.jobs, g.owner, g.keys, g.envFrom} {
+	for _, read := range []func(context.Context, *Facts) error{g.tls, g.coverage, g.pods, g.jobs, g.owner, g.keys, g.wire, g.envFrom} {
 		if err := read(ctx, f); err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/probe"
 	"github.com/raytls/raytls/internal/rollout"
 )
 
@@ -26,6 +28,10 @@ type Pod struct {
 	Report *gencert.Report
 	// ResourceVersion, Node and Sync are the pod's: Sync is the value of the annotation raytls.io/sync.
 	ResourceVersion, Node, Sync string
+	// Address is the head's own; the zero value for a worker, and for a head that has none. HostNetwork reports whether the head
+	// has its node's.
+	Address     netip.Addr
+	HostNetwork bool
 }
 
 func readPod(pod *corev1.Pod) Pod {
@@ -36,8 +42,10 @@ func readPod(pod *corev1.Pod) Pod {
 		},
 		ResourceVersion: pod.ResourceVersion, Node: pod.Spec.NodeName, Sync: pod.Annotations[v1alpha1.AnnotationSync],
 	}
-	if pod.Labels[kuberay.LabelNodeType] != kuberay.NodeTypeHead {
-		out.Group = cmp.Or(pod.Labels[kuberay.LabelGroup], "-") // never the head's name
+	out.Group = cmp.Or(pod.Labels[kuberay.LabelGroup], "-") // a worker's group is never empty
+	if pod.Labels[kuberay.LabelNodeType] == kuberay.NodeTypeHead {
+		out.Group, out.HostNetwork = "", pod.Spec.HostNetwork
+		out.Address, _ = probe.Address(pod)
 	}
 	if pod.DeletionTimestamp != nil {
 		out.Terminating, out.Deadline = true, pod.DeletionTimestamp.Time
@@ -67,10 +75,12 @@ func SlimPod(object any) (any, error) {
 	pod.Annotations = only(pod.Annotations, v1alpha1.AnnotationSync)
 	pod.Labels = only(pod.Labels, kuberay.LabelCluster, kuberay.LabelNodeType, kuberay.LabelGroup)
 	pod.Spec = corev1.PodSpec{
-		NodeName:       pod.Spec.NodeName,
+		NodeName: pod.Spec.NodeName, HostNetwork: pod.Spec.HostNetwork,
 		InitContainers: injection.SlimContainers(pod.Spec.InitContainers), Containers: injection.SlimContainers(pod.Spec.Containers),
 	}
-	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase, Conditions: pod.Status.Conditions, InitContainerStatuses: initStatuses(pod)}
+	pod.Status = corev1.PodStatus{
+		Phase: pod.Status.Phase, Conditions: pod.Status.Conditions, InitContainerStatuses: initStatuses(pod), PodIPs: pod.Status.PodIPs,
+	}
 	return pod, nil
 }
 

@@ -46,7 +46,7 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 		ObservedGeneration: f.Object.GetGeneration(),
 		Conditions:         slices.Clone(before.Conditions),
 		Injection:          before.Injection, Rollout: before.Rollout,
-		Authority: before.Authority, Issuer: before.Issuer,
+		Authority: before.Authority, Issuer: before.Issuer, ObservedOnWire: f.Wire.Observed,
 	}
 	if p := f.Decision.Policy; p != nil {
 		out.PolicyRef = v1alpha1.PolicyReference{Name: p.Name, Generation: p.Generation}
@@ -56,7 +56,7 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 	}
 	describeKeys(&out, done.Keys)
 	countPods(&out, f, done.Keys)
-	report := d.report(f, done)
+	report := f.Wire.weaken(d.report(f, done), f.Now)
 	out.PendingRestart = pendingRestart(f, d, report)
 	for _, condition := range []metav1.Condition{
 		encrypted(report, out.Pods), certified(f, out.Pods), upToDate(f, d, done, report, out.Pods), stalled(f, report),

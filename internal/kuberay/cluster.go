@@ -1,6 +1,8 @@
 package kuberay
 
 import (
+	"strconv"
+
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -28,6 +30,8 @@ type Cluster struct {
 	ManagedBy string
 	// PodsMissing is why KubeRay cannot create pods, in its own words; empty while it says nothing.
 	PodsMissing string
+	// GCSPort is the port of the head's GCS; zero if rayStartParams names none that can be.
+	GCSPort uint16
 	// Replicas is how many replicas each worker group is meant to have.
 	Replicas map[string]int32
 }
@@ -50,8 +54,24 @@ func ReadCluster(object *unstructured.Unstructured) Cluster {
 		NoHeadRestart: object.GetAnnotations()[AnnotationNoHeadRestart] == "true",
 		ManagedBy:     ManagedBy(object),
 		PodsMissing:   podsMissing,
+		GCSPort:       gcsPort(spec),
 		Replicas:      replicas(spec),
 	}
+}
+
+// defaultGCSPort is Ray's own.
+const defaultGCSPort = 6379
+
+func gcsPort(spec map[string]any) uint16 {
+	parameters := jsonpatch.Map(jsonpatch.Map(spec["headGroupSpec"])["rayStartParams"])
+	if parameters["port"] == nil {
+		return defaultGCSPort
+	}
+	port, err := strconv.ParseUint(jsonpatch.String(parameters["port"]), 10, 16)
+	if err != nil {
+		return 0
+	}
+	return uint16(port)
 }
 
 // ManagedBy names the controller that runs the RayCluster or RayService instead of KubeRay; empty for KubeRay.

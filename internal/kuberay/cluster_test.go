@@ -34,6 +34,7 @@ func TestReadCluster(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.want.Observed = c.want.Observed || name != "everything"
+			c.want.GCSPort = 6379
 			if c.want.Replicas == nil {
 				c.want.Replicas = map[string]int32{}
 			}
@@ -77,5 +78,17 @@ func TestHeadNames(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
 		})
+	}
+}
+
+func TestGCSPort(t *testing.T) {
+	for parameters, want := range map[string]uint16{
+		`{}`: 6379, `{"num-cpus":"0"}`: 6379, `{"port":"7000"}`: 7000, `{"port":"65535"}`: 65535,
+		`{"port":"0"}`: 0, `{"port":"65536"}`: 0, `{"port":"72915"}`: 0, `{"port":"-1"}`: 0, `{"port":"22@example.com"}`: 0, `{"port":7000}`: 0, `{"port":[]}`: 0,
+	} {
+		cluster := ReadCluster(object(t, `{"spec":{"headGroupSpec":{"rayStartParams":`+parameters+`}}}`))
+		if cluster.GCSPort != want {
+			t.Errorf("rayStartParams %s give port %d, want %d", parameters, cluster.GCSPort, want)
+		}
 	}
 }

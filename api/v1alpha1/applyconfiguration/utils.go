@@ -35,6 +35,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.IssuanceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IssuerStatus"):
 		return &apiv1alpha1.IssuerStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ObservedOnWire"):
+		return &apiv1alpha1.ObservedOnWireApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PendingRestart"):
 		return &apiv1alpha1.PendingRestartApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodCertificate"):

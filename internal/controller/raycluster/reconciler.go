@@ -23,6 +23,7 @@ import (
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/probe"
 )
 
 // Reconciler reconciles RayClusters.
@@ -37,6 +38,8 @@ type Reconciler struct {
 	// Gatherer reads the facts, and Settings are what decisions depend on besides.
 	Gatherer cluster.Gatherer
 	Settings cluster.Settings
+	// Heads observes what heads serve.
+	Heads    *probe.Prober
 	Clock    clock.PassiveClock
 	Recorder recorder.EventRecorder
 	// AdmissionChanges enqueues requests when the webhook begins or ceases to admit the RayClusters of their namespace.
@@ -77,6 +80,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if reportErr := a.writeStatus(ctx, err); reportErr != nil && (err == nil || kube.AsOutcome(err) != nil) {
 		err = reportErr
 	}
+	a.observeHead()
 	return a.result(ctx, err)
 }
 

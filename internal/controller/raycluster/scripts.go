@@ -123,6 +123,7 @@ func (r *Reconciler) removeScripts(ctx context.Context, but types.NamespacedName
 // RayClusterTLS, which is deleted here too, so that its policy learns at once.
 func (r *Reconciler) forget(ctx context.Context, key types.NamespacedName) error {
 	r.issuers.forget(key)
+	r.Heads.Forget(key)
 	var tls v1alpha1.RayClusterTLS
 	missing := r.Client.Get(ctx, key, &tls)
 	authority, err := kube.ReadSecret(ctx, r.Client, types.NamespacedName{Namespace: r.Settings.Namespace, Name: keys.AuthoritySecretName(key)})

@@ -18,8 +18,8 @@ const scrapeTimeout = 2 * time.Second
 
 // collector makes metrics of the RayClusterTLSes at each scrape.
 type collector struct {
-	reader                        client.Reader
-	encrypted, pods, issuer, leaf *prometheus.Desc
+	reader                              client.Reader
+	encrypted, pods, head, issuer, leaf *prometheus.Desc
 }
 
 // Metrics collects, from the RayClusterTLSes that the reader's cache holds, the metrics of each RayCluster that a policy covers.
@@ -32,6 +32,7 @@ func Metrics(reader client.Reader) prometheus.Collector {
 		reader:    reader,
 		encrypted: describe("raytls_cluster_encrypted", "1 if every running pod of the RayCluster speaks TLS, otherwise 0 with the reason.", "reason"),
 		pods:      describe("raytls_cluster_pods", "Running pods of the RayCluster by state: certified, plaintext, outdated or starting.", "state"),
+		head:      describe("raytls_cluster_head_on_wire", "1 for the state that a handshake with the head's GCS port showed: TLS, ForeignTLS, Plaintext or Unknown.", "state"),
 		issuer:    describe("raytls_cluster_issuer_not_after_seconds", "When the RayCluster's issuer ends, in seconds since 1970."),
 		leaf:      describe("raytls_cluster_leaf_not_after_seconds", "When the first certificate of a running pod of the RayCluster ends, in seconds since 1970."),
 	}
@@ -39,7 +40,7 @@ func Metrics(reader client.Reader) prometheus.Collector {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.encrypted, c.pods, c.issuer, c.leaf} {
+	for _, d := range []*prometheus.Desc{c.encrypted, c.pods, c.head, c.issuer, c.leaf} {
 		out <- d
 	}
 }
@@ -78,6 +79,9 @@ func (c *collector) collect(record *v1alpha1.RayClusterTLS, out chan<- prometheu
 	gauge(c.pods, float64(pods.Plaintext), "plaintext")
 	gauge(c.pods, float64(pods.Outdated), "outdated")
 	gauge(c.pods, float64(max(0, pods.Total-pods.Certified-pods.Plaintext-pods.Outdated)), "starting")
+	if head := status.ObservedOnWire.Head; head != "" {
+		gauge(c.head, 1, string(head))
+	}
 	if end := status.Issuer.ExpiryTime; end != nil {
 		gauge(c.issuer, float64(end.Unix()))
 	}

@@ -19,6 +19,7 @@ import (
 func TestMetrics(t *testing.T) {
 	good := record("train", 1, v1alpha1.PolicyReference{Name: "p", Generation: 1}, v1alpha1.ReasonEncrypted)
 	good.Status.Pods = v1alpha1.PodCounts{Total: 7, Certified: 3, Plaintext: 1, Outdated: 1}
+	good.Status.ObservedOnWire = v1alpha1.ObservedOnWire{Head: v1alpha1.WirePlaintext}
 	good.Status.Issuer = v1alpha1.IssuerStatus{ID: "i", ExpiryTime: &metav1.Time{Time: epoch()}}
 	good.Status.EarliestExpiryTime = &metav1.Time{Time: epoch().AddDate(0, 0, -1)}
 	bad := record("serve", 1, v1alpha1.PolicyReference{Name: "p", Generation: 1}, v1alpha1.ReasonPaused)
@@ -27,6 +28,7 @@ func TestMetrics(t *testing.T) {
 	want := []string{
 		`raytls_cluster_encrypted{serve,ns,p,Paused} 0`,
 		`raytls_cluster_encrypted{train,ns,p,Encrypted} 1`,
+		`raytls_cluster_head_on_wire{train,ns,p,Plaintext} 1`,
 		`raytls_cluster_issuer_not_after_seconds{train,ns,p} 1767225600`,
 		`raytls_cluster_leaf_not_after_seconds{train,ns,p} 1767139200`,
 		`raytls_cluster_pods{serve,ns,p,certified} 1`,

@@ -23,6 +23,7 @@ const (
 // severities returns the reasons of clusters, the worst for a user first.
 func severities() []string {
 	return []string{
+		v1alpha1.ReasonPlaintextOnWire, v1alpha1.ReasonForeignTLSOnWire,
 		v1alpha1.ReasonCertificateExpired, v1alpha1.ReasonAuthorityLost, v1alpha1.ReasonAuthorityRestored, v1alpha1.ReasonFormatUnknown,
 		v1alpha1.ReasonNameConflict, v1alpha1.ReasonError, v1alpha1.ReasonFieldConflict,
 		v1alpha1.ReasonCertificateFailed, v1alpha1.ReasonEnableFailed, v1alpha1.ReasonInjectionConflict, v1alpha1.ReasonForeignTLS,

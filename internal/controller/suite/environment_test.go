@@ -36,6 +36,8 @@ type environment struct {
 	kubeconfig, webhookKubeconfig string
 	// mounted is the folder where the webhook finds its authority.
 	mounted string
+	// heads is the folder that says what listens for which head.
+	heads string
 	// writes holds one line for each write of any operator; logFile what they logged.
 	writes, logFile string
 	namespaces      int
@@ -61,7 +63,10 @@ func newEnvironment(folder string) (*environment, error) {
 		},
 		rays:       rays,
 		kubeconfig: filepath.Join(folder, "kubeconfig"), webhookKubeconfig: filepath.Join(folder, "webhook.kubeconfig"),
-		mounted: filepath.Join(folder, "mounted"), writes: filepath.Join(folder, "writes"), logFile: filepath.Join(folder, "log"),
+		mounted: filepath.Join(folder, "mounted"), heads: filepath.Join(folder, "heads"), writes: filepath.Join(folder, "writes"), logFile: filepath.Join(folder, "log"),
+	}
+	if err := os.MkdirAll(e.heads, 0o700); err != nil {
+		return nil, err
 	}
 	// Some distributions have it; with it, owner references take permissions of their own.
 	e.server.ControlPlane.GetAPIServer().Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")

@@ -50,6 +50,8 @@ type kubeRay struct {
 	keepOld bool
 	// born changes the clusters that are made for a RayService, as a webhook would.
 	born func(*unstructured.Unstructured)
+	// headAddress is the address of heads; empty for none.
+	headAddress string
 	// certificate says how an init container of ours fares.
 	certificate func(*corev1.Pod) outcome
 }
@@ -207,6 +209,9 @@ func (k *kubeRay) run(ctx context.Context, pod *corev1.Pod, hasHead bool) {
 		isReady = corev1.ConditionTrue
 	}
 	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: isReady}}
+	if k.headAddress != "" && pod.Labels["ray.io/node-type"] == "head" {
+		pod.Status.PodIP, pod.Status.PodIPs = k.headAddress, []corev1.PodIP{{IP: k.headAddress}}
+	}
 }
 
 func (k *kubeRay) initContainer(ctx context.Context, pod *corev1.Pod) corev1.ContainerStatus {

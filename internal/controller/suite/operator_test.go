@@ -48,6 +48,8 @@ const (
 	envWebhook         = "RAYTLS_SUITE_WEBHOOK"
 	envWebhookOperator = "RAYTLS_SUITE_WEBHOOK_OPERATOR"
 	envMounted         = "RAYTLS_SUITE_MOUNTED"
+	// envHeads is the folder that says what listens for which head.
+	envHeads = "RAYTLS_SUITE_HEADS"
 
 	exitDied      = 7
 	allowedImage  = "registry.example/openssl:1"
@@ -86,7 +88,7 @@ func runOperatorUntilSignal(ctx context.Context) error {
 	shared := app.Options{Namespace: operatorNamespace, Metrics: "0", Probes: "0", Images: policy.Allowlist{allowedImage}}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return app.RunController(ctx, controller, app.ControllerOptions{Options: shared, ClusterDomain: clusterDomain})
+		return app.RunController(ctx, controller, app.ControllerOptions{Options: shared, ClusterDomain: clusterDomain, Dial: dialHead})
 	})
 	group.Go(func() error {
 		mounted := os.Getenv(envMounted)
@@ -99,6 +101,15 @@ func runOperatorUntilSignal(ctx context.Context) error {
 		})
 	})
 	return group.Wait()
+}
+
+// dialHead connects to what a spec serves for a head. A file with the head's address as its name says where that listens.
+func dialHead(ctx context.Context, network, address string) (net.Conn, error) {
+	listener, err := os.ReadFile(filepath.Join(os.Getenv(envHeads), address))
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+	}
+	return (&net.Dialer{}).DialContext(ctx, network, string(listener))
 }
 
 // mount does what the kubelet does for a volume: it waits for the Secret, and has the folder follow it.
@@ -207,7 +218,7 @@ func (e *environment) startOperator(extra ...string) (*process, error) {
 	}
 	p := &process{cmd: exec.Command(self), ended: make(chan struct{}), logFile: e.logFile, logFrom: info.Size(), webhook: e.webhook}
 	p.cmd.Env = append(os.Environ(), append(extra, envOperator+"="+e.kubeconfig, envWrites+"="+e.writes,
-		envWebhook+"="+e.webhook, envWebhookOperator+"="+e.webhookKubeconfig, envMounted+"="+e.mounted)...)
+		envWebhook+"="+e.webhook, envWebhookOperator+"="+e.webhookKubeconfig, envMounted+"="+e.mounted, envHeads+"="+e.heads)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if p.input, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err

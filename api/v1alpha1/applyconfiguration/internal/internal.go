@@ -145,6 +145,30 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.raytls.raytls.api.v1alpha1.KeyAlgorithm
   scalar: string
+- name: com.github.raytls.raytls.api.v1alpha1.ObservedOnWire
+  map:
+    fields:
+    - name: authorityGeneration
+      type:
+        scalar: numeric
+    - name: expiryTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: head
+      type:
+        namedType: com.github.raytls.raytls.api.v1alpha1.WireState
+    - name: podUID
+      type:
+        scalar: string
+    - name: port
+      type:
+        scalar: numeric
+    - name: reason
+      type:
+        scalar: string
+    - name: time
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.raytls.raytls.api.v1alpha1.PendingRestart
   map:
     fields:
@@ -251,6 +275,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: observedOnWire
+      type:
+        namedType: com.github.raytls.raytls.api.v1alpha1.ObservedOnWire
     - name: pendingRestart
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.PendingRestart
@@ -421,6 +448,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.raytls.raytls.api.v1alpha1.WireState
+  scalar: string
 - name: io.k8s.api.core.v1.ResourceClaim
   map:
     fields:

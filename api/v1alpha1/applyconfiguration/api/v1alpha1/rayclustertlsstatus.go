@@ -35,6 +35,8 @@ type RayClusterTLSStatusApplyConfiguration struct {
 	Pods *PodCountsApplyConfiguration `json:"pods,omitempty"`
 	// earliestExpiryTime is when the first certificate that the RayCluster's pods use ends.
 	EarliestExpiryTime *metav1.Time `json:"earliestExpiryTime,omitempty"`
+	// observedOnWire is the result of the last handshake with the head. It is absent until the head is ready.
+	ObservedOnWire *ObservedOnWireApplyConfiguration `json:"observedOnWire,omitempty"`
 	// pendingRestart describes a restart that waits for an approval, or for what is named in blockedBy. It is absent when
 	// no restart waits.
 	PendingRestart *PendingRestartApplyConfiguration `json:"pendingRestart,omitempty"`
@@ -120,6 +122,14 @@ func (b *RayClusterTLSStatusApplyConfiguration) WithPods(value *PodCountsApplyCo
 // If called multiple times, the EarliestExpiryTime field is set to the value of the last call.
 func (b *RayClusterTLSStatusApplyConfiguration) WithEarliestExpiryTime(value metav1.Time) *RayClusterTLSStatusApplyConfiguration {
 	b.EarliestExpiryTime = &value
+	return b
+}
+
+// WithObservedOnWire sets the ObservedOnWire field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ObservedOnWire field is set to the value of the last call.
+func (b *RayClusterTLSStatusApplyConfiguration) WithObservedOnWire(value *ObservedOnWireApplyConfiguration) *RayClusterTLSStatusApplyConfiguration {
+	b.ObservedOnWire = value
 	return b
 }
 
