@@ -16,6 +16,6 @@ func main() {
 	env := cli.Environment{In: os.Stdin, Out: os.Stdout, Notes: os.Stderr, Now: time.Now}
 	if err := cli.Main(version, os.Args, env); err != nil {
 		fmt.Fprintln(os.Stderr, "raytls:", err)
-		os.Exit(1)
+		os.Exit(cli.ExitCode(err))
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/raytls/raytls/internal/cli/gencert"
 	"github.com/raytls/raytls/internal/cli/inject"
 	"github.com/raytls/raytls/internal/cli/migrate"
+	"github.com/raytls/raytls/internal/cli/verify"
 	"github.com/raytls/raytls/internal/injection"
 )
 
@@ -41,10 +42,26 @@ func Main(version string, args []string, env Environment) error {
 	// Commands write their notes there. Only Main's caller prints errors; the root silences cobra.
 	root.SetErr(readableWriter{env.Notes})
 	if err := root.Execute(); err != nil {
-		return errors.New(readable(err.Error()))
+		return readableError{err}
 	}
 	return nil
 }
+
+// ExitCode is what the process ends with after an error of Main.
+func ExitCode(err error) int {
+	var coded interface{ ExitCode() int }
+	if errors.As(err, &coded) {
+		return coded.ExitCode()
+	}
+	return 1
+}
+
+// readableError keeps what an error quotes from steering the terminal that it is printed to.
+type readableError struct{ error }
+
+func (e readableError) Error() string { return readable(e.error.Error()) }
+
+func (e readableError) Unwrap() error { return e.error }
 
 // readableWriter keeps what a manifest holds from steering the terminal that notes are printed to.
 type readableWriter struct{ io.Writer }
@@ -80,7 +97,7 @@ func newRoot(version, program string, now func() time.Time) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; `%s --help` lists what there is", err, cmd.CommandPath())
 	})
-	root.AddCommand(newVersion(version), gencert.New(), inject.New(), migrate.New(now))
+	root.AddCommand(newVersion(version), gencert.New(), inject.New(), migrate.New(now), verify.New(now))
 	return root
 }
 

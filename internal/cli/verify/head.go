@@ -1,0 +1,195 @@
+package verify
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/pki"
+	"github.com/raytls/raytls/internal/probe"
+)
+
+// maxText is how many characters of a served name are printed.
+const maxText = 200
+
+// verifier verifies one cluster.
+type verifier struct {
+	reader     client.Reader
+	forward    forward
+	now        func() time.Time
+	out, notes io.Writer
+}
+
+// verify prints what the head serves. The error is a fault unless that is the cluster's mutual TLS. ca names a file with the trust
+// bundle; empty for the CA Secret.
+func (v verifier) verify(ctx context.Context, cluster client.ObjectKey, ca string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	object := kuberay.NewRayCluster()
+	if err := v.reader.Get(ctx, cluster, object); err != nil {
+		return fmt.Errorf("reading RayCluster %s: %w", cluster, err)
+	}
+	port := kuberay.ReadCluster(object).GCSPort
+	if port == 0 {
+		return fmt.Errorf("RayCluster %s: headGroupSpec.rayStartParams.port is no port", cluster)
+	}
+	pod, err := v.head(ctx, object)
+	if err != nil {
+		return err
+	}
+	bundle, err := v.bundle(ctx, cluster, ca)
+	if err != nil {
+		return err
+	}
+	dial, err := v.forward(ctx, pod, port)
+	if err != nil {
+		return err
+	}
+	result := probe.Observe(ctx, dial, fmt.Sprintf("%s:%d", pod.Name, port)).Judge(bundle, v.now())
+	if err := v.print(pod, port, result); err != nil {
+		return err
+	}
+	return v.verdict(ctx, cluster, result, len(bundle) > 0)
+}
+
+// head finds the cluster's own head: anybody can write the labels.
+func (v verifier) head(ctx context.Context, cluster metav1.Object) (*corev1.Pod, error) {
+	var pods corev1.PodList
+	labels := client.MatchingLabels{kuberay.LabelCluster: cluster.GetName(), kuberay.LabelNodeType: kuberay.NodeTypeHead}
+	if err := v.reader.List(ctx, &pods, client.InNamespace(cluster.GetNamespace()), labels); err != nil {
+		return nil, fmt.Errorf("listing pods: %w", err)
+	}
+	for i := range pods.Items {
+		pod := &pods.Items[i]
+		if metav1.IsControlledBy(pod, cluster) && pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodRunning {
+			return pod, nil
+		}
+	}
+	return nil, fmt.Errorf("RayCluster %s has no running head pod; wait for it, or look at the RayCluster's events", cluster.GetName())
+}
+
+// bundle is what the cluster's pods trust; empty if the user may not read the CA Secret.
+func (v verifier) bundle(ctx context.Context, cluster client.ObjectKey, file string) ([]*x509.Certificate, error) {
+	if file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading the trust bundle: %w", err)
+		}
+		return parse(file, text)
+	}
+	var secret corev1.Secret
+	name := injection.SecretName(cluster.Name)
+	switch err := v.reader.Get(ctx, client.ObjectKey{Namespace: cluster.Namespace, Name: name}, &secret); {
+	case apierrors.IsForbidden(err) || apierrors.IsNotFound(err):
+		_, err := fmt.Fprintf(v.notes, "The CA Secret %s cannot be read (%s), so the authority is compared by its ID alone. --ca-file gives a trust bundle.\n", name, apierrors.ReasonForError(err))
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("reading Secret %s: %w", name, err)
+	}
+	return parse("Secret "+name, secret.Data["ca.crt"])
+}
+
+func parse(of string, text []byte) ([]*x509.Certificate, error) {
+	bundle, err := pki.ParseBundle(text)
+	if err != nil {
+		return nil, fmt.Errorf("the trust bundle in %s: %w", of, err)
+	}
+	return bundle, nil
+}
+
+// print shows what is served. The peer chose every text in its certificates.
+func (v verifier) print(pod *corev1.Pod, port uint16, result probe.Result) error {
+	lines := fmt.Sprintf("head         pod %s, port %d\nserves       %s\n", pod.Name, port, serves(result))
+	if len(result.Chain) > 0 {
+		leaf := result.Chain[0]
+		lines += fmt.Sprintf("certificate  SHA-256 %s…, %s to %s\nsubject      %s\nissuer       %s\nauthority    %s\n",
+			result.Fingerprint(), leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339),
+			quote(leaf.Subject.String()), quote(leaf.Issuer.String()), orNone(result.AuthorityID()))
+		for _, ip := range pod.Status.PodIPs {
+			if leaf.VerifyHostname(ip.IP) != nil {
+				lines += fmt.Sprintf("             does not contain the pod's address %s\n", ip.IP)
+			}
+		}
+	}
+	_, err := io.WriteString(v.out, lines)
+	return err
+}
+
+func serves(result probe.Result) string {
+	switch {
+	case len(result.Chain) > 0:
+		return tls.VersionName(result.Version)
+	case result.Answer == probe.Plaintext:
+		return "gRPC without TLS"
+	}
+	return "nothing that could be read"
+}
+
+func quote(text string) string {
+	if runes := []rune(text); len(runes) > maxText {
+		text = string(runes[:maxText]) + "…"
+	}
+	return strconv.QuoteToGraphic(text)
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "not named"
+	}
+	return text
+}
+
+// verdict is nil for mutual TLS with a certificate of the cluster's authority.
+func (v verifier) verdict(ctx context.Context, cluster client.ObjectKey, result probe.Result, bundled bool) error {
+	switch {
+	case result.Answer == probe.Plaintext:
+		return fault{errors.New("the head serves gRPC without TLS"), exitFault}
+	case result.Cause == probe.AnyClient:
+		return fault{errors.New("the head serves TLS but lets in clients without a certificate"), exitFault}
+	case result.Answer == probe.ForeignTLS:
+		return fault{errors.New("the head serves a certificate that the cluster's authority did not issue"), exitFault}
+	case result.Answer == probe.Unknown:
+		return fault{fmt.Errorf("the head does not show what it serves: %s", result.Cause), exitUnknown}
+	case result.Validity == probe.Expired:
+		return fault{errors.New("the served certificate has ended; delete the head pod"), exitFault}
+	case result.Validity == probe.NotYetValid:
+		return fault{errors.New("the served certificate is not valid yet by this machine's clock; compare the clocks"), exitUnknown}
+	case !bundled:
+		return v.verdictByID(ctx, cluster, result)
+	}
+	return v.conclude("mutual TLS with a certificate of the cluster's authority")
+}
+
+// verdictByID compares the named authority with the one on record.
+func (v verifier) verdictByID(ctx context.Context, cluster client.ObjectKey, result probe.Result) error {
+	var record v1alpha1.RayClusterTLS
+	if err := v.reader.Get(ctx, cluster, &record); err != nil {
+		return fmt.Errorf("reading RayClusterTLS %s, since there is no trust bundle to compare with: %w", cluster, err)
+	}
+	if id := record.Status.Authority.ID; id == "" || id != result.AuthorityID() {
+		return fault{fmt.Errorf("the head serves a certificate of authority %s, and the cluster's is %s", orNone(result.AuthorityID()), orNone(id)), exitFault}
+	}
+	if !v.now().Before(result.Chain[0].NotAfter) {
+		return fault{errors.New("the served certificate has ended; delete the head pod"), exitFault}
+	}
+	return v.conclude("TLS with a certificate that names the cluster's authority, which its signature was not checked against")
+}
+
+func (v verifier) conclude(verdict string) error {
+	_, err := fmt.Fprintf(v.out, "verdict      %s\n", verdict)
+	return err
+}
