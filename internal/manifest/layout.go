@@ -106,6 +106,7 @@ func (e *editor) children(node *yamlv3.Node, old, updated any, visit func(node *
 		for i, child := range node.Content {
 			visit(child, before[i], kept[i])
 		}
+	case yamlv3.DocumentNode, yamlv3.ScalarNode, yamlv3.AliasNode: // they have no parts of their own
 	}
 }
 
