@@ -34,6 +34,7 @@ func (done migrated) rollout() string {
 		return "KubeRay ignores this change for a cluster that exists. The next one, of a retry or when the RayJob is created anew, is encrypted at its creation by the operator's admission webhook. There is nothing to approve."
 	case v1alpha1.TargetRayCronJob:
 		return "A job that runs stays as it is. The clusters of the next ones are encrypted at their creation by the operator's admission webhook. There is nothing to approve."
+	case v1alpha1.TargetRayCluster: // nothing owns it
 	}
 	switch cluster := kuberay.ReadCluster(&o.Unstructured); {
 	case cluster.Suspended:
