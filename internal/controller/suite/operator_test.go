@@ -3,6 +3,7 @@ package suite_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -112,7 +113,8 @@ func dialHead(ctx context.Context, network, address string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, network, string(listener))
 }
 
-// mount does what the kubelet does for a volume: it waits for the Secret, and has the folder follow it.
+// mount does what the kubelet does for a volume: it waits for the Secret, and has the folder follow it. Like the kubelet it never
+// lets a file be seen half written.
 func mount(ctx context.Context, config *rest.Config, folder string) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
@@ -127,7 +129,8 @@ func mount(ctx context.Context, config *rest.Config, folder string) error {
 			return false, nil //nolint:nilerr // it is not there yet
 		}
 		for name, content := range secret.Data {
-			if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
+			path := filepath.Join(folder, name)
+			if err := errors.Join(os.WriteFile(path+".new", content, 0o600), os.Rename(path+".new", path)); err != nil {
 				return false, err
 			}
 		}
@@ -243,7 +246,7 @@ func (p *process) running() bool {
 }
 
 // works says whether the controllers have begun to work, before which what the operator leaves alone says nothing, and the
-// webhook answers.
+// webhook has a certificate.
 func (p *process) works() (bool, error) {
 	if !p.running() {
 		return false, StopTrying("the operator ended by itself; see its log").Wrap(p.err)
@@ -257,9 +260,10 @@ func (p *process) works() (bool, error) {
 			return false, nil
 		}
 	}
-	connection, err := net.DialTimeout("tcp", p.webhook, time.Second)
+	dialer := &net.Dialer{Timeout: time.Second}
+	connection, err := tls.DialWithDialer(dialer, "tcp", p.webhook, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
-		return false, nil //nolint:nilerr // it does not listen yet
+		return false, nil //nolint:nilerr // it does not serve yet
 	}
 	return true, connection.Close()
 }
