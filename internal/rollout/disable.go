@@ -12,12 +12,12 @@ func planDisable(s *Snapshot, p *Plan) {
 		p.release()
 		return
 	}
-	if s.Progress == nil && s.Service != nil && s.running() && len(s.live(injected)) > 0 {
+	if s.Progress == nil && s.Service != nil && s.Running() && len(s.live(injected)) > 0 {
 		planReplace(s, p)
 		return
 	}
 	// A half-enabled cluster works in neither state, so the operator reverts it without asking.
-	if s.Progress == nil && s.running() && len(s.live(injected)) > 0 && !s.half() && !allowed(s, p) {
+	if s.Progress == nil && s.Running() && len(s.live(injected)) > 0 && !s.half() && !allowed(s, p) {
 		return
 	}
 	p.Edit, p.Progress = RemoveAll, s.next(v1alpha1.PhaseAll)

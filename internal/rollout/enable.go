@@ -11,7 +11,7 @@ import (
 
 // planEnable begins to enable a cluster that is not on record as encrypted.
 func planEnable(s *Snapshot, p *Plan) {
-	if !s.running() && !s.betweenPods() || s.injecting() {
+	if !s.Running() && !s.betweenPods() || s.injecting() {
 		p.inject(s, "the cluster has no work to lose")
 		return
 	}

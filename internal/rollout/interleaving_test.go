@@ -101,10 +101,10 @@ func (x *schedule) restartsAllowed(s *Snapshot, p *Plan) error {
 	// Putting a cluster back whose pods cannot talk needs no consent, nor does recording what a RayService was asked for.
 	back := p.Progress != nil && (p.Progress.Phase == v1alpha1.PhaseUpgrade && p.Upgrade == "" || p.Progress.Phase == v1alpha1.PhaseRevert || p.Progress.Goal == v1alpha1.GoalPlaintext && s.half())
 	consent := back || s.Immediate || s.Approved || s.Goal == v1alpha1.GoalPlaintext
-	if !consent && s.Progress == nil && !s.Enabled && !s.injecting() && s.running() && (p.Edit != NoEdit || slices.ContainsFunc(p.Delete, plaintext) || p.Progress != nil) {
+	if !consent && s.Progress == nil && !s.Enabled && !s.injecting() && s.Running() && (p.Edit != NoEdit || slices.ContainsFunc(p.Delete, plaintext) || p.Progress != nil) {
 		return fmt.Errorf("touches a running cluster that nobody approved: %s", acts(s, p))
 	}
-	work := s.running() && (s.Goal == v1alpha1.GoalEncrypted || len(s.live(injected)) > 0)
+	work := s.Running() && (s.Goal == v1alpha1.GoalEncrypted || len(s.live(injected)) > 0)
 	if s.Progress == nil && p.Progress != nil && s.BlockedBy != "" && work && !back {
 		return fmt.Errorf("starts on a blocked cluster")
 	}

@@ -19,17 +19,17 @@ func planMaintain(s *Snapshot, p *Plan) {
 		report(s, p)
 		return
 	}
-	if s.Service != nil && s.running() && len(s.live(and(head, plaintext))) > 0 && len(s.live(injected)) > 0 {
+	if s.Service != nil && s.Running() && len(s.live(and(head, plaintext))) > 0 && len(s.live(injected)) > 0 {
 		planReplace(s, p)
 		return
 	}
-	if s.Service != nil && s.running() && s.overtaken() {
+	if s.Service != nil && s.Running() && s.overtaken() {
 		p.removeAll(s) // the cluster began to serve before its pods were replaced
 		p.Reason, p.Message = v1alpha1.ReasonEnabling, "the cluster serves in plaintext; giving it its templates back, so that new pods can join"
 		return
 	}
 	// These pods were made before the injection, or while it was stripped, and cannot talk to the others.
-	if s.running() && s.BlockedBy != "" && len(s.live(and(head, plaintext))) > 0 {
+	if s.Running() && s.BlockedBy != "" && len(s.live(and(head, plaintext))) > 0 {
 		p.Reason, p.BlockedBy, p.Message = v1alpha1.ReasonBlocked, s.BlockedBy, s.BlockedWhy
 		if len(s.live(injected)) == 0 && s.overtaken() {
 			p.removeAll(s) // the cluster works in plaintext, and new pods must be able to join

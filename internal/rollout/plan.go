@@ -101,7 +101,7 @@ func Make(s *Snapshot) Plan {
 // restartedInPlaintext reports whether somebody removed the injection and the cluster works without it. The operator must
 // enable it anew, because restoring the injection would break the cluster.
 func restartedInPlaintext(s *Snapshot) bool {
-	return !s.allInjected() && s.running() && len(s.live(every)) > 0 && len(s.live(injected)) == 0
+	return !s.allInjected() && s.Running() && len(s.live(every)) > 0 && len(s.live(injected)) == 0
 }
 
 // NoticeTime is a pod's least age at its deletion, so that KubeRay has seen it. KubeRay waits up to five minutes for a pod

@@ -68,7 +68,7 @@ func (s *Snapshot) outdated() bool {
 		return false
 	case s.whole():
 		return true
-	case s.Goal == v1alpha1.GoalEncrypted && s.Progress.Goal == v1alpha1.GoalEncrypted && s.running() && !s.anyPieces() && len(s.pods(injected)) == 0:
+	case s.Goal == v1alpha1.GoalEncrypted && s.Progress.Goal == v1alpha1.GoalEncrypted && s.Running() && !s.anyPieces() && len(s.pods(injected)) == 0:
 		// The cluster is plaintext, and stays so until somebody asks.
 		return s.Progress.Phase != v1alpha1.PhaseRevert && !allowed(s, &Plan{})
 	}

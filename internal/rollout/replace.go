@@ -28,7 +28,7 @@ type Service struct {
 // upgrading reports whether the cluster still waits for a recorded replacement.
 func (s *Snapshot) upgrading() bool {
 	return s.Progress != nil && s.Progress.Phase == v1alpha1.PhaseUpgrade && s.Progress.Goal == s.Goal && s.Service != nil &&
-		(s.running() || s.betweenPods())
+		(s.Running() || s.betweenPods())
 }
 
 // planReplace asks the RayService to replace a running cluster that is not in its desired state.

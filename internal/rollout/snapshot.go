@@ -112,8 +112,8 @@ func and(tests ...func(Pod) bool) func(Pod) bool {
 
 func in(group string) func(Pod) bool { return func(p Pod) bool { return p.Group == group } }
 
-// running reports whether a restart would interrupt work.
-func (s *Snapshot) running() bool {
+// Running reports whether a restart would interrupt work.
+func (s *Snapshot) Running() bool {
 	return s.Provisioned && !s.Suspended && len(s.Pods) > 0
 }
 

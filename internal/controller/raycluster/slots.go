@@ -22,7 +22,7 @@ const claimTimeout = 10 * time.Second
 // fact: the restart on record in a RayClusterTLS. The caller holds restarts until the record is written.
 func (a *application) claimSlot(ctx context.Context) error {
 	snapshot := &a.decision.Snapshot
-	if !snapshot.Provisioned || snapshot.Suspended || len(a.facts.Pods) == 0 {
+	if !snapshot.Running() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
