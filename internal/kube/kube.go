@@ -102,6 +102,9 @@ func NameConflict(existing client.Object, labels map[string]string, owner metav1
 		RetryAfter(UnwatchedRetry)
 }
 
+// MaxNote is how many bytes the note of an event may have, as the API server validates it.
+const MaxNote = 1024
+
 // Truncate shortens a text to so many bytes at most, between two characters.
 func Truncate(text string, most int) string {
 	if len(text) <= most {

@@ -17,10 +17,10 @@ import (
 	"github.com/raytls/raytls/internal/injection"
 )
 
-// List lists a namespace's policies, or those of them that the options narrow it to.
-func List(ctx context.Context, reader client.Reader, namespace string, narrowed ...client.ListOption) ([]*v1alpha1.RayTLSPolicy, error) {
+// List lists a namespace's policies.
+func List(ctx context.Context, reader client.Reader, namespace string) ([]*v1alpha1.RayTLSPolicy, error) {
 	var list v1alpha1.RayTLSPolicyList
-	if err := reader.List(ctx, &list, append(narrowed, client.InNamespace(namespace))...); err != nil {
+	if err := reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 		return nil, fmt.Errorf("listing policies: %w", err)
 	}
 	policies := make([]*v1alpha1.RayTLSPolicy, 0, len(list.Items))

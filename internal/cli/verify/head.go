@@ -165,7 +165,7 @@ func (v verifier) verdict(ctx context.Context, cluster client.ObjectKey, result 
 	case result.Answer == probe.Unknown:
 		return fault{fmt.Errorf("the head does not show what it serves: %s", result.Cause), exitUnknown}
 	case result.Validity == probe.Expired:
-		return fault{errors.New("the served certificate has ended; delete the head pod"), exitFault}
+		return ended()
 	case result.Validity == probe.NotYetValid:
 		return fault{errors.New("the served certificate is not valid yet by this machine's clock; compare the clocks"), exitUnknown}
 	case !bundled:
@@ -184,9 +184,13 @@ func (v verifier) verdictByID(ctx context.Context, cluster client.ObjectKey, res
 		return fault{fmt.Errorf("the head serves a certificate of authority %s, and the cluster's is %s", orNone(result.AuthorityID()), orNone(id)), exitFault}
 	}
 	if !v.now().Before(result.Chain[0].NotAfter) {
-		return fault{errors.New("the served certificate has ended; delete the head pod"), exitFault}
+		return ended()
 	}
 	return v.conclude("TLS with a certificate that names the cluster's authority, which its signature was not checked against")
+}
+
+func ended() error {
+	return fault{errors.New("the served certificate has ended; delete the head pod"), exitFault}
 }
 
 func (v verifier) conclude(verdict string) error {

@@ -107,7 +107,7 @@ func (a *application) writeAuthority(ctx context.Context, next keys.Store) error
 	return nil
 }
 
-// publish writes the cluster's CA Secret where it differs. why says why there is a new issuer; empty if there is none.
+// publish writes the cluster's CA Secret if it differs. why is the cause of a new issuer; it is empty if there is no new issuer.
 func (a *application) publish(ctx context.Context, next keys.Store, why string) error {
 	data, err := next.IssuerData()
 	if err != nil {

@@ -20,9 +20,6 @@ import (
 	"github.com/raytls/raytls/internal/kuberay"
 )
 
-// maxNote is how long the note of an event may be.
-const maxNote = 1024
-
 // ensureTLS makes the cluster's RayClusterTLS from the moment a policy covers the cluster. One that belongs to an earlier
 // RayCluster of the name is deleted first.
 func (a *application) ensureTLS(ctx context.Context) error {
@@ -169,5 +166,5 @@ func (a *application) event(warning bool, reason, action, note string) {
 	if p := a.facts.Decision.Policy; p != nil {
 		related = p
 	}
-	a.Recorder.Eventf(a.facts.Object, related, kind, reason, action, "%s", kube.Truncate(note, maxNote))
+	a.Recorder.Eventf(a.facts.Object, related, kind, reason, action, "%s", kube.Truncate(note, kube.MaxNote))
 }

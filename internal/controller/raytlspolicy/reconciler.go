@@ -31,9 +31,6 @@ import (
 	"github.com/raytls/raytls/internal/policy"
 )
 
-// maxNote is how long an event's note may be.
-const maxNote = 1024
-
 // Admission knows the condition AdmissionActive of each namespace.
 type Admission interface {
 	// Condition is the condition AdmissionActive of a namespace, without observedGeneration and times. Its status is Unknown
@@ -179,6 +176,6 @@ func (r *Reconciler) announce(p *v1alpha1.RayTLSPolicy, before []metav1.Conditio
 		if condition.Status == metav1.ConditionFalse && !progressing(condition.Reason) {
 			kind = corev1.EventTypeWarning
 		}
-		r.Recorder.Eventf(p, nil, kind, condition.Reason, condition.Type, "%s", kube.Truncate(condition.Message, maxNote))
+		r.Recorder.Eventf(p, nil, kind, condition.Reason, condition.Type, "%s", kube.Truncate(condition.Message, kube.MaxNote))
 	}
 }
