@@ -329,8 +329,9 @@ type ObservedOnWire struct {
 	// +required
 	Head WireState `json:"head,omitempty"`
 
-	// reason says why head is ForeignTLS or Unknown: ForeignCertificate or AnyClient; Refused, Unreachable, TimedOut, Closed,
-	// NotGRPC, HandshakeFailed, TooLarge, Moved, ServiceMesh or HostNetwork.
+	// reason is the cause of a head that is ForeignTLS or Unknown; TLS and Plaintext have none. ForeignTLS has
+	// ForeignCertificate or AnyClient. Unknown has Refused, Unreachable, TimedOut, Closed, NotGRPC, HandshakeFailed, TooLarge,
+	// Moved, ServiceMesh or HostNetwork.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
@@ -391,7 +392,7 @@ type PendingRestart struct {
 	// +kubebuilder:validation:MaxLength=320
 	BlockedBy string `json:"blockedBy,omitempty"`
 
-	// message says why the restart waits. If an approval helps, the message ends with the complete command for it.
+	// message is the obstacle to the restart. It ends with the complete command to approve the restart, if an approval helps.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048

@@ -23,8 +23,9 @@ type ObservedOnWireApplyConfiguration struct {
 	// with another certificate, or TLS that lets in clients without a certificate. Plaintext is gRPC without TLS. Unknown
 	// means that the operator could not tell; it changes no condition.
 	Head *apiv1alpha1.WireState `json:"head,omitempty"`
-	// reason says why head is ForeignTLS or Unknown: ForeignCertificate or AnyClient; Refused, Unreachable, TimedOut, Closed,
-	// NotGRPC, HandshakeFailed, TooLarge, Moved, ServiceMesh or HostNetwork.
+	// reason is the cause of a head that is ForeignTLS or Unknown; TLS and Plaintext have none. ForeignTLS has
+	// ForeignCertificate or AnyClient. Unknown has Refused, Unreachable, TimedOut, Closed, NotGRPC, HandshakeFailed, TooLarge,
+	// Moved, ServiceMesh or HostNetwork.
 	Reason *string `json:"reason,omitempty"`
 	// port is the port of the handshake. It is absent when the operator made none.
 	Port *int32 `json:"port,omitempty"`

@@ -22,7 +22,7 @@ type PendingRestartApplyConfiguration struct {
 	Reason *string `json:"reason,omitempty"`
 	// blockedBy names the object or setting that forbids the restart, approved or not, such as RayJob/train.
 	BlockedBy *string `json:"blockedBy,omitempty"`
-	// message says why the restart waits. If an approval helps, the message ends with the complete command for it.
+	// message is the obstacle to the restart. It ends with the complete command to approve the restart, if an approval helps.
 	Message *string `json:"message,omitempty"`
 }
 
