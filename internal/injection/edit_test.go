@@ -25,7 +25,7 @@ func TestUserEditsSurvive(t *testing.T) {
 		"nothing":    {"the injection is whole", func(map[string]any) {}, Injected},
 		"new image":  {"the init container still runs the old image", func(s map[string]any) { ray(s)["image"] = "rayproject/ray:3" }, Partial},
 		"new user":   {"the init container would make a key for the old user", func(s map[string]any) { ray(s)["securityContext"] = map[string]any{"runAsNonRoot": true} }, Partial},
-		"new memory": {"nothing of ours depends on it", func(s map[string]any) { ray(s)["resources"] = nil }, Injected},
+		"new memory": {"the init container still asks for the old amount", func(s map[string]any) { ray(s)["resources"] = nil }, Partial},
 		"new variable": {"where a variable stands means nothing", func(s map[string]any) {
 			add(ray(s), "env", map[string]any{"name": "NEW", "value": "x"})
 		}, Injected},

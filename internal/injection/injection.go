@@ -54,8 +54,7 @@ type Parameters struct {
 	Image string `json:"image,omitempty"`
 	// ImagePullPolicy goes with Image and is ignored without it.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
-	// Resources of the init container. Nil stands for equal requests and limits (250m CPU, 64Mi memory), which keep a
-	// Guaranteed pod Guaranteed.
+	// Resources of the init container. Nil stands for the Ray container's CPU, memory and ephemeral storage.
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 	// ScriptsPath is the absolute folder of scripts in the init image. If it is empty, a ConfigMap holds them.
 	ScriptsPath string `json:"scriptsPath,omitempty"`

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
@@ -64,7 +63,7 @@ func initContainer(kind Kind, ray map[string]any, o rendering, r record) map[str
 			map[string]any{"name": EnvPodIPs, "valueFrom": fieldRef("status.podIPs")},
 			map[string]any{"name": EnvNodeType, "valueFrom": fieldRef("metadata.labels['ray.io/node-type']")},
 		},
-		"resources":       resources(o.Parameters.Resources),
+		"resources":       resources(o.Parameters.Resources, ray["resources"]),
 		"securityContext": securityContext(ray),
 		"volumeMounts":    mounts,
 	}
@@ -102,17 +101,32 @@ func securityContext(ray map[string]any) map[string]any {
 	return context
 }
 
-func resources(asked *corev1.ResourceRequirements) map[string]any {
-	if asked == nil {
-		amounts := corev1.ResourceList{
-			corev1.ResourceCPU:    resource.MustParse("250m"),
-			corev1.ResourceMemory: resource.MustParse("64Mi"),
-		}
-		asked = &corev1.ResourceRequirements{Requests: amounts, Limits: amounts}
-	}
+// resources returns the asked amounts, or the Ray container's. A pod's effective requests and its QoS class take in its
+// init containers, and so do LimitRanges and quotas: equal amounts change none of them.
+func resources(asked *corev1.ResourceRequirements, ray any) map[string]any {
 	rendered := map[string]any{}
-	_ = json.Unmarshal(canonicalJSON(asked), &rendered) // quantities encode as strings
+	if asked != nil {
+		_ = json.Unmarshal(canonicalJSON(asked), &rendered) // quantities encode as strings
+		return rendered
+	}
+	for _, kind := range []string{"requests", "limits"} {
+		if amounts := ownAmounts(jsonpatch.Map(jsonpatch.Map(ray)[kind])); len(amounts) > 0 {
+			rendered[kind] = amounts
+		}
+	}
 	return rendered
+}
+
+// ownAmounts copies raw quantities, which nothing here parses. It leaves out devices and huge pages, of which a copy would
+// hold back a second share while the pod starts.
+func ownAmounts(of map[string]any) map[string]any {
+	copied := map[string]any{}
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
+		if amount := of[string(name)]; amount != nil {
+			copied[string(name)] = jsonpatch.Copy(amount)
+		}
+	}
+	return copied
 }
 
 func fieldRef(path string) map[string]any {

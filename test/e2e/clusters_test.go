@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,18 +87,13 @@ func everyPod(change func(*corev1.PodSpec)) clusterOption {
 // policyOption changes a policy before it is created.
 type policyOption func(*v1alpha1.RayTLSPolicy)
 
-// newPolicy is a policy for the named cluster, or with an empty name for all of the namespace. Its init containers ask
-// for less than the default, so that a small node holds the specs.
+// newPolicy is a policy for the named cluster, or with an empty name for all of the namespace.
 func newPolicy(name, cluster string, options ...policyOption) *v1alpha1.RayTLSPolicy {
 	policy := &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if cluster == "" {
 		policy.Spec.Selector = &metav1.LabelSelector{}
 	} else {
 		policy.Spec.TargetRef = &v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCluster, Name: cluster}
-	}
-	const small = `{"resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "64Mi"}}}`
-	if err := json.Unmarshal([]byte(small), &policy.Spec.Issuance.InitContainer); err != nil {
-		panic(err)
 	}
 	for _, option := range options {
 		option(policy)
@@ -111,8 +105,6 @@ func newPolicy(name, cluster string, options ...policyOption) *v1alpha1.RayTLSPo
 func immediate(p *v1alpha1.RayTLSPolicy) { p.Spec.Rollout.EnablePolicy = v1alpha1.EnableImmediate }
 
 func shortName(p *v1alpha1.RayTLSPolicy) { p.Spec.PodCertificate.HeadServiceShortName = true }
-
-func defaultResources(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Resources = nil }
 
 // sample reads an object of config/samples.
 func sample[T client.Object](file string, into T) T {

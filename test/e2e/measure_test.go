@@ -58,7 +58,7 @@ var _ = Describe("Measurements", Serial, func() {
 		n.ready(ctx, "two")
 
 		began = time.Now()
-		n.create(ctx, newPolicy("two", "two", immediate, defaultResources))
+		n.create(ctx, newPolicy("two", "two", immediate))
 		n.encrypted(ctx, "two", "two", 2)
 		var gone time.Time
 		for _, p := range n.pods.all("two", plaintext) {
@@ -84,7 +84,7 @@ var _ = Describe("Measurements", Serial, func() {
 				Name: "stamp", Image: rayImage, Command: []string{"date", "+%s.%N"}, Resources: worker.Containers[0].Resources,
 			}}
 		}
-		n.create(ctx, newPolicy("tls", "tls", defaultResources))
+		n.create(ctx, newPolicy("tls", "tls"))
 		n.create(ctx, newCluster("plain", stamped))
 		n.createEncrypted(ctx, "tls", newCluster("tls", stamped), 2)
 		n.running(ctx, "plain", 2, plaintext)

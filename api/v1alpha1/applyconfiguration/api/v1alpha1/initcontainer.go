@@ -20,8 +20,8 @@ type InitContainerApplyConfiguration struct {
 	Image *string `json:"image,omitempty"`
 	// imagePullPolicy selects when the kubelet pulls image. Without it, Kubernetes chooses by the image's tag.
 	ImagePullPolicy *apiv1alpha1.PullPolicy `json:"imagePullPolicy,omitempty"`
-	// resources are the init container's requests and limits of cpu, memory and ephemeral-storage. Defaults to 250m CPU
-	// and 64Mi memory for both requests and limits. A resource that is left out here is neither requested nor limited.
+	// resources are the init container's requests and limits of cpu, memory and ephemeral-storage. Without it, they are
+	// those of the pod's Ray container. With it, a resource that is left out here is neither requested nor limited.
 	// A quantity is a number, alone or with one of the suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei.
 	Resources *v1.ResourceRequirements `json:"resources,omitempty"`
 	// scriptsPath is the absolute path of the folder in the image that holds gencert_head.sh and gencert_worker.sh, as
