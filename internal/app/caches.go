@@ -55,9 +55,8 @@ func slim(object any) (any, error) {
 			o.Data = nil
 		}
 	case *corev1.ConfigMap:
-		o.BinaryData = nil
-		if size(o.Data) > maxOwnBytes {
-			o.Data = nil
+		if size(o.Data)+size(o.BinaryData) > maxOwnBytes {
+			o.Data, o.BinaryData = nil, nil
 		}
 	}
 	object, err := cache.TransformStripManagedFields()(object)

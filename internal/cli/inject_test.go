@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/raytls/raytls/internal/gencert/gencerttest"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/manifest"
@@ -92,6 +93,11 @@ func TestInject_golden(t *testing.T) {
 	out, notes := mustRun(t, string(text), "inject", "-f", "-")
 	golden(t, filepath.Join(folder, "out.yaml"), out)
 	golden(t, filepath.Join(folder, "notes.txt"), notes)
+	for name, substitute := range gencerttest.Substitutions() {
+		if diff := cmp.Diff(out, substitute(out)); diff != "" {
+			t.Errorf("%s changes the manifests (-before +after):\n%s", name, diff)
+		}
+	}
 
 	// What the operator would write into the very cluster that the input describes.
 	before, after := specs(t, string(text)), specs(t, out)

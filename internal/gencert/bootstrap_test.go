@@ -112,15 +112,12 @@ func TestBootstrapStopsWhenToldTo(t *testing.T) {
 	})
 }
 
-// TestBootstrapSurvivesKubernetes holds the text to what the kubelet leaves alone in a command: it turns $$ into $ and
-// replaces $(NAME) where NAME is a variable.
-func TestBootstrapSurvivesKubernetes(t *testing.T) {
+// TestBootstrapSurvivesSubstitution holds the text to what no tool that fills in manifests, nor the kubelet, changes: a
+// dollar sign before a digit or a parenthesis that holds more than a name, and no backslash.
+func TestBootstrapSurvivesSubstitution(t *testing.T) {
 	text := Bootstrap()
-	if strings.Contains(text, "$$") {
-		t.Error("the kubelet would turn $$ into $")
-	}
-	if found := regexp.MustCompile(`\$\([-._a-zA-Z][-._a-zA-Z0-9]*\)`).FindString(text); found != "" {
-		t.Errorf("the kubelet would replace %s", found)
+	if found := regexp.MustCompile(`\\|\$[^0-9(]|\$\([-._a-zA-Z0-9]*\)|\{\{|%\{`).FindString(text); found != "" {
+		t.Errorf("some tool would replace %q", found)
 	}
 	if strings.HasSuffix(text, "\n") {
 		t.Error("a closing newline would be lost in some YAML styles")

@@ -285,7 +285,8 @@ func (p *pod) run() outcome {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return p.exec(append(slices.Clone(p.shell), "-c", Bootstrap(), "raytls-init", p.file("scripts/"+p.name), sum))
+	boot := strings.ReplaceAll(Bootstrap(), "/dev/termination-log", p.file("termination-log"))
+	return p.exec(append(slices.Clone(p.shell), "-c", boot, "raytls-init", p.file("scripts/"+p.name), sum, p.env["RAYTLS_NODE_TYPE"]))
 }
 
 func (p *pod) exec(argv []string) outcome {

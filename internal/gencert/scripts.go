@@ -70,10 +70,11 @@ func ConfigMapName(revision int) (string, error) {
 
 // Bootstrap returns the shell text that an init container runs as
 //
-//	/bin/sh -c <Bootstrap()> raytls-init <script path> <SHA-256 of the script, hexadecimal>
+//	/bin/sh -c <Bootstrap()> raytls-init <script path> <SHA-256 of the script, hexadecimal> <the pod's node type>
 //
 // It waits until the file exists and has that SHA-256, and then runs exactly the text that it hashed. Nobody who can
 // change the file can thus run code beside a key. It is part of the injected template and never changes in a revision.
+// It holds nothing that envsubst, Flux or the kubelet would replace.
 func Bootstrap() string {
 	return strings.TrimSuffix(bootR1, "\n")
 }

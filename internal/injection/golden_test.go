@@ -5,7 +5,6 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
 
+	"github.com/raytls/raytls/internal/gencert/gencerttest"
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
@@ -119,23 +119,47 @@ func TestGoldenRevision1(t *testing.T) {
 	}
 }
 
-// The kubelet replaces $$ by $ and $(NAME) by a variable's value in a command; neither may be in the text that it hands
-// to the shell.
-func TestCommandSurvivesTheKubelet(t *testing.T) {
-	for _, template := range templatesOf(mustApply(t, plain(t), Parameters{}, All())) {
-		ours := jsonpatch.Map(jsonpatch.List(template.pod["initContainers"])[0])
-		names := []string{"FQ_RAY_IP", "RAY_IP"}
-		for _, entry := range jsonpatch.List(ours["env"]) {
-			names = append(names, jsonpatch.Name(entry))
+// Manifests with our templates go through tools that replace variables, each by rules of its own.
+func TestTemplatesSurviveSubstitution(t *testing.T) {
+	for _, parameters := range []Parameters{{}, everyParameter()} {
+		text, err := yaml.Marshal(mustApply(t, withUsers(plain(t)), parameters, All()))
+		if err != nil {
+			t.Fatal(err)
 		}
-		for _, word := range jsonpatch.List(ours["command"]) {
-			if strings.Contains(jsonpatch.String(word), "$$") {
-				t.Errorf("%s: the command holds $$, of which the kubelet leaves one", template.path)
-			}
-			for _, name := range names {
-				if strings.Contains(jsonpatch.String(word), "$("+name+")") {
-					t.Errorf("%s: the command holds $(%s), which the kubelet replaces", template.path, name)
+		quoted, err := yaml.YAMLToJSON(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, substitute := range gencerttest.Substitutions() {
+			for _, manifest := range []string{string(text), string(quoted)} {
+				if diff := cmp.Diff(manifest, substitute(manifest)); diff != "" {
+					t.Errorf("%s changes the manifest (-before +after):\n%s", name, diff)
 				}
+			}
+		}
+	}
+}
+
+// The kubelet fills in the word that asks for it, and leaves the others as they are.
+func TestCommandSurvivesTheKubelet(t *testing.T) {
+	for _, template := range templatesOf(mustApply(t, plain(t), Parameters{ScriptsPath: "/opt/raytls"}, All())) {
+		ours := jsonpatch.Map(jsonpatch.List(template.pod["initContainers"])[0])
+		env := map[string]string{"FQ_RAY_IP": "x", "RAY_IP": "x"}
+		for _, entry := range jsonpatch.List(ours["env"]) {
+			env[jsonpatch.Name(entry)] = "x"
+		}
+		var filledIn []string
+		for _, word := range jsonpatch.List(ours["command"]) {
+			if text := jsonpatch.String(word); gencerttest.Expand(text, env) != text {
+				filledIn = append(filledIn, text)
+			}
+		}
+		if diff := cmp.Diff([]string{"$(" + EnvNodeType + ")"}, filledIn); diff != "" {
+			t.Errorf("%s: words of the command that the kubelet changes (-want +got):\n%s", template.path, diff)
+		}
+		for _, entry := range jsonpatch.List(ours["env"]) {
+			if value := jsonpatch.String(jsonpatch.Map(entry)["value"]); gencerttest.Expand(value, env) != value {
+				t.Errorf("%s: the kubelet changes the value of %s: %s", template.path, jsonpatch.Name(entry), value)
 			}
 		}
 	}

@@ -56,8 +56,11 @@ func initContainer(kind Kind, ray map[string]any, o rendering, r record) map[str
 		mounts = append(mounts, map[string]any{"name": ScriptsVolume, "mountPath": ScriptsMountPath, "readOnly": true})
 	}
 	container := map[string]any{
-		"name":    InitContainerName,
-		"command": []any{"/bin/sh", "-c", o.scripts.bootstrap, InitContainerName, folder + "/" + o.scripts.file[kind], o.scripts.sha256[kind]},
+		"name": InitContainerName,
+		"command": []any{
+			"/bin/sh", "-c", o.scripts.bootstrap, InitContainerName, folder + "/" + o.scripts.file[kind], o.scripts.sha256[kind],
+			"$(" + EnvNodeType + ")", // for the kubelet: the text has no variables
+		},
 		"env": []any{
 			map[string]any{"name": EnvInjection, "value": r.encode()},
 			map[string]any{"name": EnvPodIPs, "valueFrom": fieldRef("status.podIPs")},

@@ -60,7 +60,7 @@ var _ = Describe("The sample", Label("core"), Ordered, func() {
 			var scripts corev1.ConfigMapList
 			g.Expect(api.List(ctx, &scripts, client.InNamespace(n.name), client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy})).To(Succeed())
 			g.Expect(scripts.Items).To(HaveLen(1))
-			g.Expect(scripts.Items[0].Data).To(And(HaveKey("gencert_head.sh"), HaveKey("gencert_worker.sh")))
+			g.Expect(scripts.Items[0].BinaryData).To(And(HaveKey("gencert_head.sh"), HaveKey("gencert_worker.sh")))
 			g.Expect(scripts.Items[0].Immutable).To(HaveValue(BeTrue()))
 		}).Should(Succeed())
 

@@ -1,6 +1,7 @@
 package raycluster
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -30,33 +31,46 @@ func (a *application) provideScripts(ctx context.Context) error {
 	if !a.decision.WantsScripts {
 		return nil
 	}
-	content, err := gencert.Scripts(injection.Revision)
-	if err != nil {
-		return err
-	}
-	name, err := gencert.ConfigMapName(injection.Revision)
+	scripts, err := scriptsConfigMap(a.facts.Key.Namespace)
 	if err != nil {
 		return err
 	}
 	if a.scripts != nil {
-		if maps.Equal(a.scripts.Data, content) {
+		if len(a.scripts.Data) == 0 && maps.EqualFunc(a.scripts.BinaryData, scripts.BinaryData, bytes.Equal) {
 			return nil
 		}
-		log.FromContext(ctx).Info("Deleting altered scripts", "configMap", name)
+		log.FromContext(ctx).Info("Deleting altered scripts", "configMap", scripts.Name)
 		if err := kube.Delete(ctx, a.Client, a.scripts.DeepCopy()); err != nil {
 			return err
 		}
 	}
-	scripts := &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: a.facts.Key.Namespace, Name: name, Labels: kube.Labels(v1alpha1.ComponentScripts)},
-		Data:       content, Immutable: new(true),
-	}
-	log.FromContext(ctx).Info("Creating scripts", "configMap", name)
+	log.FromContext(ctx).Info("Creating scripts", "configMap", scripts.Name)
 	if err := kube.Create(ctx, a.Client, a.Live, scripts, nil); err != nil {
 		return err
 	}
 	a.scripts = scripts
 	return nil
+}
+
+// scriptsConfigMap returns a namespace's ConfigMap with the scripts of the newest revision. They are binary data, because a
+// tool that fills in manifests would replace the variables in their text, and no pod runs a script that was changed.
+func scriptsConfigMap(namespace string) (*corev1.ConfigMap, error) {
+	scripts, err := gencert.Scripts(injection.Revision)
+	if err != nil {
+		return nil, err
+	}
+	name, err := gencert.ConfigMapName(injection.Revision)
+	if err != nil {
+		return nil, err
+	}
+	content := make(map[string][]byte, len(scripts))
+	for file, text := range scripts {
+		content[file] = []byte(text)
+	}
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: kube.Labels(v1alpha1.ComponentScripts)},
+		BinaryData: content, Immutable: new(true),
+	}, nil
 }
 
 // wakePods has the kubelets of pods that wait for a Secret or ConfigMap refresh it now and not within a minute.
