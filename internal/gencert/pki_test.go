@@ -52,6 +52,8 @@ func TestWithAuthorities(t *testing.T) {
 					t.Fatal(err)
 				}
 				p := newPod(t, shell, HeadScript)
+				const fqdn = "rayc-abcde.rayc-headless.ml.svc.cluster.local"
+				p.write("hosts", "10.1.2.3\t"+fqdn+"\trayc-abcde\n", 0o644)
 				p.publish("issuer", "..1", map[string]string{
 					"ca.key": string(key), "issuer.crt": string(issuer.CertificatePEM()), "chain.pem": string(issuer.CertificatePEM()),
 					"ca.crt": string(authority.CertificatePEM()), "profile": string(text),
@@ -63,7 +65,9 @@ func TestWithAuthorities(t *testing.T) {
 				if r.report.Authority != authority.ID() || r.report.Issuer != issuer.ID() {
 					t.Errorf("report names %s and %s", r.report.Authority, r.report.Issuer)
 				}
-				handshake(t, r, r, headService)
+				for _, name := range []string{headService, fqdn, "10.1.2.3"} {
+					handshake(t, r, r, name)
+				}
 			})
 		}
 	}

@@ -152,7 +152,7 @@ func (a *authority) secret(t testing.TB, profile Profile) map[string]string {
 	return map[string]string{
 		"ca.key":     string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
 		"issuer.crt": string(a.issuerPEM), "chain.pem": string(a.issuerPEM), "ca.crt": string(a.rootPEM),
-		"profile": string(text),
+		"profile": string(text), "generation": "3",
 	}
 }
 
@@ -194,6 +194,7 @@ if [ -e "$SLEEPS/step$n" ]; then . "$SLEEPS/step$n"; else [ "$n" -lt 40 ] || kil
 	p.env = map[string]string{
 		"RAYTLS_ISSUER_DIR": p.file("issuer"), "RAYTLS_OUTPUT_DIR": p.file("out"),
 		"RAYTLS_TERMINATION_LOG": p.file("termination-log"), "RAYTLS_HOSTS_FILE": p.file("hosts"),
+		"RAYTLS_CLUSTER": "rayc", "RAYTLS_NAMESPACE": "ml", "RAYTLS_POD": "rayc-abcde",
 		"RAYTLS_POD_IPS": "10.1.2.3", "HOSTNAME": "rayc-abcde", "SLEEPS": p.file("sleeps"),
 	}
 	if shell[0] == "busybox" {
@@ -272,6 +273,7 @@ func (p *pod) publish(dir, version string, data map[string]string) {
 
 type outcome struct {
 	code    int
+	stdout  string
 	stderr  string
 	message string // termination message
 	sleeps  int
@@ -310,8 +312,8 @@ func (p *pod) exec(argv []string) outcome {
 	if p.credential != nil {
 		command.SysProcAttr = &syscall.SysProcAttr{Credential: p.credential}
 	}
-	var stderr bytes.Buffer
-	command.Stderr = &stderr
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
 	err = command.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -324,7 +326,7 @@ func (p *pod) exec(argv []string) outcome {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	result := outcome{code: command.ProcessState.ExitCode(), stderr: stderr.String(), message: string(message)}
+	result := outcome{code: command.ProcessState.ExitCode(), stdout: stdout.String(), stderr: stderr.String(), message: string(message)}
 	for ; exists(p.file("sleeps/" + big.NewInt(int64(result.sleeps)).String())); result.sleeps++ {
 	}
 	result.files = list(p.t, p.file("out"))

@@ -27,6 +27,8 @@ var (
 	headR1 string
 	//go:embed r1/worker.sh
 	workerR1 string
+	//go:embed r1/pod.sh
+	podR1 string
 	//go:embed r1/main.sh
 	mainR1 string
 )
@@ -37,7 +39,7 @@ func Scripts(revision int) (map[string]string, error) {
 	if revision != 1 {
 		return nil, fmt.Errorf("gencert has no revision %d", revision)
 	}
-	return map[string]string{HeadScript: headR1 + mainR1, WorkerScript: workerR1 + mainR1}, nil
+	return map[string]string{HeadScript: headR1 + podR1 + mainR1, WorkerScript: workerR1 + podR1 + mainR1}, nil
 }
 
 // SHA256 returns the lower-case hexadecimal SHA-256 of one script of a revision, as Bootstrap expects it.

@@ -31,6 +31,9 @@ const (
 	EnvInjection = "RAYTLS_INJECTION" // the record, in JSON, of the injection and of the state before it
 	EnvPodIPs    = "RAYTLS_POD_IPS"   // the pod's addresses, separated by commas
 	EnvNodeType  = "RAYTLS_NODE_TYPE" // the pod's ray.io/node-type label
+	EnvCluster   = "RAYTLS_CLUSTER"   // the pod's ray.io/cluster label, for the log
+	EnvNamespace = "RAYTLS_NAMESPACE" // the pod's namespace
+	EnvPod       = "RAYTLS_POD"       // the pod's name, for the log
 
 	// reservedPrefix starts every volume name that belongs to this project.
 	reservedPrefix = "raytls-"

@@ -94,16 +94,6 @@ are_dns_names() {
   for name in "$@"; do is_dns_name "$name" || return 1; done
 }
 
-is_ip() {
-  case $1 in
-  *[!0-9a-fA-F:.]*) return 1 ;;
-  *:*:*) ;;
-  *[!0-9.]* | .* | *. | *..* | *.*.*.*.*) return 1 ;;
-  *.*.*.*) ;;
-  *) return 1 ;;
-  esac
-}
-
 # The link ..data is followed once: all files read after it are of one version of the Secret, whatever the kubelet
 # does meanwhile. If that version is taken away under us, the try fails and the next one follows the link anew.
 enter_issuer() {
@@ -164,6 +154,13 @@ read_profile() {
   case $seen in *' headDNSNames '*) ;; *) return 1 ;; esac
 }
 
+# The number of the authority is for the log alone, so a Secret without one is used all the same.
+read_generation() {
+  number=
+  if [ -r generation ]; then read -r number <generation || :; fi
+  is_number "$number" || number=null
+}
+
 set_key_algorithm() {
   key_usage=digitalSignature
   case $algorithm in
@@ -177,37 +174,7 @@ set_key_algorithm() {
   esac
 }
 
-find_host_name() {
-  # shellcheck disable=SC3028 # container runtimes put it in the environment
-  host=${HOSTNAME-}
-  if [ -z "$host" ] && [ -r /etc/hostname ]; then read -r host </etc/hostname || :; fi
-  case $host in '' | *[!A-Za-z0-9.-]*) host=unknown ;; esac
-  if [ "${#host}" -gt 64 ]; then host=unknown; fi
-}
-
-add_ip() {
-  is_ip "$1" || return 1
-  case $1 in 0.0.0.0 | :: | 127.* | ::1) return 0 ;; esac
-  ips="$ips$1 "
-}
-
-# The pod's addresses as the kubelet says them, or as it wrote them in the pod's hosts file. Returns 1 if there are none.
-find_ips() {
-  ips=
-  IFS=', '
-  # shellcheck disable=SC2086 # split at commas, globbing is off
-  set -- ${RAYTLS_POD_IPS-}
-  IFS=$default_ifs
-  for ip in "$@"; do
-    add_ip "$ip" || fail 'RAYTLS_POD_IPS is not a list of IP addresses: it must be the pod field status.podIPs'
-  done
-  if [ -z "$ips" ] && [ -r "$hosts" ]; then
-    while read -r ip names; do
-      case " $names " in *[[:space:]]"$host"[[:space:]]*) add_ip "$ip" || : ;; esac
-    done <"$hosts"
-  fi
-  [ -n "$ips" ]
-}
+fail_to_write() { fail "nothing can be written in the directory $out: it must be the volume raytls-certs, with room in it"; }
 
 add_san() {
   case "$newline$sans" in *"= $2$newline"*) return 0 ;; esac
@@ -222,6 +189,7 @@ write_config() {
   add_san IP 127.0.0.1
   add_san IP ::1
   for ip in $ips; do add_san IP "$ip"; done
+  if [ -n "$fqdn" ]; then add_san DNS "$fqdn"; fi
   role_names
   { printf '' >"$work/index" && printf '%s\n' \
     '[req]' 'prompt = no' 'encrypt_key = no' 'default_md = sha256' 'string_mask = utf8only' \
@@ -234,8 +202,7 @@ write_config() {
     '[leaf]' 'basicConstraints = critical,CA:FALSE' "keyUsage = critical,$key_usage" \
     'extendedKeyUsage = serverAuth,clientAuth' 'subjectKeyIdentifier = hash' \
     'authorityKeyIdentifier = keyid:always' 'subjectAltName = @names' \
-    '[names]' "$sans" >"$work/openssl.cnf"; } ||
-    fail "nothing can be written in the directory $out: it must be the volume raytls-certs, with room in it"
+    '[names]' "$sans" >"$work/openssl.cnf"; } || fail_to_write
 }
 
 # The pod's key depends on the algorithm alone, so it is made once, however often signing is tried.
@@ -245,7 +212,7 @@ make_key() {
   openssl req -new -config "$work/openssl.cnf" -newkey $newkey -keyout "$work/tls.key" -out "$work/request" \
     </dev/null >"$work/log" 2>&1 || {
     show "$work/log"
-    fail "openssl cannot make an $algorithm key: raytls needs openssl 1.1.1 or newer in the init container's image"
+    fail "openssl cannot make an $algorithm key: raytls needs openssl 1.1.1 or newer in the init container's image, and its configuration${shown:+ $shown} must activate providers that are installed and make such keys"
   }
   key_made=$algorithm
 }
@@ -316,6 +283,8 @@ attempt() {
     waiting 'this pod has no IP address yet'
     return 1
   fi
+  find_fqdn
+  read_generation
   set_times || return 1
   write_config
   make_key
@@ -327,6 +296,15 @@ attempt() {
     waiting 'the new certificate is refused by the trust bundle in the CA Secret' "$work/log"
     return 1
   fi
+}
+
+# The one line on standard output. Its keys are those of the controller's lines about issuers and authorities.
+log_issued() {
+  cluster=${RAYTLS_NAMESPACE-}/${RAYTLS_CLUSTER-}
+  pod=${RAYTLS_POD-}
+  case $cluster$pod in *[!A-Za-z0-9._/-]*) cluster='' pod='' ;; esac
+  printf '{"level":"info","ts":"%s","msg":"Issued certificate","cluster":"%s","pod":"%s","serial":"%s","issuer":"%s","authority":"%s","generation":%s,"notAfter":"%s"}\n' \
+    "$issued_at" "$cluster" "$pod" "$serial" "$issuer" "$authority" "$number" "$ends_at"
 }
 
 main() {
@@ -342,9 +320,12 @@ main() {
   if [ -e "$out/.raytls" ]; then rm -rf "$out/.raytls" 2>/dev/null || :; fi
   mkdir "$out/.raytls" 2>/dev/null || fail "the directory $out is not writable for the user of the init container: it must be the volume raytls-certs"
   work=$out/.raytls
-  # Only this configuration and this trust bundle count, not what the image brings.
-  OPENSSL_CONF=$work/openssl.cnf SSL_CERT_DIR=$work/none SSL_CERT_FILE=$work/none TMPDIR=$work
-  export OPENSSL_CONF SSL_CERT_DIR SSL_CERT_FILE TMPDIR
+  # Only this trust bundle counts, not what the image brings.
+  SSL_CERT_DIR=$work/none SSL_CERT_FILE=$work/none TMPDIR=$work
+  export SSL_CERT_DIR SSL_CERT_FILE TMPDIR
+  use_image_config
+  OPENSSL_CONF=$work/image.cnf
+  export OPENSSL_CONF
 
   until attempt; do sleep 1; done
 
@@ -353,7 +334,7 @@ main() {
     fail "the certificate files in $out cannot be replaced: it must be the volume raytls-certs"
   clean_up
   report="{\"authority\":\"$authority\",\"issuer\":\"$issuer\",\"serial\":\"$serial\",\"notAfter\":\"$ends_at\",\"issuedAt\":\"$issued_at\"}"
-  say "made the certificate $serial, valid until $ends_at"
+  log_issued
   terminate_with "$report$newline"
 }
 

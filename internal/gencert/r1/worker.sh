@@ -5,7 +5,7 @@ role='worker'
 
 role_check() { :; }
 
-# A worker's certificate carries its own addresses alone: with the head's name in it, it could pose as the head.
+# A worker's certificate carries its own addresses and name alone: with the head's in it, it could pose as the head.
 role_names() { :; }
 
 role_until_issuer_end() { return 1; }
