@@ -2,6 +2,7 @@ package raycluster
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"time"
@@ -58,6 +59,13 @@ func (a *application) provideKeys(ctx context.Context) error {
 	return a.publish(ctx, next, why)
 }
 
+// logIssued writes the one line that tells of a certificate. The line that a pod's init container writes has the same keys.
+func (a *application) logIssued(ctx context.Context, what string, store keys.Store, certificate *x509.Certificate, more ...any) {
+	log.FromContext(ctx).WithValues(more...).Info(what,
+		"cluster", a.facts.Key.String(), "serial", fmt.Sprintf("%032x", certificate.SerialNumber),
+		"authority", store.Authority.ID(), "generation", store.Generation, "notAfter", certificate.NotAfter.UTC().Format(time.RFC3339))
+}
+
 // nameConflict finds a Secret of somebody else under the name of the CA Secret, before anything is made for the cluster.
 func (a *application) nameConflict(ctx context.Context) error {
 	if a.facts.IssuerSecret != nil {
@@ -102,6 +110,7 @@ func (a *application) writeAuthority(ctx context.Context, next keys.Store) error
 		return err
 	}
 	if existing == nil {
+		a.logIssued(ctx, "Issued authority", next, next.Authority.Certificate())
 		a.event(false, "AuthorityCreated", "Create", "created the cluster's authority in the operator's namespace")
 	}
 	return nil
@@ -129,6 +138,7 @@ func (a *application) publish(ctx context.Context, next keys.Store, why string) 
 	a.issuerSecret = want
 	if why != "" {
 		a.issuers.made(a.facts.Key, a.facts.Now)
+		a.logIssued(ctx, "Issued issuer", next, next.Issuer.Certificate(), "issuer", next.Issuer.ID(), "cause", why)
 		a.event(false, "IssuerCreated", "Issue", fmt.Sprintf("made issuer %s, valid until %s: %s", next.Issuer.ID(), next.Issuer.NotAfter().UTC().Format(time.RFC3339), why))
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -146,8 +147,25 @@ func (a *application) writeStatus(ctx context.Context, err error) error {
 		}
 		return fmt.Errorf("writing the status of RayClusterTLS %s: %w", a.facts.Key, err)
 	}
+	before := a.tls.Status.Conditions
 	a.tls = changed
+	if refused := newlyStalled(before, status.Conditions); refused != nil {
+		a.event(true, refused.Reason, "Refuse", refused.Message)
+	}
 	return nil
+}
+
+// newlyStalled returns the condition Stalled if a user must act from now on, or for another reason than before; nil otherwise.
+// The step that puts a cluster back after a failure has told its own event.
+func newlyStalled(before, after []metav1.Condition) *metav1.Condition {
+	now, was := meta.FindStatusCondition(after, v1alpha1.ConditionStalled), meta.FindStatusCondition(before, v1alpha1.ConditionStalled)
+	switch {
+	case now == nil || now.Status != metav1.ConditionTrue || now.Reason == v1alpha1.ReasonEnableFailed:
+		return nil
+	case was != nil && was.Status == now.Status && was.Reason == now.Reason:
+		return nil
+	}
+	return now
 }
 
 // ownerReference has the garbage collector delete what the cluster owns with it. It does not block the cluster's

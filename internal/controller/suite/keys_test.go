@@ -295,6 +295,9 @@ var _ = Describe("An object of a name that the operator needs", func() {
 		w.settle()
 		same(Default, before, w.get("a"))
 		w.readySays("p", v1alpha1.ReasonNameConflict)
+		w.eventually(func(g Gomega) {
+			g.Expect(w.events()).To(ContainElement(And(HavePrefix("Warning NameConflict: "+kind+" "+object.GetName()), ContainSubstring("not the operator's"))))
+		})
 	}
 
 	It("and is a foreign Secret where the CA Secret goes, is never overwritten, and asks for it to be removed", func() {
