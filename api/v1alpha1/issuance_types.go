@@ -150,7 +150,7 @@ type PodCertificate struct {
 	HeadDNSNames []string `json:"headDNSNames,omitempty"`
 
 	// headServiceShortName adds the bare name of the head's Service to the head's certificate, for clients that
-	// connect to $RAY_IP.
+	// connect to RAY_IP.
 	// +optional
 	// +kubebuilder:default=false
 	HeadServiceShortName bool `json:"headServiceShortName,omitempty"` //nolint:kubeapilinter // two states by nature

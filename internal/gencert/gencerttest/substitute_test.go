@@ -1,9 +1,13 @@
 package gencerttest
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestSubstitutions(t *testing.T) {
@@ -35,6 +39,32 @@ func TestEnvsubst(t *testing.T) {
 	}
 	if got := Substitutions()["envsubst"](text); got != string(out) {
 		t.Errorf("envsubst makes %q of it, and the test's makes %q", out, got)
+	}
+}
+
+// TestInstallationSurvives reads the manifests of the installation, which people apply with the same tools.
+func TestInstallationSurvives(t *testing.T) {
+	manifests, err := filepath.Glob(filepath.Join("..", "..", "..", "config", "*", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	crds, err := filepath.Glob(filepath.Join("..", "..", "..", "config", "*", "*", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(manifests) == 0 || len(crds) == 0 {
+		t.Fatal("there are no manifests")
+	}
+	for _, file := range append(manifests, crds...) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, substitute := range Substitutions() {
+			if diff := cmp.Diff(string(text), substitute(string(text))); diff != "" {
+				t.Errorf("%s changes %s (-before +after):\n%s", name, file, diff)
+			}
+		}
 	}
 }
 

@@ -23,7 +23,7 @@ type PodCertificateApplyConfiguration struct {
 	// each name must start with a letter.
 	HeadDNSNames []string `json:"headDNSNames,omitempty"`
 	// headServiceShortName adds the bare name of the head's Service to the head's certificate, for clients that
-	// connect to $RAY_IP.
+	// connect to RAY_IP.
 	HeadServiceShortName *bool `json:"headServiceShortName,omitempty"`
 }
 
