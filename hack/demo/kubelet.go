@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/raytls/raytls/internal/gencert/gencerttest"
 	"github.com/raytls/raytls/internal/injection"
 )
 
@@ -154,10 +156,7 @@ func (k *kubelet) runInit(ctx context.Context, p *startedPod, container *corev1.
 	messageFile := filepath.Join(dir, "termination-log")
 	env = append(env, "PATH="+os.Getenv("PATH"), "HOSTNAME="+p.pod.Name,
 		"RAYTLS_ISSUER_DIR="+p.mounts[injection.IssuerMountPath], "RAYTLS_OUTPUT_DIR="+p.tls(), "RAYTLS_TERMINATION_LOG="+messageFile)
-	argv := append(slices.Clone(container.Command), container.Args...)
-	for i := range argv {
-		argv[i] = relocate(argv[i], p.mounts)
-	}
+	argv := words(container, env, p.mounts)
 
 	ctx, cancel := context.WithTimeout(ctx, initPatience)
 	defer cancel()
@@ -206,11 +205,7 @@ func (k *kubelet) mount(ctx context.Context, dir string, pod *corev1.Pod, contai
 			if err := k.client.Get(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: volume.ConfigMap.Name}, &configMap); err != nil {
 				return nil, err
 			}
-			data := map[string][]byte{}
-			for name, text := range configMap.Data {
-				data[name] = []byte(text)
-			}
-			if err := publish(target, data); err != nil {
+			if err := publish(target, content(&configMap)); err != nil {
 				return nil, err
 			}
 		default:
@@ -218,6 +213,32 @@ func (k *kubelet) mount(ctx context.Context, dir string, pod *corev1.Pod, contai
 		}
 	}
 	return mounts, nil
+}
+
+// content is what a ConfigMap's files hold.
+func content(configMap *corev1.ConfigMap) map[string][]byte {
+	data := maps.Clone(configMap.BinaryData)
+	if data == nil {
+		data = map[string][]byte{}
+	}
+	for name, text := range configMap.Data {
+		data[name] = []byte(text)
+	}
+	return data
+}
+
+// words are the container's command and arguments, with its variables expanded and its mount paths replaced.
+func words(container *corev1.Container, env []string, mounts map[string]string) []string {
+	variables := map[string]string{}
+	for _, variable := range env {
+		name, value, _ := strings.Cut(variable, "=")
+		variables[name] = value
+	}
+	argv := append(slices.Clone(container.Command), container.Args...)
+	for i := range argv {
+		argv[i] = relocate(gencerttest.Expand(argv[i], variables), mounts)
+	}
+	return argv
 }
 
 // publish writes files as a kubelet does: into a directory of one version, which the link ..data leads to, with a link

@@ -69,6 +69,23 @@ func TestRelocate(t *testing.T) {
 	}
 }
 
+func TestWords(t *testing.T) {
+	t.Parallel()
+	container := &corev1.Container{Command: []string{"sh", "-c", `echo $(cat "$1")`, "/etc/in/x"}, Args: []string{"$(TYPE)", "$(NONE)"}}
+	got := words(container, []string{"TYPE=head", "HOME=/"}, map[string]string{"/etc/in": "/tmp/in"})
+	if diff := cmp.Diff([]string{"sh", "-c", `echo $(cat "$1")`, "/tmp/in/x", "head", "$(NONE)"}, got); diff != "" {
+		t.Errorf("as a kubelet hands them on (-want +got):\n%s", diff)
+	}
+}
+
+func TestContent(t *testing.T) {
+	t.Parallel()
+	got := content(&corev1.ConfigMap{Data: map[string]string{"a": "1"}, BinaryData: map[string][]byte{"b": {2}}})
+	if diff := cmp.Diff(map[string][]byte{"a": []byte("1"), "b": {2}}, got); diff != "" {
+		t.Errorf("a kubelet writes both as files (-want +got):\n%s", diff)
+	}
+}
+
 func TestPublish(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
