@@ -3,6 +3,7 @@ package webhookconfig
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -259,6 +260,52 @@ func TestBundleOfCertManager(t *testing.T) {
 	var secrets corev1.SecretList
 	if err := w.api.List(t.Context(), &secrets); err != nil || len(secrets.Items) > 0 {
 		t.Errorf("an authority was made that nobody serves under: %v", err)
+	}
+}
+
+// TestPlatformsRequirementsStay is about AKS' admissions enforcer, which adds two requirements to every webhook, again after
+// each write that takes them out.
+func TestPlatformsRequirementsStay(t *testing.T) {
+	theirs := []metav1.LabelSelectorRequirement{
+		{Key: "control-plane", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"true"}},
+		{Key: "kubernetes.azure.com/managedby", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"aks"}},
+	}
+	for name, enforced := range map[string]func(ours ...metav1.LabelSelectorRequirement) []metav1.LabelSelectorRequirement{
+		"before": func(ours ...metav1.LabelSelectorRequirement) []metav1.LabelSelectorRequirement { return slices.Concat(theirs, ours) },
+		"after":  func(ours ...metav1.LabelSelectorRequirement) []metav1.LabelSelectorRequirement { return slices.Concat(ours, theirs) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, installed(t))
+			w.reconcile()
+			configuration := &admissionregistrationv1.MutatingWebhookConfiguration{}
+			w.get(configuration, "", Configuration)
+			for i := range configuration.Webhooks {
+				var has []metav1.LabelSelectorRequirement
+				if s := configuration.Webhooks[i].NamespaceSelector; s != nil {
+					has = s.MatchExpressions
+				}
+				configuration.Webhooks[i].NamespaceSelector = selecting(enforced(has...)...)
+			}
+			if err := w.api.Update(t.Context(), configuration); err != nil {
+				t.Fatal(err)
+			}
+			w.reconcile()
+			w.active(v1alpha1.ReasonAdmissionActive)
+			now := &admissionregistrationv1.MutatingWebhookConfiguration{}
+			w.get(now, "", Configuration)
+			if diff := cmp.Diff(configuration, now); diff != "" {
+				t.Errorf("the operator writes what the platform would write back:\n%s", diff)
+			}
+			if err := w.api.Create(t.Context(), &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "b", Name: "p"}}); err != nil {
+				t.Fatal(err)
+			}
+			w.reconcile()
+			w.active(v1alpha1.ReasonAdmissionActive)
+			w.get(now, "", Configuration)
+			if diff := cmp.Diff(selecting(enforced(in("a", "b"))...), now.Webhooks[0].NamespaceSelector); diff != "" {
+				t.Errorf("a namespace more:\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -30,8 +30,8 @@ func reach(policies []v1alpha1.RayTLSPolicy, authorities []corev1.Secret, cluste
 	return sets.List(out.Delete(own))
 }
 
-// selector is a namespaceSelector that reaches these namespaces. The requirements of administrators and platforms are kept:
-// a platform that adds its own would add them as often as they are removed.
+// selector is a namespaceSelector that reaches these namespaces. The requirements of administrators and platforms are kept,
+// and so is their order: a platform that adds its own would write as often as they are removed or moved.
 func selector(has *metav1.LabelSelector, namespaces []string) *metav1.LabelSelector {
 	requirement := metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: namespaces}
 	if len(namespaces) == 0 {
@@ -39,7 +39,11 @@ func selector(has *metav1.LabelSelector, namespaces []string) *metav1.LabelSelec
 		requirement.Operator, requirement.Values = metav1.LabelSelectorOpDoesNotExist, nil
 	}
 	out := ptr.Deref(has.DeepCopy(), metav1.LabelSelector{})
-	out.MatchExpressions = slices.Insert(slices.DeleteFunc(out.MatchExpressions, ours), 0, requirement)
+	at := slices.IndexFunc(out.MatchExpressions, ours)
+	if at < 0 {
+		at = len(out.MatchExpressions)
+	}
+	out.MatchExpressions = slices.Insert(slices.DeleteFunc(out.MatchExpressions, ours), at, requirement)
 	return &out
 }
 
@@ -71,7 +75,14 @@ func reaches(has *metav1.LabelSelector, namespace string) (listed, only bool) {
 // platforms reports whether a requirement is one that AKS adds to every webhook, to keep the webhook from its own namespaces.
 // No RayCluster of a user is in one of those.
 func platforms(r metav1.LabelSelectorRequirement) bool {
-	leavesOut := r.Operator == metav1.LabelSelectorOpNotIn || r.Operator == metav1.LabelSelectorOpDoesNotExist
-	return r.Key == "control-plane" && leavesOut ||
-		r.Key == "kubernetes.azure.com/managedby" && r.Operator == metav1.LabelSelectorOpNotIn && slices.Equal(r.Values, []string{"aks"})
+	without := func(value string) bool {
+		return r.Operator == metav1.LabelSelectorOpNotIn && slices.Equal(r.Values, []string{value})
+	}
+	switch r.Key {
+	case "control-plane":
+		return r.Operator == metav1.LabelSelectorOpDoesNotExist || without("true")
+	case "kubernetes.azure.com/managedby":
+		return without("aks")
+	}
+	return false
 }
