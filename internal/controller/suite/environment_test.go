@@ -27,7 +27,7 @@ const (
 	startTimeout      = 2 * time.Minute
 )
 
-// environment is an API server with the CRDs, the operator's RBAC, and somebody who may do everything.
+// environment is an API server with the CRDs, the operator's RBAC and guards, and somebody who may do everything.
 type environment struct {
 	server *envtest.Environment
 	// admin is the user, KubeRay and the kubelets.
@@ -86,7 +86,7 @@ func newEnvironment(folder string) (*environment, error) {
 	if e.webhook, err = freeAddress(); err != nil {
 		return nil, errors.Join(err, e.stop())
 	}
-	if err := e.installRBAC(); err != nil {
+	if err := errors.Join(e.installRBAC(), e.installGuards()); err != nil {
 		return nil, errors.Join(err, e.stop())
 	}
 	return e, nil
@@ -101,32 +101,37 @@ func (e *environment) installRBAC() error {
 		return err
 	}
 	for _, name := range []string{"controller/role.yaml", "controller/role_binding.yaml", "webhook/role.yaml", "webhook/role_binding.yaml", "rbac/aggregated_roles.yaml"} {
-		file, err := os.Open(filepath.Join("..", "..", "..", "config", filepath.FromSlash(name)))
-		if err != nil {
-			return err
-		}
-		decoder := yaml.NewYAMLOrJSONDecoder(file, 4096)
-		for {
-			object := &unstructured.Unstructured{}
-			err := decoder.Decode(&object.Object)
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("reading %s: %w", name, err)
-			}
-			if len(object.Object) == 0 {
-				continue
-			}
-			if err := e.admin.Create(ctx, object); err != nil {
-				return fmt.Errorf("creating %s of %s: %w", object.GetKind(), name, err)
-			}
-		}
-		if err := file.Close(); err != nil {
+		if err := e.apply(name); err != nil {
 			return err
 		}
 	}
 	return errors.Join(e.addAccount("raytls-controller", e.kubeconfig), e.addAccount("raytls-webhook", e.webhookKubeconfig))
+}
+
+// apply creates what a file of config/ holds.
+func (e *environment) apply(name string) error {
+	file, err := os.Open(filepath.Join("..", "..", "..", "config", filepath.FromSlash(name)))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	decoder := yaml.NewYAMLOrJSONDecoder(file, 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(&object.Object)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", name, err)
+		}
+		if len(object.Object) == 0 {
+			continue
+		}
+		if err := e.admin.Create(context.Background(), object); err != nil {
+			return fmt.Errorf("creating %s of %s: %w", object.GetKind(), name, err)
+		}
+	}
 }
 
 // addAccount writes a kubeconfig with which one is the service account.

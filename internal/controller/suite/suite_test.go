@@ -43,6 +43,7 @@ var _ = BeforeSuite(func() {
 	var err error
 	env, err = newEnvironment(GinkgoT().TempDir())
 	Expect(err).NotTo(HaveOccurred())
+	Eventually(env.guarded).Should(Succeed())
 	operator, err = env.startOperator()
 	Expect(err).NotTo(HaveOccurred())
 	Eventually(operator.works).Should(BeTrue())
@@ -59,7 +60,7 @@ var _ = AfterSuite(func() {
 	Expect(err).NotTo(HaveOccurred())
 	Expect(env.stop()).To(Succeed())
 	for line := range strings.Lines(string(log)) {
-		Expect(line).NotTo(ContainSubstring("is forbidden"), "the roles allow all that the operator does")
+		Expect(line).NotTo(ContainSubstring("is forbidden"), "the roles and guards allow all that the operator does")
 		Expect(line).NotTo(ContainSubstring("PRIVATE KEY"), "no key is logged")
 		Expect(line).NotTo(ContainSubstring("panic"), "nothing panics")
 		Expect(line).NotTo(ContainSubstring("DATA RACE"))

@@ -271,8 +271,12 @@ func TestPlatformsRequirementsStay(t *testing.T) {
 		{Key: "kubernetes.azure.com/managedby", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"aks"}},
 	}
 	for name, enforced := range map[string]func(ours ...metav1.LabelSelectorRequirement) []metav1.LabelSelectorRequirement{
-		"before": func(ours ...metav1.LabelSelectorRequirement) []metav1.LabelSelectorRequirement { return slices.Concat(theirs, ours) },
-		"after":  func(ours ...metav1.LabelSelectorRequirement) []metav1.LabelSelectorRequirement { return slices.Concat(ours, theirs) },
+		"before": func(ours ...metav1.LabelSelectorRequirement) []metav1.LabelSelectorRequirement {
+			return slices.Concat(theirs, ours)
+		},
+		"after": func(ours ...metav1.LabelSelectorRequirement) []metav1.LabelSelectorRequirement {
+			return slices.Concat(ours, theirs)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, installed(t))
