@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -86,14 +87,20 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds,
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Kinds: kinds, Images: options.Images,
 		Clock: now, Recorder: recorder, Admission: registration,
 	}
-	// The replica that leads reports, so that each cluster is reported once.
-	reporting := manager.RunnableFunc(func(context.Context) error {
-		if err := metrics.Registry.Register(raytlspolicy.Metrics(mgr.GetClient())); err != nil {
-			return fmt.Errorf("registering metrics: %w", err)
+	return errors.Join(registration.SetupWithManager(mgr), clusters.SetupWithManager(ctx, mgr), policies.SetupWithManager(mgr), report(ctx, mgr, policies.Metrics()))
+}
+
+// report has every replica report, also one that does not lead, where no controller has the cache hold what is reported.
+func report(ctx context.Context, mgr ctrl.Manager, collector prometheus.Collector) error {
+	for _, object := range []client.Object{&v1alpha1.RayTLSPolicy{}, &v1alpha1.RayClusterTLS{}} {
+		if _, err := mgr.GetCache().GetInformer(ctx, object); err != nil {
+			return fmt.Errorf("watching %T: %w", object, err)
 		}
-		return nil
-	})
-	return errors.Join(registration.SetupWithManager(mgr), clusters.SetupWithManager(ctx, mgr), policies.SetupWithManager(mgr), mgr.Add(reporting))
+	}
+	if err := metrics.Registry.Register(collector); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	return nil
 }
 
 // checkServed fails where a CRD is missing that the controller cannot do without.

@@ -6,15 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -31,6 +35,9 @@ func RunWebhook(ctx context.Context, config *rest.Config, options WebhookOptions
 	certificates := &servingcert.Server{
 		Directory: options.CADirectory, DNSNames: options.DNSNames, IPs: options.IPs, Clock: clock.RealClock{},
 		Report: func(err error) { ctrl.Log.Error(err, "Serving the certificate of before") },
+	}
+	if err := metrics.Registry.Register(certificateMetrics(options.CertDirectory, certificates)); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
 	}
 	server, err := webhookServer(options, certificates)
 	if err != nil {
@@ -70,6 +77,24 @@ func RunWebhook(ctx context.Context, config *rest.Config, options WebhookOptions
 		return err
 	})
 	return run(ctx, mgr, kinds)
+}
+
+// certificateMetrics says when the certificate ends that the webhook serves; directory is where another program keeps it, empty for
+// nowhere.
+func certificateMetrics(directory string, certificates *servingcert.Server) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "raytls_webhook_certificate_expiration_timestamp_seconds",
+		Help: "When the certificate that the admission webhook serves ends, in seconds since 1970; 0 if there is none.",
+	}, func() float64 {
+		at := certificates.NotAfter
+		if directory != "" {
+			at = func() time.Time { return servingcert.NotAfterOfFile(filepath.Join(directory, corev1.TLSCertKey)) }
+		}
+		if end := at(); !end.IsZero() {
+			return float64(end.Unix())
+		}
+		return 0
+	})
 }
 
 // webhookServer serves the certificate in CertDirectory, or else one under the authority in CADirectory.

@@ -19,6 +19,8 @@ type Verdict struct {
 	Reason, Message string
 	// RequeueAt is when the verdict may change though nothing else does; zero for never.
 	RequeueAt time.Time
+	// CAEnds is when the brought CA ends; zero without one that is accepted.
+	CAEnds time.Time
 }
 
 // Allowlist holds the init images that policies may name. An entry is an image, or a prefix of images if it ends in *.
@@ -127,7 +129,7 @@ func BroughtCA(spec *v1alpha1.RayTLSPolicySpec, secret *corev1.Secret, now time.
 		return nil, *refuse(v1alpha1.ReasonCASecretInvalid, field+"cannot be used: %v", name, err)
 	}
 	verdict := accepted()
-	verdict.RequeueAt = parent.NotAfter()
+	verdict.RequeueAt, verdict.CAEnds = parent.NotAfter(), parent.NotAfter()
 	// An issuer lives twice as long as a leaf, so that it is replaced halfway and no leaf outlives it.
 	cut := parent.NotAfter().Add(-2 * v1alpha1.Days(spec.PodCertificate.ValidityDays))
 	if now.Before(cut) {

@@ -119,13 +119,13 @@ func TestBroughtCA(t *testing.T) {
 			"the guide's command works unchanged",
 			map[string][]byte{"ca.crt": certificate, "ca.key": key},
 			epoch(),
-			Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force", RequeueAt: epoch().Add(2920 * 24 * time.Hour)},
+			Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force", RequeueAt: epoch().Add(2920 * 24 * time.Hour), CAEnds: epoch().Add(3650 * 24 * time.Hour)},
 		},
 		"cert-manager's names": {
 			"cert-manager's ca.crt is of the issuer above",
 			map[string][]byte{"ca.crt": []byte("x"), "tls.crt": certificate, "tls.key": key},
 			epoch(),
-			Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force", RequeueAt: epoch().Add(2920 * 24 * time.Hour)},
+			Verdict{Accepted: true, Reason: v1alpha1.ReasonAccepted, Message: "the policy is in force", RequeueAt: epoch().Add(2920 * 24 * time.Hour), CAEnds: epoch().Add(3650 * 24 * time.Hour)},
 		},
 		"half a pair": {
 			"a certificate without its key signs nothing",
@@ -138,7 +138,7 @@ func TestBroughtCA(t *testing.T) {
 			map[string][]byte{"ca.crt": short, "ca.key": shortKey},
 			epoch(),
 			Verdict{
-				Accepted: true, Reason: v1alpha1.ReasonValidityCut, RequeueAt: end,
+				Accepted: true, Reason: v1alpha1.ReasonValidityCut, RequeueAt: end, CAEnds: end,
 				Message: "the policy is in force; the CA in Secret ca ends at 2027-12-02T00:00:00Z, so issuers and pod certificates end then at the latest, earlier than podCertificate.validityDays asks",
 			},
 		},

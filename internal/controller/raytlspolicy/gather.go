@@ -55,6 +55,7 @@ func (r *Reconciler) gather(ctx context.Context, p *v1alpha1.RayTLSPolicy) (*sum
 		}
 	}
 	s.verdict = policy.Accept(acceptance)
+	r.noteBroughtCA(client.ObjectKeyFromObject(p), s.verdict.CAEnds)
 	if spec.TargetRef != nil {
 		target, err := kuberay.Read(ctx, r.Client, p.Namespace, *spec.TargetRef)
 		if err != nil {

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -24,13 +26,24 @@ func TestMetrics(t *testing.T) {
 	good.Status.EarliestExpiryTime = &metav1.Time{Time: epoch().AddDate(0, 0, -1)}
 	bad := record("serve", 1, v1alpha1.PolicyReference{Name: "p", Generation: 1}, v1alpha1.ReasonPaused)
 	bad.Status.Pods = v1alpha1.PodCounts{Total: 1, Certified: 1, Outdated: 1}
+	good.Status.Authority = v1alpha1.AuthorityStatus{ExpiryTime: &metav1.Time{Time: epoch().AddDate(1, 0, 0)}}
 	kept := record("kept", 1, v1alpha1.PolicyReference{}, v1alpha1.ReasonEncrypted)
+	used, refused := metricsPolicy("p", v1alpha1.ReasonAccepted, metav1.ConditionTrue), metricsPolicy("q", v1alpha1.ReasonCASecretInvalid, metav1.ConditionFalse)
 	want := []string{
-		`raytls_cluster_encrypted{serve,ns,p,Paused} 0`,
-		`raytls_cluster_encrypted{train,ns,p,Encrypted} 1`,
+		`raytls_cluster_authority_expiration_timestamp_seconds{train,ns,p} 1798761600`,
+		`raytls_cluster_encrypted{kept,ns,} 1`,
+		`raytls_cluster_encrypted{serve,ns,p} 0`,
+		`raytls_cluster_encrypted{train,ns,p} 1`,
+		`raytls_cluster_encrypted_reason{kept,ns,,Encrypted} 1`,
+		`raytls_cluster_encrypted_reason{serve,ns,p,Paused} 1`,
+		`raytls_cluster_encrypted_reason{train,ns,p,Encrypted} 1`,
 		`raytls_cluster_head_on_wire{train,ns,p,Plaintext} 1`,
-		`raytls_cluster_issuer_not_after_seconds{train,ns,p} 1767225600`,
-		`raytls_cluster_leaf_not_after_seconds{train,ns,p} 1767139200`,
+		`raytls_cluster_issuer_expiration_timestamp_seconds{train,ns,p} 1767225600`,
+		`raytls_cluster_leaf_expiration_timestamp_seconds{train,ns,p} 1767139200`,
+		`raytls_cluster_pods{kept,ns,,certified} 0`,
+		`raytls_cluster_pods{kept,ns,,outdated} 0`,
+		`raytls_cluster_pods{kept,ns,,plaintext} 0`,
+		`raytls_cluster_pods{kept,ns,,starting} 0`,
 		`raytls_cluster_pods{serve,ns,p,certified} 1`,
 		`raytls_cluster_pods{serve,ns,p,outdated} 1`,
 		`raytls_cluster_pods{serve,ns,p,plaintext} 0`,
@@ -39,8 +52,19 @@ func TestMetrics(t *testing.T) {
 		`raytls_cluster_pods{train,ns,p,outdated} 1`,
 		`raytls_cluster_pods{train,ns,p,plaintext} 1`,
 		`raytls_cluster_pods{train,ns,p,starting} 2`,
+		`raytls_policy_accepted{ns,p} 1`,
+		`raytls_policy_accepted{ns,q} 0`,
+		`raytls_policy_accepted_reason{ns,p,Accepted} 1`,
+		`raytls_policy_accepted_reason{ns,q,CASecretInvalid} 1`,
+		`raytls_policy_admission_active{ns,p} 0`,
+		`raytls_policy_admission_active{ns,q} 0`,
+		`raytls_policy_brought_ca_expiration_timestamp_seconds{ns,p} 1767225600`,
 	}
-	if diff := cmp.Diff(want, scrape(t, newClient(t, good, bad, kept))); diff != "" {
+	r := &Reconciler{Client: newClient(t, good, bad, kept, used, refused)}
+	r.noteBroughtCA(types.NamespacedName{Namespace: "ns", Name: "p"}, epoch())
+	r.noteBroughtCA(types.NamespacedName{Namespace: "ns", Name: "q"}, epoch())
+	r.noteBroughtCA(types.NamespacedName{Namespace: "ns", Name: "q"}, time.Time{})
+	if diff := cmp.Diff(want, scrape(t, r)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	silent := interceptor.NewClient(newClient(t), interceptor.Funcs{
@@ -48,16 +72,27 @@ func TestMetrics(t *testing.T) {
 			return errors.New("not synced")
 		},
 	})
-	if got := scrape(t, silent); len(got) != 0 {
+	if got := scrape(t, &Reconciler{Client: silent}); len(got) != 0 {
 		t.Errorf("a cache that does not answer costs its metrics alone: got %v", got)
 	}
 }
 
+// metricsPolicy is a policy whose admission is pending.
+func metricsPolicy(name, reason string, accepted metav1.ConditionStatus) *v1alpha1.RayTLSPolicy {
+	return &v1alpha1.RayTLSPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name},
+		Status: v1alpha1.RayTLSPolicyStatus{Conditions: []metav1.Condition{
+			{Type: v1alpha1.ConditionAccepted, Status: accepted, Reason: reason},
+			{Type: v1alpha1.ConditionAdmissionActive, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonAdmissionPending},
+		}},
+	}
+}
+
 // scrape returns the metrics with the values of their labels, whose names are sorted.
-func scrape(t *testing.T, reader client.Reader) []string {
+func scrape(t *testing.T, r *Reconciler) []string {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(Metrics(reader))
+	registry.MustRegister(r.Metrics())
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

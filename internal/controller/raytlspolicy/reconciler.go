@@ -56,6 +56,8 @@ type Reconciler struct {
 
 	// incomplete holds since when the status of each policy has been incomplete.
 	incomplete sync.Map
+	// broughtCAs holds when the CA of each policy that names one ends.
+	broughtCAs sync.Map
 }
 
 // +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies,verbs=get;list;watch;patch
@@ -70,6 +72,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	p := &v1alpha1.RayTLSPolicy{}
 	if err := r.Client.Get(ctx, request.NamespacedName, p); err != nil {
 		r.incomplete.Delete(request.NamespacedName)
+		r.broughtCAs.Delete(request.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	after, err := r.advance(ctx, p)

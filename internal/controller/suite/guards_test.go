@@ -201,7 +201,7 @@ var _ = Describe("The controller's account", Ordered, ContinueOnFailure, func() 
 		Entry("a Secret of its own", creating(&corev1.Secret{ObjectMeta: meta("raytls-mine", ours)})),
 		Entry("scripts", creating(&corev1.ConfigMap{ObjectMeta: meta("raytls-gencert-r1-x", ours)})),
 		Entry("a RayCluster's pod, deleted", deleting(pod)),
-		Entry("a RayCluster's pod, woken", patching(pod, `[{"op":"add","path":"/metadata/annotations","value":{"raytls.io/sync":"1"}}]`)),
+		Entry("a RayCluster's pod, woken", patching(pod, `[{"op":"add","path":"/metadata/annotations/raytls.io~1sync","value":"1"}]`)),
 		Entry("variables and mounts", patching(cluster, `[{"op":"add","path":"%s/containers/0/env","value":[{"name":"RAY_USE_TLS","value":"1"}]},
 			{"op":"add","path":"%s/volumes","value":[{"name":"raytls-certs","emptyDir":{"medium":"Memory"}}]},
 			{"op":"add","path":"%s/initContainers","value":[{"name":"raytls-init","image":"i"}]}]`, worker, worker, worker)),

@@ -33,9 +33,17 @@ func (w *world) require() {
 	GinkgoHelper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}
 	Expect(w.admin.Patch(w.ctx, namespace, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"raytls.io/require":"true"}}}`)))).To(Succeed())
-	Eventually(func() error {
-		return w.admin.Create(w.ctx, w.rayCluster("probe", label(v1alpha1.LabelExclude, "true")), client.DryRunAll)
-	}).Should(MatchError(And(ContainSubstring("requires TLS"), ContainSubstring("raytls.io/exclude"))))
+	for _, probe := range []*unstructured.Unstructured{w.excludedJob("probe"), w.rayCluster("probe", label(v1alpha1.LabelExclude, "true"))} {
+		Eventually(func() error { return w.admin.Create(w.ctx, probe.DeepCopy(), client.DryRunAll) }).Should(MatchError(ContainSubstring("requires TLS")))
+	}
+}
+
+// excludedJob is a RayJob whose RayCluster would be excluded.
+func (w *world) excludedJob(name string) *unstructured.Unstructured {
+	job := w.rayCluster(name, label(v1alpha1.LabelExclude, "true"))
+	job.SetKind("RayJob")
+	job.Object["spec"] = map[string]any{"entrypoint": "x", "rayClusterSpec": job.Object["spec"]}
+	return job
 }
 
 // handMade carries what the injection would add, with that value of RAY_USE_TLS last.
@@ -79,12 +87,9 @@ var _ = Describe("A namespace that requires TLS", Ordered, ContinueOnFailure, fu
 	It("refuses the label that excludes, on a cluster and on what KubeRay copies it from", func() {
 		w := newWorld()
 		w.create("c")
-		job := w.rayCluster("j", label(v1alpha1.LabelExclude, "true"))
-		job.SetKind("RayJob")
-		job.Object["spec"] = map[string]any{"entrypoint": "x", "rayClusterSpec": job.Object["spec"]}
 		w.require()
 		refused := MatchError(ContainSubstring("remove the label raytls.io/exclude"))
-		Expect(w.admin.Create(w.ctx, job)).To(refused)
+		Expect(w.admin.Create(w.ctx, w.excludedJob("j"))).To(refused)
 		exclude := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"raytls.io/exclude":"true"}}}`))
 		Expect(w.admin.Patch(w.ctx, w.get("c"), exclude)).To(refused)
 	})
