@@ -69,9 +69,10 @@ demo: ## Show the whole thing on this machine: control plane, KubeRay, operator,
 ##@ Test
 
 .PHONY: test
-test: ## Run the unit tests, the envtest suites, and the tests with Flux's library and kubectl (GOTESTFLAGS=-v).
+test: ## Run the unit tests, the envtest suites, and the tests with Flux's library, kubectl and Prometheus' engine (GOTESTFLAGS=-v).
 	hack/test $(GOTESTFLAGS)
 	hack/gitops $(GOTESTFLAGS)
+	hack/alerts $(GOTESTFLAGS)
 
 .PHONY: test-e2e
 test-e2e: ## Run the end-to-end suite against the current kubeconfig, with KubeRay running and IMG loaded.

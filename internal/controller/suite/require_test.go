@@ -46,7 +46,7 @@ func (w *world) excludedJob(name string) *unstructured.Unstructured {
 	return job
 }
 
-// handMade carries what the injection would add, with that value of RAY_USE_TLS last.
+// handMade carries what the injection would add to the head, with that value of RAY_USE_TLS.
 func handMade(use string) edit {
 	variable := func(name, value string) map[string]any { return map[string]any{"name": name, "value": value} }
 	return func(c *unstructured.Unstructured) {
@@ -54,8 +54,7 @@ func handMade(use string) edit {
 		spec := pod["spec"].(map[string]any)
 		spec["initContainers"] = []any{map[string]any{"name": "raytls-init", "image": image}}
 		spec["containers"].([]any)[0].(map[string]any)["env"] = []any{
-			variable("RAY_USE_TLS", "1"), variable("RAY_TLS_SERVER_CERT", "x"), variable("RAY_TLS_SERVER_KEY", "x"),
-			variable("RAY_TLS_CA_CERT", "x"), variable("RAY_USE_TLS", use),
+			variable("RAY_USE_TLS", use), variable("RAY_TLS_SERVER_CERT", "x"), variable("RAY_TLS_SERVER_KEY", "x"), variable("RAY_TLS_CA_CERT", "x"),
 		}
 		set(pod, "spec", "headGroupSpec", "template")(c)
 		groups()(c)
@@ -79,7 +78,7 @@ var _ = Describe("A namespace that requires TLS", Ordered, ContinueOnFailure, fu
 		w.require()
 		refused := MatchError(And(ContainSubstring("requires TLS"), ContainSubstring("apply a RayTLSPolicy")))
 		Expect(w.admin.Create(w.ctx, w.rayCluster("plain"))).To(refused, "no policy covers it")
-		Expect(w.admin.Create(w.ctx, w.rayCluster("switched-off", handMade("0")))).To(refused, "Ray takes the last value")
+		Expect(w.admin.Create(w.ctx, w.rayCluster("switched-off", handMade("0")))).To(refused, "Ray speaks plaintext")
 		Expect(w.admin.Create(w.ctx, w.rayCluster("by-halves", handMade("1"), groups(workerGroup("small", 1, image))))).To(refused, "a group speaks plaintext")
 		Expect(w.admin.Create(w.ctx, w.rayCluster("whole", handMade("1")), client.DryRunAll)).To(Succeed())
 	})
