@@ -115,6 +115,9 @@ const (
 	ReasonCertificateFailed = "CertificateFailed"
 	// ReasonCertificateExpired: a running pod has a certificate that has ended.
 	ReasonCertificateExpired = "CertificateExpired"
+	// ReasonPodsAltered: a pod is not as its template, because something changes pods at admission. The operator does not
+	// delete it, since its replacement would be the same.
+	ReasonPodsAltered = "PodsAltered"
 	// ReasonPlaintextOnWire: the head's GCS port serves gRPC without TLS, whatever the pod's spec says.
 	ReasonPlaintextOnWire = "PlaintextOnWire"
 	// ReasonForeignTLSOnWire: the head's GCS port serves another certificate than one of the cluster's authority, or lets

@@ -158,6 +158,35 @@ type InjectionStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	RestoredTimes []metav1.Time `json:"restoredTimes,omitempty"`
+
+	// templates lists when the operator last added the injection to a template, or removed it. The operator never deletes a
+	// pod that was created from the present template because of what the pod holds.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1024
+	Templates []TemplateChange `json:"templates,omitempty"`
+
+	// lastAttemptTime is when a restart last failed, or when the operator last asked the RayService for a new cluster. The
+	// id of each restart depends on it, so no approval counts twice.
+	// +optional
+	LastAttemptTime *metav1.Time `json:"lastAttemptTime,omitempty"`
+}
+
+// TemplateChange is what the operator last made of a pod template.
+type TemplateChange struct {
+	// group is the name of the worker group. It is absent for the head.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Group string `json:"group,omitempty"`
+
+	// goal is what new pods of the template are: Encrypted or Plaintext.
+	// +required
+	Goal RolloutGoal `json:"goal,omitempty"`
+
+	// changedTime is when the operator changed the template.
+	// +required
+	ChangedTime metav1.Time `json:"changedTime,omitempty,omitzero"` //nolint:kubeapilinter // a change always has a time
 }
 
 // RolloutGoal is the state that a restart brings a RayCluster into.

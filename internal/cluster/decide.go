@@ -131,6 +131,10 @@ func (d *Decision) plan(f *Facts, s Settings) {
 	case (d.Plan.Reason == v1alpha1.ReasonEncrypted || d.injects()) && !s.Images.Allows(d.Parameters.Image):
 		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonNotAccepted, "the templates carry the init image %s, which is not among those that the operator's administrator allows with --allowed-init-image", d.Parameters.Image)
 		return
+	case d.Plan.Reason == v1alpha1.ReasonEncrypted && f.initImageNotAllowed(s.Images) != nil:
+		pod := f.initImageNotAllowed(s.Images)
+		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonNotAccepted, "the init container of pod %s runs the image %s, which is not among those that the operator's administrator allows with --allowed-init-image; delete the pod, or ask for the image to be added", pod.Name, pod.InitImage)
+		return
 	case f.Policy.Paused && acts:
 		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonPaused, "spec.paused of RayTLSPolicy %s keeps the operator from this step: %s", f.Decision.Policy.Name, d.Plan.Message)
 		return
@@ -164,9 +168,10 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 		Immediate: f.Policy.Rollout.EnablePolicy == v1alpha1.EnableImmediate,
 		Deadline:  time.Duration(f.Policy.Rollout.ProgressDeadlineSeconds) * time.Second,
 	}
+	s.New = f.isNew(s.Deadline)
 	s.BlockedBy, s.BlockedWhy = blocked(f)
 	if s.Service != nil && s.Service.Serving {
-		s.Provisioned = true // KubeRay moves the traffic when the applications answer, before all pods are up
+		s.Provisioned, s.New = true, false // KubeRay moves the traffic when the applications answer, before all pods are up
 	}
 	for i := range f.Pods {
 		s.Pods = append(s.Pods, f.Pods[i].Pod)
@@ -194,7 +199,7 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 		s.Manager = manager(f.Object)
 	}
 	d.RestartID = restart(f, &s)
-	s.Approved = slices.Contains(f.Policy.Rollout.Approvals, v1alpha1.Approval{Cluster: f.Key.Name, Restart: d.RestartID})
+	s.Approved = d.RestartID != "" && slices.Contains(f.Policy.Rollout.Approvals, v1alpha1.Approval{Cluster: f.Key.Name, Restart: d.RestartID})
 	goal := s.Goal
 	if s.Approved {
 		goal = v1alpha1.GoalPlaintext // an approval holds even if enabling another cluster failed
@@ -225,21 +230,27 @@ func NoSlot(policyName string, most int32, others []v1alpha1.RayClusterTLS, goal
 	return ""
 }
 
-// restart identifies the restart that the cluster needs.
+// restart identifies the restart that the cluster needs; empty without a head. An approval of a restart without a head would
+// count at each moment without one.
 func restart(f *Facts, s *rollout.Snapshot) string {
-	head := ""
-	if pod := f.pod(func(p *Pod) bool { return p.Group == "" && !p.Terminating }); pod != nil {
-		head = pod.UID
+	head := f.pod(func(p *Pod) bool { return p.Group == "" && !p.Terminating })
+	if head == nil {
+		return ""
 	}
-	var attempt time.Time
-	switch {
-	case s.Progress != nil && s.Progress.Phase == v1alpha1.PhaseUpgrade:
-		attempt = s.Progress.Since
-	case s.FailedAttempt != "":
-		attempt = s.FailedAt
-	}
-	return restartID(f.Object.GetUID(), head, action(s.Goal), attempt)
+	return restartID(f.Object.GetUID(), head.UID, action(s.Goal), s.Attempted)
 }
+
+// isNew reports whether the cluster cannot have work to lose yet. That KubeRay does not call it provisioned proves nothing: a
+// single pod that stays pending keeps it so.
+func (f *Facts) isNew(deadline time.Duration) bool {
+	worked := f.pod(func(p *Pod) bool {
+		return p.Group == "" && !p.ReadySince.IsZero() && f.Now.Sub(p.ReadySince) > readyForWork
+	})
+	return !f.Ray.Provisioned && worked == nil && len(f.Jobs) == 0 && f.Now.Before(f.Object.GetCreationTimestamp().Add(deadline))
+}
+
+// readyForWork is how long a head is ready before somebody can have given it work that matters.
+const readyForWork = time.Minute
 
 func action(goal v1alpha1.RolloutGoal) v1alpha1.RestartAction {
 	if goal == v1alpha1.GoalPlaintext {

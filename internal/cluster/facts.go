@@ -186,14 +186,18 @@ func (g *Gatherer) pods(ctx context.Context, f *Facts) error {
 	if err := g.Cached.List(ctx, &pods, client.InNamespace(f.Key.Namespace), client.MatchingFields{IndexPodCluster: f.Key.Name}, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("listing pods: %w", err)
 	}
+	containers := map[string]string{}
+	for _, t := range f.Templates {
+		containers[t.Group] = t.RayContainer
+	}
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		switch {
 		case !metav1.IsControlledBy(pod, f.Object): // anybody can write the label
 		case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
-			f.Ended = append(f.Ended, readPod(pod))
+			f.Ended = append(f.Ended, readPod(pod, containers))
 		default:
-			f.Pods = append(f.Pods, readPod(pod))
+			f.Pods = append(f.Pods, readPod(pod, containers))
 		}
 	}
 	byName := func(a, b Pod) int { return cmp.Compare(a.Name, b.Name) }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/policy"
 	"github.com/raytls/raytls/internal/probe"
 	"github.com/raytls/raytls/internal/rollout"
 )
@@ -26,6 +28,10 @@ type Pod struct {
 	rollout.Pod
 	// Report describes the pod's certificate; nil if there is none that can be read.
 	Report *gencert.Report
+	// InitImage is the image of the init container, if it is not the Ray container's own.
+	InitImage string
+	// ReadySince is since when the pod is ready; zero if it is not.
+	ReadySince time.Time
 	// ResourceVersion, Node and Sync are the pod's: Sync is the value of the annotation raytls.io/sync.
 	ResourceVersion, Node, Sync string
 	// Address is the head's own; the zero value for a worker, and for a head that has none. HostNetwork reports whether the head
@@ -34,25 +40,29 @@ type Pod struct {
 	HostNetwork bool
 }
 
-func readPod(pod *corev1.Pod) Pod {
+// readPod reads a pod. containers are the names of the templates' Ray containers, by group.
+func readPod(pod *corev1.Pod, containers map[string]string) Pod {
 	out := Pod{
-		Pod: rollout.Pod{
-			Name: pod.Name, UID: string(pod.UID), Created: pod.CreationTimestamp.Time,
-			Injected: injection.InPod(&pod.Spec),
-		},
+		Pod:             rollout.Pod{Name: pod.Name, UID: string(pod.UID), Created: pod.CreationTimestamp.Time},
 		ResourceVersion: pod.ResourceVersion, Node: pod.Spec.NodeName, Sync: pod.Annotations[v1alpha1.AnnotationSync],
 	}
+	kind := injection.Worker
 	out.Group = cmp.Or(pod.Labels[kuberay.LabelGroup], "-") // a worker's group is never empty
 	if pod.Labels[kuberay.LabelNodeType] == kuberay.NodeTypeHead {
+		kind = injection.Head
 		out.Group, out.HostNetwork = "", pod.Spec.HostNetwork
 		out.Address, _ = probe.Address(pod)
 	}
+	state := injection.InPod(&pod.Spec, kind, containers[out.Group])
+	out.Injected, out.Pieces, out.Differs, out.InitImage = state.TLS, state.Pieces, state.Differs, state.InitImage
 	if pod.DeletionTimestamp != nil {
 		out.Terminating, out.Deadline = true, pod.DeletionTimestamp.Time
 	}
-	out.Ready = slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
+			out.Ready, out.ReadySince = true, cmp.Or(c.LastTransitionTime.Time, out.Created)
+		}
+	}
 	for _, status := range initStatuses(pod) {
 		out.Failure = failure(&status)
 		if ended := status.State.Terminated; ended != nil && ended.ExitCode == 0 {
@@ -63,6 +73,15 @@ func readPod(pod *corev1.Pod) Pod {
 		}
 	}
 	return out
+}
+
+// initImageNotAllowed is the first pod that runs an init image which the administrator does not allow; nil if none does. An image
+// that admission pinned by its digest is the same.
+func (f *Facts) initImageNotAllowed(images policy.Allowlist) *Pod {
+	return f.pod(func(p *Pod) bool {
+		name, _, _ := strings.Cut(p.InitImage, "@")
+		return p.Injected && !p.Terminating && !images.Allows(p.InitImage) && !images.Allows(name)
+	})
 }
 
 // SlimPod keeps the fields of a pod that readPod reads: a cluster can have thousands of pods.

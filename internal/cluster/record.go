@@ -28,6 +28,13 @@ func readRecord(status *v1alpha1.RayClusterTLSStatus) rollout.Record {
 	for _, at := range status.Injection.RestoredTimes {
 		out.Restored = append(out.Restored, at.Time)
 	}
+	for _, t := range status.Injection.Templates {
+		if out.Changed == nil {
+			out.Changed = map[string]rollout.Change{}
+		}
+		out.Changed[t.Group] = rollout.Change{Goal: t.Goal, At: t.ChangedTime.UTC()}
+	}
+	out.Attempted = instant(status.Injection.LastAttemptTime)
 	if p := status.Rollout; p != nil {
 		out.Progress = &rollout.Progress{Goal: p.Goal, Phase: p.Phase, Since: p.PhaseStartTime.UTC(), From: instant(p.DeadlineStartTime)}
 		if len(p.Canaries) > 0 {
@@ -49,6 +56,12 @@ func writeRecord(record rollout.Record, groups []string) (v1alpha1.InjectionStat
 	for _, at := range record.Restored {
 		out.RestoredTimes = append(out.RestoredTimes, *stamp(at))
 	}
+	for _, group := range slices.Sorted(maps.Keys(record.Changed)) {
+		if change := record.Changed[group]; len(group) <= maxGroupName {
+			out.Templates = append(out.Templates, v1alpha1.TemplateChange{Group: group, Goal: change.Goal, ChangedTime: *stamp(change.At)})
+		}
+	}
+	out.LastAttemptTime = stamp(record.Attempted)
 	if record.Enabled {
 		out.Revision, out.Groups = injection.Revision, groups
 	}
@@ -92,8 +105,8 @@ func UnderWay(status *v1alpha1.RayClusterTLSStatus) bool {
 	return status.Rollout != nil && status.Rollout.Phase != v1alpha1.PhaseUpgrade
 }
 
-// restartID identifies one restart of one head, so that an approval holds for no other. attempt is when the same restart failed
-// before; zero if it did not.
+// restartID identifies one restart of one head, so that an approval holds for no other. attempt is when a restart was tried
+// before and left the head in place; zero if none was.
 func restartID(cluster types.UID, head string, action v1alpha1.RestartAction, attempt time.Time) string {
 	text := string(cluster) + "/" + head + "/" + string(action)
 	if !attempt.IsZero() {

@@ -101,6 +101,12 @@ func uncovered(f *Facts) rollout.Report {
 			Message: fmt.Sprintf("the certificate of pod %s ended at %s, and peers refuse new connections with it; delete the pod", ended.Name, ended.Expires.UTC().Format(time.RFC3339)),
 		}
 	}
+	if altered := f.pod(func(p *Pod) bool { return p.Pieces && p.Differs != "" }); altered != nil && MayBeInjected(f.Spec) {
+		return rollout.Report{
+			Reason: v1alpha1.ReasonPodsAltered, UserMustAct: true,
+			Message: fmt.Sprintf("pod %s is not as its template: %s; correct the webhook or admission policy that changes pods, then delete the pod", altered.Name, altered.Differs),
+		}
+	}
 	plaintext := f.pod(func(p *Pod) bool { return !p.Injected })
 	certifiedHead := f.pod(func(p *Pod) bool { return p.Group == "" && p.Certified })
 	if f.wholly() && certifiedHead != nil && plaintext == nil {
@@ -245,7 +251,7 @@ func countPods(out *v1alpha1.RayClusterTLSStatus, f *Facts, store keys.Store) {
 		switch {
 		case !pod.Injected:
 			out.Pods.Plaintext++
-		case pod.Report == nil:
+		case pod.Report == nil || pod.Differs != "":
 		case pod.Report.Authority != authority:
 			out.Pods.Outdated++
 		case f.Now.Before(pod.Report.NotAfter):
@@ -260,7 +266,7 @@ func countPods(out *v1alpha1.RayClusterTLSStatus, f *Facts, store keys.Store) {
 
 // pendingRestart describes a restart that waits; nil if none does.
 func pendingRestart(f *Facts, d *Decision, report rollout.Report) *v1alpha1.PendingRestart {
-	if f.Policy == nil || !report.RestartWaits {
+	if f.Policy == nil || !report.RestartWaits || d.RestartID == "" {
 		return nil
 	}
 	out := &v1alpha1.PendingRestart{

@@ -178,9 +178,9 @@ func TestInspect(t *testing.T) {
 		got[i].CanaryKey = ""
 	}
 	want := []Template{
-		{Kind: Head, Path: "spec.headGroupSpec.template", State: None, Stripped: true},
-		{Kind: Worker, Group: "small", Path: "spec.workerGroupSpecs[0].template", State: Injected, Revision: 1, Parameters: &Parameters{}},
-		{Kind: Worker, Group: "multi-host", Path: "spec.workerGroupSpecs[1].template", State: None, Stripped: true},
+		{Kind: Head, Path: "spec.headGroupSpec.template", State: None, Stripped: true, RayContainer: "ray-head"},
+		{Kind: Worker, Group: "small", Path: "spec.workerGroupSpecs[0].template", RayContainer: "ray-worker", State: Injected, Revision: 1, Parameters: &Parameters{}},
+		{Kind: Worker, Group: "multi-host", Path: "spec.workerGroupSpecs[1].template", State: None, Stripped: true, RayContainer: "ray-worker"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -33,8 +33,10 @@ type Template struct {
 	Path  string
 	State State
 	// Stripped reports whether something is missing that Apply adds to every template: the init container with its record,
-	// the volumes, or the Ray container's variables and mount. An outdated template is not stripped.
+	// the volumes, or the Ray container's variables, with their values, and mount. An outdated template is not stripped.
 	Stripped bool
+	// RayContainer is the name of the Ray container.
+	RayContainer string
 	// Revision is the recorded one, 0 without a record. It can be newer than this package's.
 	Revision int
 	// Parameters are the recorded ones, nil without a record and in a newer revision. Whoever can write the object chooses
@@ -52,7 +54,7 @@ func Inspect(spec map[string]any, clusterName string) []Template {
 	var described []Template
 	for i, t := range templatesOf(spec) {
 		found := recordOf(t.pod)
-		description := Template{Kind: t.kind, Group: t.group, Path: t.path, State: None, Stripped: t.stripped(found)}
+		description := Template{Kind: t.kind, Group: t.group, Path: t.path, State: None, Stripped: t.stripped(found), RayContainer: jsonpatch.Name(t.ray())}
 		var parameters Parameters
 		if found != nil {
 			description.Revision, parameters = found.Revision, found.Parameters
@@ -134,6 +136,16 @@ func sortByName(parent map[string]any, key string) {
 	slices.SortStableFunc(jsonpatch.List(parent[key]), func(a, b any) int { return cmp.Compare(jsonpatch.Name(a), jsonpatch.Name(b)) })
 }
 
+// lastNamed finds the last of the namesakes in a list, which is the one that counts; nil if there is none.
+func lastNamed(parent map[string]any, key, name string) any {
+	for _, item := range slices.Backward(jsonpatch.List(parent[key])) {
+		if jsonpatch.Name(item) == name {
+			return item
+		}
+	}
+	return nil
+}
+
 func (t template) stripped(r *record) bool {
 	if r == nil {
 		return true
@@ -142,7 +154,7 @@ func (t template) stripped(r *record) bool {
 		return slices.ContainsFunc(jsonpatch.List(parent[key]), func(item any) bool { return jsonpatch.Name(item) == name })
 	}
 	return !has(t.pod, "volumes", CertsVolume) || !has(t.pod, "volumes", IssuerVolume) || !has(t.ray(), "volumeMounts", CertsVolume) ||
-		slices.ContainsFunc(rayEnvNames(), func(name string) bool { return !has(t.ray(), "env", name) })
+		slices.ContainsFunc(rayEnv(), func(item any) bool { return !jsonpatch.Equal(lastNamed(t.ray(), "env", jsonpatch.Name(item)), item) })
 }
 
 // Hash returns 16 hexadecimal digits that identify an attempt to enable TLS. They cover every template without our pieces,

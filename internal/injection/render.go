@@ -15,13 +15,21 @@ const readableByAny = int64(0o444)
 // kilobytes.
 const certsSizeLimit = "4Mi"
 
-func rayEnv() []any {
-	return []any{
-		map[string]any{"name": EnvUseTLS, "value": "1"},
-		map[string]any{"name": EnvServerCert, "value": MountPath + "/tls.crt"},
-		map[string]any{"name": EnvServerKey, "value": MountPath + "/tls.key"},
-		map[string]any{"name": EnvCACert, "value": MountPath + "/ca.crt"},
+func rayVariables() []corev1.EnvVar {
+	return []corev1.EnvVar{
+		{Name: EnvUseTLS, Value: "1"},
+		{Name: EnvServerCert, Value: MountPath + "/tls.crt"},
+		{Name: EnvServerKey, Value: MountPath + "/tls.key"},
+		{Name: EnvCACert, Value: MountPath + "/ca.crt"},
 	}
+}
+
+func rayEnv() []any {
+	var list []any
+	for _, item := range rayVariables() {
+		list = append(list, map[string]any{"name": item.Name, "value": item.Value})
+	}
+	return list
 }
 
 func rayEnvNames() []string { return []string{EnvUseTLS, EnvServerCert, EnvServerKey, EnvCACert} }
@@ -46,21 +54,20 @@ func volumes(o rendering) []any {
 }
 
 func initContainer(kind Kind, ray map[string]any, o rendering, r record) map[string]any {
-	folder := o.Parameters.ScriptsPath
 	mounts := []any{
 		map[string]any{"name": CertsVolume, "mountPath": MountPath},
 		map[string]any{"name": IssuerVolume, "mountPath": IssuerMountPath, "readOnly": true},
 	}
-	if folder == "" {
-		folder = ScriptsMountPath
+	if o.Parameters.ScriptsPath == "" {
 		mounts = append(mounts, map[string]any{"name": ScriptsVolume, "mountPath": ScriptsMountPath, "readOnly": true})
 	}
+	var command []any
+	for _, word := range o.scripts.command(kind, o.Parameters) {
+		command = append(command, word)
+	}
 	container := map[string]any{
-		"name": InitContainerName,
-		"command": []any{
-			"/bin/sh", "-c", o.scripts.bootstrap, InitContainerName, folder + "/" + o.scripts.file[kind], o.scripts.sha256[kind],
-			"$(" + EnvNodeType + ")", // for the kubelet: the text has no variables
-		},
+		"name":    InitContainerName,
+		"command": command,
 		"env": []any{
 			map[string]any{"name": EnvInjection, "value": r.encode()},
 			map[string]any{"name": EnvPodIPs, "valueFrom": fieldRef("status.podIPs")},

@@ -1,6 +1,7 @@
 package injection
 
 import (
+	"cmp"
 	"sync"
 
 	"github.com/raytls/raytls/internal/gencert"
@@ -40,4 +41,13 @@ func hashScripts(revision int) (scripts, error) {
 		}
 	}
 	return found, nil
+}
+
+// command returns what the init container runs. The parameters are normalised.
+func (s scripts) command(kind Kind, p Parameters) []string {
+	folder := cmp.Or(p.ScriptsPath, ScriptsMountPath)
+	return []string{
+		"/bin/sh", "-c", s.bootstrap, InitContainerName, folder + "/" + s.file[kind], s.sha256[kind],
+		"$(" + EnvNodeType + ")", // for the kubelet: the text has no variables
+	}
 }

@@ -8,16 +8,16 @@ import (
 
 // planDisable begins to return a cluster to plaintext.
 func planDisable(s *Snapshot, p *Plan) {
-	if !s.anyPieces() && len(s.pods(injected)) == 0 {
-		p.release()
+	if !s.anyPieces() && len(s.pods(touched)) == 0 {
+		p.release(s)
 		return
 	}
-	if s.Progress == nil && s.Service != nil && s.Running() && len(s.live(injected)) > 0 {
+	if s.Progress == nil && s.Service != nil && s.Running() && len(s.live(touched)) > 0 {
 		planReplace(s, p)
 		return
 	}
 	// A half-enabled cluster works in neither state, so the operator reverts it without asking.
-	if s.Progress == nil && s.Running() && len(s.live(injected)) > 0 && !s.half() && !allowed(s, p) {
+	if s.Progress == nil && s.Running() && len(s.live(touched)) > 0 && !s.half() && !allowed(s, p) {
 		return
 	}
 	p.Edit, p.Progress = RemoveAll, s.next(v1alpha1.PhaseAll)
@@ -30,7 +30,7 @@ func planDisable(s *Snapshot, p *Plan) {
 // planRemoving continues to return a cluster to plaintext.
 func planRemoving(s *Snapshot, p *Plan) {
 	p.Reason = v1alpha1.ReasonDisabling
-	live := s.live(injected)
+	live, kept := s.live(and(touched, s.stale)), s.live(and(touched, s.settled))
 	switch {
 	case s.anyPieces():
 		p.Edit, p.Message = RemoveAll, "giving the cluster its templates back"
@@ -41,15 +41,18 @@ func planRemoving(s *Snapshot, p *Plan) {
 		}
 	case len(live) > 0:
 		p.Delete, p.Message = live, fmt.Sprintf("restarting %s in plaintext", count(len(live)))
-	case len(s.pods(injected)) > 0:
-		p.Message = fmt.Sprintf("waiting until %s with TLS ended", count(len(s.pods(injected))))
+	case len(kept) > 0:
+		p.Reason, p.UserMustAct = v1alpha1.ReasonPodsAltered, true
+		p.Message = fmt.Sprintf("pod %s carries the injection, and its template does not; the operator does not delete it, since KubeRay would create the same again; correct the webhook or admission policy that changes pods, then delete the pod", kept[0].Name)
+	case len(s.pods(touched)) > 0:
+		p.Message = fmt.Sprintf("waiting until %s with TLS ended", count(len(s.pods(touched))))
 	default:
-		p.release()
+		p.release(s)
 	}
 }
 
-func (p *Plan) release() {
+func (p *Plan) release(s *Snapshot) {
 	p.Release = true
-	p.Record = Record{}
+	p.Record = Record{Attempted: s.Attempted}
 	p.Reason, p.Message = v1alpha1.ReasonDisabling, "the cluster is plaintext again"
 }

@@ -15,6 +15,11 @@ func planEnable(s *Snapshot, p *Plan) {
 		p.inject(s, "the cluster has no work to lose")
 		return
 	}
+	if altered := s.live(s.altered); len(altered) > 0 && s.allInjected() && len(s.live(and(plaintext, s.stale))) == 0 {
+		p.enabled() // what the templates hold is not what keeps these pods from TLS, so no restart could help
+		p.alter(altered)
+		return
+	}
 	if top, _ := s.template(""); s.allInjected() && len(s.live(plaintext)) == 0 || top.Pieces && len(s.live(and(head, injected))) > 0 {
 		p.enabled()
 		p.Reason, p.Message = v1alpha1.ReasonEnabling, "the cluster is encrypted already; recording it"
@@ -138,7 +143,7 @@ func (p *Plan) inject(s *Snapshot, why string) {
 		// The record follows the templates, so that templates which were never written do not count as stripped.
 		p.enabled()
 		p.Reason, p.Message = v1alpha1.ReasonEnabling, "all templates are injected"
-		if len(s.pods(plaintext)) == 0 {
+		if len(s.live(and(plaintext, s.stale))) == 0 {
 			report(s, p)
 		}
 		return

@@ -14,7 +14,7 @@ func TestStartingToEnable(t *testing.T) {
 		"not ready":            {"a worker that is not ready shows nothing", with(unready("a1", "a2")), `[Inject ["b"]; record enabled=false failed=false phase=Canary] Enabling`},
 		"no worker":            {"without a ready worker the head goes first", with(unready("a1", "a2", "b1")), `[Inject [""]; record enabled=false failed=false phase=Head] Enabling`},
 		"group going":          {"workers of a group that is suspended are on their way out", with(replicas(0, "a")), `[Inject ["b"]; record enabled=false failed=false phase=Canary] Enabling`},
-		"new":                  {"a cluster that was never ready has no work to lose", with(selector(), set(func(s *Snapshot) { s.Provisioned = false })), `[InjectAll []; record enabled=false failed=false phase=none] Enabling`},
+		"new":                  {"a cluster that was never ready has no work to lose", with(selector(), set(func(s *Snapshot) { s.New = true })), `[InjectAll []; record enabled=false failed=false phase=none] Enabling`},
 		"suspended":            {"nor has one that is stopped", with(selector(), suspended()), `[InjectAll []; record enabled=false failed=false phase=none] Enabling`},
 		"without pods":         {"nor has one without pods", with(selector(), gone(allPods()...)), `[InjectAll []; record enabled=false failed=false phase=none] Enabling`},
 		"pods on their way":    {"pods that are being deleted run until they are gone", with(selector(), going(allPods()...)), `AwaitingApproval`},

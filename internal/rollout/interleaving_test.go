@@ -35,6 +35,8 @@ type schedule struct {
 	// approver: each restart that waits for an approval gets one in the end.
 	approver bool
 	last     Plan
+	// spent are the approvals that were there when a restart failed or a RayService was asked.
+	spent []string
 }
 
 func (x *schedule) note(format string, args ...any) {
@@ -54,6 +56,12 @@ func (x *schedule) operator() error {
 	version, recorded, deletes := x.cluster.version, x.record.version, len(x.restarts)
 	s, p := x.operate(survives)
 	x.last = p
+	if !p.Attempted.Equal(s.Attempted) && x.record.Attempted.Equal(p.Attempted) {
+		x.spent = slices.Clone(x.approvals)
+	}
+	if x.wrong != nil {
+		return x.wrong
+	}
 	if x.cluster.version != version || x.record.version != recorded || len(x.restarts) != deletes || survives < 100 {
 		x.note("operator %s%s: %s (survives %d)", acts(s, &p), p.Reason, p.Message, survives)
 	}
@@ -107,6 +115,9 @@ func (x *schedule) restartsAllowed(s *Snapshot, p *Plan) error {
 	work := s.Running() && (s.Goal == v1alpha1.GoalEncrypted || len(s.live(injected)) > 0)
 	if s.Progress == nil && p.Progress != nil && s.BlockedBy != "" && work && !back {
 		return fmt.Errorf("starts on a blocked cluster")
+	}
+	if s.Progress == nil && p.Progress != nil && work && !back && !s.Immediate && slices.Contains(x.spent, restartID(s)) {
+		return fmt.Errorf("starts by an approval that was used")
 	}
 	for _, pod := range p.Delete {
 		switch {
@@ -236,6 +247,8 @@ func (x *schedule) rest() error {
 		return fmt.Errorf("%d groups have not the pods that they are meant to", missing)
 	case p.Changes(s) && !p.Release || len(p.Delete) > 0:
 		return fmt.Errorf("something is left to do: %s", acts(s, &p))
+	case x.admission != nil && (p.UserMustAct || p.RestartWaits):
+		return nil // nothing is as meant, and nothing goes on
 	case len(plain) > 0 && len(tls) > 0:
 		return fmt.Errorf("%d pods cannot talk to %d others", len(plain), len(tls))
 	case len(plain) > 0 && s.anyPieces():

@@ -14,12 +14,12 @@ func planMaintain(s *Snapshot, p *Plan) {
 		planRestore(s, p)
 		return
 	}
-	wrong := s.live(plaintext)
+	wrong := s.live(and(plaintext, s.stale))
 	if len(wrong) == 0 {
 		report(s, p)
 		return
 	}
-	if s.Service != nil && s.Running() && len(s.live(and(head, plaintext))) > 0 && len(s.live(injected)) > 0 {
+	if s.Service != nil && s.Running() && slices.ContainsFunc(wrong, head) && len(s.live(injected)) > 0 {
 		planReplace(s, p)
 		return
 	}
@@ -60,7 +60,7 @@ func (s *Snapshot) overtaken() bool {
 
 // report describes a cluster whose templates are all injected and whose restart is over.
 func report(s *Snapshot, p *Plan) {
-	plain := s.pods(plaintext)
+	plain, altered := s.pods(plaintext), s.live(s.altered)
 	bad := s.live(and(injected, failed))
 	for _, p := range s.Ended {
 		if p.Injected && p.Failure != "" {
@@ -69,6 +69,8 @@ func report(s *Snapshot, p *Plan) {
 	}
 	ended := s.live(func(p Pod) bool { return !p.Expires.IsZero() && !s.Now.Before(p.Expires) })
 	switch {
+	case len(altered) > 0:
+		p.alter(altered)
 	case len(plain) > 0:
 		p.Reason, p.Message = v1alpha1.ReasonEnabling, fmt.Sprintf("waiting until %s without TLS ended", count(len(plain)))
 	case len(bad) > 0:

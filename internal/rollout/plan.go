@@ -91,6 +91,7 @@ func Make(s *Snapshot) Plan {
 	default:
 		planEnable(s, &p)
 	}
+	p.change(s)
 	var later time.Time
 	if p.Delete, later = s.seen(p.Delete); !later.IsZero() {
 		p.RequeueAt = later
@@ -108,11 +109,18 @@ func restartedInPlaintext(s *Snapshot) bool {
 // that was gone before its cache showed it (ray-operator v1.6.2, scale expectations).
 const NoticeTime = 3 * time.Second
 
-// seen returns the pods that KubeRay has seen, and when to plan for the others.
+// seen returns the pods that KubeRay has seen, and when to plan for the others. A pod that was made while a change of its
+// template took effect goes when its replacement cannot be like it any more.
 func (s *Snapshot) seen(pods []Pod) (old []Pod, later time.Time) {
 	for _, p := range pods {
-		if at := p.Created.Add(NoticeTime); s.Now.Before(at) {
-			later = at
+		at := p.Created.Add(NoticeTime)
+		if changed, _ := s.changed(p.Group); p.Created.After(changed) && changed.Add(inEffect).After(at) {
+			at = changed.Add(inEffect)
+		}
+		if s.Now.Before(at) {
+			if later.IsZero() || at.Before(later) {
+				later = at
+			}
 			continue
 		}
 		old = append(old, p)

@@ -33,7 +33,8 @@ func plaintextCluster() *Snapshot {
 		Templates: []Template{
 			{Stripped: true, Recorded: true}, {Group: "a", Stripped: true, Replicas: 2, CanaryKey: "k"}, {Group: "b", Stripped: true, Replicas: 1, CanaryKey: "k"},
 		},
-		Pods: []Pod{pod("head", "", 3*time.Hour), pod("a1", "a", 2*time.Hour), pod("a2", "a", time.Hour), pod("b1", "b", time.Hour)},
+		Record: Record{Changed: map[string]Change{"": {v1alpha1.GoalPlaintext, start()}, "a": {v1alpha1.GoalPlaintext, start()}, "b": {v1alpha1.GoalPlaintext, start()}}},
+		Pods:   []Pod{pod("head", "", 3*time.Hour), pod("a1", "a", 2*time.Hour), pod("a2", "a", time.Hour), pod("b1", "b", time.Hour)},
 	}
 }
 
@@ -93,7 +94,13 @@ func groups(change func(*Template), names ...string) func(*Snapshot) {
 }
 
 func templatesWithTLS(names ...string) func(*Snapshot) {
-	return groups(func(t *Template) { t.Injected, t.Pieces, t.Stripped, t.Recorded = true, true, false, true }, names...)
+	turn := groups(func(t *Template) { t.Injected, t.Pieces, t.Stripped, t.Recorded = true, true, false, true }, names...)
+	return func(s *Snapshot) {
+		turn(s)
+		for _, name := range names {
+			s.Changed[name] = Change{v1alpha1.GoalEncrypted, start()}
+		}
+	}
 }
 
 func allTemplatesWithTLS() func(*Snapshot) { return templatesWithTLS("", "a", "b") }
@@ -201,4 +208,33 @@ func restoredAgo(ago ...time.Duration) func(*Snapshot) {
 			s.Restored = append(s.Restored, start().Add(-d))
 		}
 	}
+}
+
+// alteredPods hold pieces, were made a moment after their template, and do not speak TLS.
+func alteredPods(names ...string) func(*Snapshot) {
+	return onPods(func(p *Pod) {
+		p.Injected, p.Certified, p.Pieces, p.Differs, p.Created = false, false, true, "container ray has another value of RAY_USE_TLS", start().Add(time.Second)
+	}, names...)
+}
+
+func madeAgo(ago time.Duration, names ...string) func(*Snapshot) {
+	return onPods(func(p *Pod) { p.Created = start().Add(-ago) }, names...)
+}
+
+// olderTemplates were changed long before any pod was made.
+func olderTemplates() func(*Snapshot) {
+	return func(s *Snapshot) {
+		for group, change := range s.Changed {
+			s.Changed[group] = Change{change.Goal, start().Add(-24 * time.Hour)}
+		}
+		for i := range s.Pods {
+			if p := &s.Pods[i]; !p.Injected && p.Differs == "" {
+				p.Differs = "it has no init container raytls-init"
+			}
+		}
+	}
+}
+
+func now(later time.Duration) func(*Snapshot) {
+	return func(s *Snapshot) { s.Now = start().Add(later) }
 }

@@ -99,7 +99,7 @@ func (s *Snapshot) canary(group string) []Pod {
 	if slices.ContainsFunc(all, injected) {
 		return nil
 	}
-	old := s.live(and(in(group), plaintext, func(p Pod) bool { return !p.Created.Before(s.Progress.Since) }))
+	old := s.live(and(in(group), plaintext, s.stale, func(p Pod) bool { return !p.Created.Before(s.Progress.Since) }))
 	return old[:min(1, len(old))]
 }
 
@@ -128,7 +128,7 @@ func planHead(s *Snapshot, p *Plan) {
 		p.reinject(s, []string{""}, "injecting into the head's template")
 		return
 	}
-	if old := s.live(and(head, plaintext)); len(old) > 0 {
+	if old := s.live(and(head, plaintext, s.stale)); len(old) > 0 {
 		p.Message = "restarting the head"
 		p.restart(s, old)
 		return
@@ -159,8 +159,9 @@ func planRest(s *Snapshot, p *Plan) {
 		}
 		return
 	}
-	left := s.pods(plaintext)
-	if live := s.live(plaintext); len(live) > 0 && !s.leftToOthers() {
+	altered := s.live(s.altered)
+	left := slices.DeleteFunc(s.pods(plaintext), func(p Pod) bool { return !p.Terminating && s.settled(p) })
+	if live := s.live(and(plaintext, s.stale)); len(live) > 0 && !s.leftToOthers() {
 		p.Delete = live
 		p.Message = fmt.Sprintf("restarting %s", count(len(live)))
 		return
@@ -172,6 +173,10 @@ func planRest(s *Snapshot, p *Plan) {
 		p.say(v1alpha1.ReasonEncrypted, "all pods are encrypted")
 		if len(uncertified) > 0 {
 			p.say(v1alpha1.ReasonEncrypted, "all pods that run are encrypted; %s have yet to make a certificate", count(len(uncertified)))
+		}
+		if len(altered) > 0 {
+			p.alter(altered)
+			p.Event = &Event{Warning: true, Reason: p.Reason, Message: p.Message}
 		}
 		return
 	}
@@ -215,6 +220,9 @@ func (s *Snapshot) shown(group string) (done bool, why string) {
 	}
 	if bad := slices.IndexFunc(fresh, failed); bad >= 0 {
 		return false, fmt.Sprintf("pod %s: %s", fresh[bad].Name, fresh[bad].Failure)
+	}
+	if altered := s.live(and(in(group), s.altered)); len(altered) > 0 {
+		return false, fmt.Sprintf("pod %s is not as its template: %s; correct the webhook or admission policy that changes pods", altered[0].Name, altered[0].Differs)
 	}
 	if !s.Now.Before(s.phaseEnd()) {
 		return false, fmt.Sprintf("no replacement made its certificate within %s", s.Deadline)
@@ -263,23 +271,25 @@ func (p *Plan) await(s *Snapshot, what string) {
 func (p *Plan) revert(s *Snapshot, why string) {
 	p.Edit, p.Groups, p.Progress = RemoveAll, nil, s.next(v1alpha1.PhaseRevert)
 	p.Enabled, p.InjectedAt, p.Delete, p.RequeueAt = false, time.Time{}, nil, time.Time{}
-	p.FailedAttempt, p.FailedBecause, p.FailedAt = s.Attempt, why, s.stamp()
+	p.FailedAttempt, p.FailedBecause, p.FailedAt, p.Attempted = s.Attempt, why, s.stamp(), s.stamp()
 	p.say(v1alpha1.ReasonEnableFailed, "enabling failed and is put back: %s", why)
 	p.Event.Warning = true
 }
 
-// planRevert restarts the injected pods from the restored templates.
+// planRevert restarts the injected pods from the restored templates. A pod with some pieces that is ready works without TLS.
 func planRevert(s *Snapshot, p *Plan) {
 	p.Reason, p.Message = v1alpha1.ReasonEnableFailed, "enabling failed, and the pods that were touched are restarted in plaintext: "+s.FailedBecause
 	if s.FailedAttempt == "" {
 		p.Reason, p.Message = v1alpha1.ReasonEnabling, "enabling was put off, and the pods that were touched are restarted in plaintext"
 	}
-	switch {
+	broken := func(p Pod) bool { return p.Injected || p.Pieces && !p.Ready }
+	left := slices.DeleteFunc(s.pods(broken), func(p Pod) bool { return !p.Terminating && s.settled(p) })
+	switch live := s.live(and(broken, s.stale)); {
 	case s.anyPieces():
 		p.Edit = RemoveAll
-	case len(s.live(injected)) > 0:
-		p.Delete = s.live(injected)
-	case len(s.pods(injected)) > 0:
+	case len(live) > 0:
+		p.Delete = live
+	case len(left) > 0:
 	case s.FailedAttempt == "" && !s.Suspended && s.Now.Before(s.Progress.Since.Add(overtakenBy)):
 		// Without a recorded failure, nothing later would identify pods that KubeRay still makes from the old templates.
 		p.RequeueAt = s.Progress.Since.Add(overtakenBy)

@@ -21,6 +21,11 @@ type Record struct {
 	FailedAt                     time.Time
 	// Restored are the times at which the operator restored stripped templates.
 	Restored []time.Time
+	// Changed is what the operator last made of the templates, by group.
+	Changed map[string]Change
+	// Attempted is when a restart failed last, or when the RayService was asked last. The id of a restart holds it, so that no
+	// approval counts twice. It outlives the restart and the injection.
+	Attempted time.Time
 }
 
 // Progress is how far a restart has come.
@@ -33,11 +38,20 @@ type Progress struct {
 	Canaries map[string]string
 }
 
+// Change is what the operator made of a template, and when.
+type Change struct {
+	Goal v1alpha1.RolloutGoal
+	At   time.Time
+}
+
+func (c Change) equal(other Change) bool { return c.Goal == other.Goal && c.At.Equal(other.At) }
+
 // Equal reports whether both records are the same.
 func (r *Record) Equal(other *Record) bool {
 	return r.Enabled == other.Enabled && r.InjectedAt.Equal(other.InjectedAt) && r.FailedAttempt == other.FailedAttempt &&
 		r.FailedBecause == other.FailedBecause && r.FailedAt.Equal(other.FailedAt) &&
-		slices.EqualFunc(r.Restored, other.Restored, time.Time.Equal) &&
+		slices.EqualFunc(r.Restored, other.Restored, time.Time.Equal) && maps.EqualFunc(r.Changed, other.Changed, Change.equal) &&
+		r.Attempted.Equal(other.Attempted) &&
 		(r.Progress == nil) == (other.Progress == nil) && (r.Progress == nil || r.Progress.equal(other.Progress))
 }
 

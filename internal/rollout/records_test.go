@@ -145,10 +145,13 @@ func TestApprovalNamesOneRestart(t *testing.T) {
 		return restartID(s)
 	}
 	failedAt := func(after time.Duration) func(*Snapshot) {
-		return func(s *Snapshot) { failedOn("this")(s); s.FailedAt = start().Add(after) }
+		return func(s *Snapshot) { failedOn("this")(s); s.Attempted = start().Add(after) }
 	}
 	asked := func(ago time.Duration) func(*Snapshot) {
-		return phase(v1alpha1.GoalEncrypted, v1alpha1.PhaseUpgrade, ago)
+		return func(s *Snapshot) {
+			phase(v1alpha1.GoalEncrypted, v1alpha1.PhaseUpgrade, ago)(s)
+			s.Attempted = start().Add(-ago)
+		}
 	}
 	for name, tc := range map[string]struct {
 		reason string
@@ -160,7 +163,7 @@ func TestApprovalNamesOneRestart(t *testing.T) {
 		"other goal":    {"and one goal", id(), id(toPlaintext()), false},
 		"failed":        {"what failed takes another", id(), id(failedAt(0)), false},
 		"failed twice":  {"each time", id(failedAt(0)), id(failedAt(time.Minute)), false},
-		"failed before": {"a failure of other templates is over", id(), id(failedOn("before")), true},
+		"failed before": {"whatever was changed since", id(failedAt(0)), id(failedAt(0), failedOn("before")), true},
 		"asked":         {"so does what was asked", id(), id(asked(0)), false},
 		"asked twice":   {"each time", id(asked(0)), id(asked(time.Minute)), false},
 	} {

@@ -41,12 +41,12 @@ func planReplace(s *Snapshot, p *Plan) {
 		p.blockedByService(s, service.Refuses)
 	case service.Asked == service.Ask:
 		// The record of the request was lost or never written.
-		p.Progress = &Progress{Goal: s.Goal, Phase: v1alpha1.PhaseUpgrade, Since: service.AskedAt}
+		p.Progress, p.Attempted = &Progress{Goal: s.Goal, Phase: v1alpha1.PhaseUpgrade, Since: service.AskedAt}, service.AskedAt
 		p.Message = s.upgraded()
 	case service.Next != "":
 		p.Message = s.upgraded()
 	case allowed(s, p):
-		p.Upgrade, p.Progress = service.Ask, s.next(v1alpha1.PhaseUpgrade)
+		p.ask(s)
 		p.forgetFailure()
 		p.say(s.becoming(), "asked RayService %s for a new cluster, which is %s from its start and takes over when it is ready", service.Name, s.adjective())
 	}
@@ -66,7 +66,7 @@ func planUpgrading(s *Snapshot, p *Plan) {
 			p.Upgrade = service.Ask // the operator may have ended before it made this same request
 		}
 	case lost && s.Approved && mayAsk:
-		p.Upgrade, p.Progress = service.Ask, s.next(v1alpha1.PhaseUpgrade)
+		p.ask(s)
 		p.say(s.becoming(), "asked RayService %s for a new cluster again", service.Name)
 	case lost:
 		p.blockedByService(s, fmt.Sprintf("RayService %s was asked for a new cluster at %s, and somebody took the annotation %s out of its spec.rayClusterConfig.headGroupSpec.template before there was one; it is asked again when you approve the restart", service.Name, asked, v1alpha1.AnnotationRestartedFor))
@@ -79,6 +79,11 @@ func planUpgrading(s *Snapshot, p *Plan) {
 	default:
 		p.blockedByService(s, fmt.Sprintf("RayService %s was asked for a new cluster at %s, and RayCluster %s has not become ready to take over within %s; see its pods and the RayService's status; this cluster serves on, and the RayService is not asked again", service.Name, asked, service.Next, s.Deadline))
 	}
+}
+
+// ask requests a new cluster.
+func (p *Plan) ask(s *Snapshot) {
+	p.Upgrade, p.Progress, p.Attempted = s.Service.Ask, s.next(v1alpha1.PhaseUpgrade), s.stamp()
 }
 
 // notServing reports whether the cluster serves no requests, and puts in the plan whether it will take over or go.

@@ -8,8 +8,14 @@ import (
 	"time"
 )
 
+// lag is the most that KubeRay's cache lags: the operator counts on it.
+const lag = overtakenBy
+
 // kuberay is one reconcile of KubeRay, from what it has seen of the cluster.
 func (w *world) kuberay() {
+	for next := w.seen.kuberay + 1; next < len(w.clusters) && w.now.Sub(w.stored[next]) >= lag-time.Second; next++ {
+		w.seen.kuberay = next
+	}
 	c := w.clusters[w.seen.kuberay]
 	switch {
 	case c.suspension == "Suspending":
@@ -85,12 +91,30 @@ func (w *world) create(c simCluster, t simTemplate) {
 	}
 	p := simPod{
 		name: fmt.Sprintf("%s-%d", cmp.Or(t.group, "head"), w.serial), uid: fmt.Sprintf("uid-%d", w.serial), group: t.group, slot: slot,
-		injected: t.injected, created: w.now, owned: true, made: cmp.Or(w.inits[t.group], succeeds),
+		injected: t.injected, pieces: t.injected, created: w.now.Truncate(time.Second), owned: true, made: cmp.Or(w.inits[t.group], succeeds),
+	}
+	if !p.injected {
+		p.differs = "it has nothing of the injection"
+	}
+	if w.admission != nil {
+		w.admission(&p)
 	}
 	if t.group == "" {
 		p.hash = c.hash()
 	}
 	w.setPods(append(slices.Clone(w.pods), p))
+}
+
+// judge finds a deletion that its replacement would need again: of a pod that was surely made from the present template, or of a
+// third one in a place. KubeRay may make pods from the earlier template while its cache lags, and these lack proof.
+func (w *world) judge(p simPod) {
+	at := slices.IndexFunc(w.cluster.templates, func(t simTemplate) bool { return t.group == p.group })
+	turned := w.turned[p.group]
+	proof := at >= 0 && w.cluster.templates[at].injected && p.pieces
+	place := fmt.Sprint(p.slot, turned)
+	if w.places[place]++; w.places[place] > 2 || proof && p.created.After(turned) {
+		w.wrong = fmt.Errorf("deleted pod %s, number %d since its template was turned, made %s later: pieces %t, TLS %t", p.name, w.places[place], p.created.Sub(turned), p.pieces, p.injected)
+	}
 }
 
 // status is written only when more than observedGeneration differs.
@@ -148,7 +172,10 @@ func (w *world) kubelet() {
 			}
 		}
 		up := (p.certified || !p.injected) && age >= 4*time.Second
-		p.ready = up && (p.group == "" || heads(p.injected))
+		was := p.ready
+		if p.ready = up && (p.group == "" || heads(p.injected)); p.ready && !was {
+			p.readied = w.now
+		}
 		if p.certified && p.group != "" {
 			w.certified = true
 		}

@@ -13,7 +13,7 @@ import (
 func (w *world) snapshot() *Snapshot {
 	c, r := w.clusters[w.seen.cluster], w.records[w.seen.record].clone()
 	s := &Snapshot{
-		Now: w.now, Goal: w.goal, Suspended: c.suspend, Provisioned: c.provisioned, Recreate: c.recreate,
+		Now: w.now, Goal: w.goal, Suspended: c.suspend, Provisioned: c.provisioned, New: w.isNew(c), Recreate: c.recreate,
 		Observed: c.observed >= c.generated, Queued: c.queued, Immediate: w.immediate, NoSlot: w.noSlot, Record: r.Record,
 		Deadline: 10 * time.Minute, BlockedBy: w.blocked,
 	}
@@ -37,7 +37,7 @@ func (w *world) snapshot() *Snapshot {
 	for _, p := range w.lists[w.seen.pods] {
 		if p.owned {
 			s.Pods = append(s.Pods, Pod{
-				Name: p.name, UID: p.uid, Group: p.group, Injected: p.injected, Certified: p.certified, Failure: p.failure,
+				Name: p.name, UID: p.uid, Group: p.group, Injected: p.injected, Pieces: p.pieces, Differs: p.differs, Certified: p.certified, Failure: p.failure,
 				Ready: p.ready, Terminating: p.terminating, Deadline: p.deadline, Created: p.created,
 			})
 		}
@@ -47,6 +47,14 @@ func (w *world) snapshot() *Snapshot {
 	return s
 }
 
+// isNew goes by the sight of the head, as the controller does.
+func (w *world) isNew(c simCluster) bool {
+	worked := slices.ContainsFunc(w.lists[w.seen.pods], func(p simPod) bool {
+		return p.owned && p.group == "" && p.ready && w.now.Sub(p.readied) > time.Minute
+	})
+	return !c.provisioned && !worked && w.blocked == "" && w.now.Before(start().Add(10*time.Minute))
+}
+
 // restartID is what the status names the restart of the running head by. After a failed attempt, and while the RayService
 // is being asked, it is another one.
 func restartID(s *Snapshot) string {
@@ -54,14 +62,7 @@ func restartID(s *Snapshot) string {
 	if len(heads) == 0 {
 		return ""
 	}
-	id := heads[0].UID + "/" + string(s.Goal)
-	switch {
-	case s.failedBefore():
-		id += "/" + s.FailedAt.Format(time.RFC3339)
-	case s.Progress != nil && s.Progress.Phase == v1alpha1.PhaseUpgrade:
-		id += "/" + s.Progress.Since.Format(time.RFC3339)
-	}
-	return id
+	return fmt.Sprint(heads[0].UID, "/", s.Goal, "/", s.Attempted.Format(time.RFC3339))
 }
 
 // operate is one reconcile: the record is written first, then everything else. survives is how many of its writes it lives to make.
@@ -84,8 +85,8 @@ func (w *world) write(s *Snapshot, p *Plan, survives int) {
 		if !lives() {
 			return
 		}
-		if r.version != w.record.version {
-			w.dirty = true // a conflict: read it later
+		if r.version != w.record.version || c.generated != w.cluster.generated {
+			w.dirty = true // a conflict, or no record of a spec that is not the newest: read it later
 			return
 		}
 		w.recorded = true
@@ -141,6 +142,7 @@ func (w *world) write(s *Snapshot, p *Plan, survives int) {
 			w.touched = true
 			if !w.pods[at].terminating {
 				w.restarts[pod.UID] = w.pods[at]
+				w.judge(w.pods[at])
 			}
 			w.terminate(at)
 		}

@@ -28,6 +28,7 @@ type world struct {
 	pods    []simPod
 	// What the operator's caches and KubeRay's cache of clusters show of it. Each lags behind as it likes, but never goes back.
 	clusters []simCluster
+	stored   []time.Time // when each of the clusters was
 	records  []simRecord
 	lists    [][]simPod
 	seen     struct{ cluster, record, pods, kuberay int }
@@ -47,6 +48,13 @@ type world struct {
 	grace     time.Duration     // how long pods take to go
 	period    time.Duration     // how long they may
 	restamp   bool              // KubeRay was upgraded, and does not recreate for the next change
+
+	// admission changes pods when they are made; nil for nothing. turned is when the template of a group last got or lost the
+	// injection, and wrong what the operator deleted though it was made later.
+	admission func(*simPod)
+	turned    map[string]time.Time
+	places    map[string]int // deletions, by place and turn
+	wrong     error
 
 	serial int
 	// restarts are the pods the operator deleted, injected or not, by UID.
@@ -92,9 +100,11 @@ type simTemplate struct {
 
 type simPod struct {
 	name, uid, group, slot  string
-	injected                bool
+	injected, pieces        bool
+	differs                 string
 	made                    string // what the init container does
 	created, deadline, gone time.Time
+	readied                 time.Time
 	certified, ready        bool
 	failure                 string
 	terminating             bool
@@ -106,7 +116,7 @@ type simPod struct {
 func newWorld(workers ...int32) *world {
 	w := &world{
 		now: start(), goal: v1alpha1.GoalEncrypted, immediate: true, inits: map[string]string{}, grace: 2 * time.Second, period: 30 * time.Second,
-		restarts: map[string]simPod{}, dirty: true,
+		restarts: map[string]simPod{}, turned: map[string]time.Time{}, places: map[string]int{}, dirty: true,
 	}
 	c := simCluster{templates: []simTemplate{{key: "same"}}}
 	for i, n := range workers {
@@ -137,7 +147,7 @@ func (c simCluster) clone() simCluster {
 }
 
 func (r simRecord) clone() simRecord {
-	r.Restored, r.groups = slices.Clone(r.Restored), slices.Clone(r.groups)
+	r.Restored, r.groups, r.Changed = slices.Clone(r.Restored), slices.Clone(r.groups), maps.Clone(r.Changed)
 	if r.Progress != nil {
 		progress := *r.Progress
 		progress.Canaries = maps.Clone(progress.Canaries)
@@ -164,8 +174,13 @@ func (w *world) store(c simCluster, spec bool) {
 	if spec {
 		c.generated++
 	}
+	for i, t := range c.templates {
+		if i >= len(w.cluster.templates) || t.injected != w.cluster.templates[i].injected {
+			w.turned[t.group] = w.now
+		}
+	}
 	w.cluster = c
-	w.clusters = append(w.clusters, c)
+	w.clusters, w.stored = append(w.clusters, c), append(w.stored, w.now)
 }
 
 // setRecord is a write to the record.

@@ -32,8 +32,12 @@ type Pod struct {
 	Name, UID string
 	// Group is the worker group's name; empty for the head.
 	Group string
-	// Injected reports whether the pod was made from an injected template.
+	// Injected reports whether the pod speaks TLS as the injection has it.
 	Injected bool
+	// Pieces reports whether the pod holds a piece of the injection, and Differs what is not as the injection has it; empty if
+	// nothing is.
+	Pieces  bool
+	Differs string
 	// Certified reports whether its init container succeeded. Expires is when its certificate ends; zero if unknown.
 	Certified bool
 	Expires   time.Time
@@ -59,8 +63,10 @@ type Snapshot struct {
 	PodsMissing string
 	// Suspended reports whether the cluster should have no pods.
 	Suspended bool
-	// Provisioned reports whether the cluster was ready once. Without that, it has no work to lose.
+	// Provisioned reports whether all pods of the cluster were ready at one moment.
 	Provisioned bool
+	// New reports whether the cluster cannot have work to lose yet.
+	New bool
 	// Recreate reports whether KubeRay itself restarts the cluster on a change, Observed whether it has seen the newest spec.
 	Recreate, Observed bool
 	// Queued reports whether Kueue evicts the running cluster on a change and deletes its pods.
@@ -101,7 +107,7 @@ func every(Pod) bool       { return true }
 func plaintext(p Pod) bool { return !p.Injected }
 func injected(p Pod) bool  { return p.Injected }
 func head(p Pod) bool      { return p.Group == "" }
-func certified(p Pod) bool { return p.Certified }
+func certified(p Pod) bool { return p.Certified && p.Injected && p.Differs == "" }
 func failed(p Pod) bool    { return p.Failure != "" }
 
 func and(tests ...func(Pod) bool) func(Pod) bool {
@@ -114,13 +120,13 @@ func in(group string) func(Pod) bool { return func(p Pod) bool { return p.Group 
 
 // Running reports whether a restart would interrupt work.
 func (s *Snapshot) Running() bool {
-	return s.Provisioned && !s.Suspended && len(s.Pods) > 0
+	return !s.New && !s.Suspended && len(s.Pods) > 0
 }
 
 // betweenPods reports whether a cluster has no pods only because KubeRay is about to recreate them: after a failed attempt, or
 // for work that must not be disturbed.
 func (s *Snapshot) betweenPods() bool {
-	return s.Provisioned && !s.Suspended && (s.failedBefore() || s.BlockedBy != "" || s.Service != nil && s.Service.Serving)
+	return !s.Suspended && (s.failedBefore() || s.Provisioned && (s.BlockedBy != "" || s.Service != nil && s.Service.Serving))
 }
 
 // leftovers returns pods that KubeRay made before it saw the reverted templates. They cannot join the others.
@@ -128,7 +134,7 @@ func (s *Snapshot) leftovers() []Pod {
 	if s.anyPieces() || s.FailedAttempt == "" && len(s.live(and(head, plaintext))) == 0 {
 		return nil
 	}
-	return s.live(injected)
+	return s.live(and(injected, s.stale))
 }
 
 // failedBefore reports whether the same attempt failed before.

@@ -26,7 +26,7 @@ func TestReplacing(t *testing.T) {
 		"upgrading already":    {"a user's own upgrade does it too", with(serving(nextIs("n")), selector()), `Enabling`},
 		"asked already":        {"what was asked is not asked again, and is put on record", with(serving(askedAgo(time.Minute)), selector()), `[record enabled=false failed=false phase=Upgrade] Enabling`},
 		"asked for other":      {"what was asked for before is another thing", with(serving(func(v *Service) { v.Asked = "that" })), asks},
-		"new":                  {"a new cluster that does not serve is injected at once", with(serving(idle()), selector(), set(func(s *Snapshot) { s.Provisioned = false })), `[InjectAll []; record enabled=false failed=false phase=none] Enabling`},
+		"new":                  {"a new cluster that does not serve is injected at once", with(serving(idle()), selector(), set(func(s *Snapshot) { s.New = true })), `[InjectAll []; record enabled=false failed=false phase=none] Enabling`},
 		"about to serve":       {"one that may serve at any moment is left alone", with(serving(idle())), `Enabling`},
 		"about to go":          {"so is one that has served", with(serving(idle(), nextIs("n"))), `Enabling`},
 		"missed":               {"what was made for it and is not is no reason to go on for ever", with(serving(missed())), `AwaitingApproval`},
@@ -40,14 +40,14 @@ func TestReplacing(t *testing.T) {
 		"worker in plaintext":  {"and workers that cannot join the head replaced", encrypted(serving(), onPods(func(p *Pod) { p.Injected, p.Certified = false, false }, "a1")), `[delete a1] Enabling`},
 		"served too early":     {"what came to serve before its pods were replaced gets its templates back", with(serving(), recorded(), allTemplatesWithTLS()), `[RemoveAll []; record enabled=false failed=false phase=Revert] Enabling`},
 		"head in plaintext":    {"where some pods are encrypted, nothing but a new cluster helps", encrypted(serving(), onPods(func(p *Pod) { p.Injected, p.Certified = false, false }, "head")), `[record enabled=true failed=false phase=Upgrade; ask the RayService] Enabling`},
-		"new, head plaintext":  {"a new one's pods are replaced", with(serving(idle()), recorded(), allTemplatesWithTLS(), set(func(s *Snapshot) { s.Provisioned = false })), `[delete head; delete a1; delete a2; delete b1] Enabling`},
+		"new, head plaintext":  {"a new one's pods are replaced", with(serving(idle()), recorded(), allTemplatesWithTLS(), set(func(s *Snapshot) { s.New = true })), `[delete head; delete a1; delete a2; delete b1] Enabling`},
 		"disable":              {"back to plaintext goes the same way", encrypted(serving(), toPlaintext()), `[record enabled=true failed=false phase=Upgrade; ask the RayService] Disabling`},
 		"disable, selector":    {"by the same rules", encrypted(serving(), toPlaintext(), selector()), `AwaitingApproval`},
 		"disable, no upgrades": {"and not where it would make no other", encrypted(serving(refuses()), toPlaintext(), approved()), `Blocked`},
-		"disable, new":         {"a new one is given back at once", encrypted(serving(idle()), toPlaintext(), set(func(s *Snapshot) { s.Provisioned = false })), `[RemoveAll []; record enabled=true failed=false phase=All] Disabling`},
+		"disable, new":         {"a new one is given back at once", encrypted(serving(idle()), toPlaintext(), set(func(s *Snapshot) { s.New = true })), `[RemoveAll []; record enabled=true failed=false phase=All] Disabling`},
 		"disable, stopped":     {"so is one that is stopped", encrypted(serving(), toPlaintext(), suspended()), `[RemoveAll []; record enabled=true failed=false phase=All] Disabling`},
 		"disable, about to go": {"one that has served goes by itself", encrypted(serving(idle(), nextIs("n")), toPlaintext()), `Disabling`},
-		"disable, plaintext":   {"one that was never enabled is let go", with(serving(), toPlaintext()), `[release] Disabling`},
+		"disable, plaintext":   {"one that was never enabled is let go", with(set(func(s *Snapshot) { s.Changed = nil }), serving(), toPlaintext()), `[release] Disabling`},
 	})
 }
 

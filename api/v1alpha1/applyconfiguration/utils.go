@@ -63,6 +63,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SecretReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TargetReference"):
 		return &apiv1alpha1.TargetReferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TemplateChange"):
+		return &apiv1alpha1.TemplateChangeApplyConfiguration{}
 
 	}
 	return nil

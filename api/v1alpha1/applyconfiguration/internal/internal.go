@@ -110,6 +110,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: lastAttemptTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: restoredTimes
       type:
         list:
@@ -122,6 +125,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: since
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: templates
+      type:
+        list:
+          elementType:
+            namedType: com.github.raytls.raytls.api.v1alpha1.TemplateChange
+          elementRelationship: atomic
 - name: com.github.raytls.raytls.api.v1alpha1.Issuance
   map:
     fields:
@@ -446,6 +455,18 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.TargetKind
     - name: name
+      type:
+        scalar: string
+- name: com.github.raytls.raytls.api.v1alpha1.TemplateChange
+  map:
+    fields:
+    - name: changedTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: goal
+      type:
+        namedType: com.github.raytls.raytls.api.v1alpha1.RolloutGoal
+    - name: group
       type:
         scalar: string
 - name: com.github.raytls.raytls.api.v1alpha1.WireState

@@ -33,6 +33,12 @@ type InjectionStatusApplyConfiguration struct {
 	// restoredTimes lists when the operator restored the injection after somebody had removed it, the last eight times at
 	// most. Several in a short time are a FieldConflict.
 	RestoredTimes []v1.Time `json:"restoredTimes,omitempty"`
+	// templates lists when the operator last added the injection to a template, or removed it. The operator never deletes a
+	// pod that was created from the present template because of what the pod holds.
+	Templates []TemplateChangeApplyConfiguration `json:"templates,omitempty"`
+	// lastAttemptTime is when a restart last failed, or when the operator last asked the RayService for a new cluster. The
+	// id of each restart depends on it, so no approval counts twice.
+	LastAttemptTime *v1.Time `json:"lastAttemptTime,omitempty"`
 }
 
 // InjectionStatusApplyConfiguration constructs a declarative configuration of the InjectionStatus type for use with
@@ -98,5 +104,26 @@ func (b *InjectionStatusApplyConfiguration) WithRestoredTimes(values ...v1.Time)
 	for i := range values {
 		b.RestoredTimes = append(b.RestoredTimes, values[i])
 	}
+	return b
+}
+
+// WithTemplates adds the given value to the Templates field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Templates field.
+func (b *InjectionStatusApplyConfiguration) WithTemplates(values ...*TemplateChangeApplyConfiguration) *InjectionStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithTemplates")
+		}
+		b.Templates = append(b.Templates, *values[i])
+	}
+	return b
+}
+
+// WithLastAttemptTime sets the LastAttemptTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastAttemptTime field is set to the value of the last call.
+func (b *InjectionStatusApplyConfiguration) WithLastAttemptTime(value v1.Time) *InjectionStatusApplyConfiguration {
+	b.LastAttemptTime = &value
 	return b
 }
