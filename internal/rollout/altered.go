@@ -101,7 +101,7 @@ func (p *Plan) change(s *Snapshot) {
 			next[t.Group] = change
 		}
 	}
-	if !p.Release && !maps.EqualFunc(next, s.Changed, Change.equal) {
+	if !maps.EqualFunc(next, s.Changed, Change.equal) {
 		p.Changed, p.Delete = next, nil
 	}
 }

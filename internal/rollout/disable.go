@@ -53,6 +53,6 @@ func planRemoving(s *Snapshot, p *Plan) {
 
 func (p *Plan) release(s *Snapshot) {
 	p.Release = true
-	p.Record = Record{Attempted: s.Attempted}
+	p.Record = Record{Attempted: s.Attempted, Changed: p.Changed}
 	p.Reason, p.Message = v1alpha1.ReasonDisabling, "the cluster is plaintext again"
 }
