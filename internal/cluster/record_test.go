@@ -20,7 +20,8 @@ func TestRecordIsReadAsItWasWritten(t *testing.T) {
 	for name, record := range map[string]rollout.Record{
 		"empty":   {},
 		"enabled": {Enabled: true, InjectedAt: epoch(), Restored: []time.Time{epoch(), epoch().Add(time.Hour)}},
-		"failed":  {FailedAttempt: "a", FailedBecause: "no openssl", FailedAt: epoch()},
+		"failed":  {FailedAttempt: "a", FailedBecause: "no openssl", FailedAt: epoch(), Attempted: epoch()},
+		"changed": {Changed: map[string]rollout.Change{"": {Goal: v1alpha1.GoalEncrypted, At: epoch()}, "a": {Goal: v1alpha1.GoalPlaintext, At: epoch().Add(time.Hour)}}},
 		"canary": {Progress: &rollout.Progress{
 			Goal: v1alpha1.GoalEncrypted, Phase: v1alpha1.PhaseCanary, Since: epoch(), From: epoch().Add(time.Minute), Canaries: map[string]string{"b": "b-1", "a": "a-1"},
 		}},

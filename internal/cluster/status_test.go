@@ -77,6 +77,24 @@ func TestStatus(t *testing.T) {
 			"nothing is encrypted while a pod is not", func(f *Facts) { f.Pods[1].Injected, f.Pods[1].Certified, f.Pods[1].Report = false, false, nil }, nil,
 			conditions{"False Enabling", "False CertificatesPending", "True UpToDate", "False NothingToDo"},
 		},
+		"an altered worker": {
+			"somebody has to correct what alters pods", func(f *Facts) {
+				f.Pods[1].Injected, f.Pods[1].Certified, f.Pods[1].Report = false, false, nil
+				f.Pods[1].Pieces, f.Pods[1].Differs = true, "container ray-worker has another value of RAY_USE_TLS"
+			}, nil,
+			conditions{"False PodsAltered", "False CertificatesPending", "True UpToDate", "True PodsAltered"},
+		},
+		"an altered worker, no policy": {
+			"and so without a policy", func(f *Facts) {
+				f.Policy, f.Decision = nil, policy.Decision{}
+				f.Pods[1].Pieces, f.Pods[1].Differs = true, "init container raytls-init has another command"
+			}, nil,
+			conditions{"False PodsAltered", "False CertificatesPending", "Unknown NotCovered", "True PodsAltered"},
+		},
+		"another init image": {
+			"the administrator has not allowed what makes the certificate", func(f *Facts) { f.Pods[1].InitImage = "anybody's" }, nil,
+			conditions{"False NotAccepted", "True Certified", "False NotAccepted", "True NotAccepted"},
+		},
 		"suspended": {
 			"nothing runs", func(f *Facts) { f.Pods, f.Ray.Suspended = nil, true }, nil,
 			conditions{"False Suspended", "False NoPods", "True UpToDate", "False NothingToDo"},
