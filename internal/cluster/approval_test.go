@@ -126,6 +126,9 @@ func TestNewApprovalCountsAfterARelease(t *testing.T) {
 }
 
 func TestNewClusterHasNoWorkToLose(t *testing.T) {
+	job := func(status string) unstructured.Unstructured {
+		return unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"jobDeploymentStatus": status}}}
+	}
 	for name, c := range map[string]struct {
 		reason string
 		change func(*Facts)
@@ -137,7 +140,9 @@ func TestNewClusterHasNoWorkToLose(t *testing.T) {
 		"worker ready":    {"a worker without a head does nothing", func(f *Facts) { f.Pods[1].ReadySince = f.Now.Add(-time.Hour) }, true},
 		"old":             {"what is older than the deadline may have worked before", func(f *Facts) { f.Object.SetCreationTimestamp(metav1.NewTime(f.Now.Add(-10 * time.Minute))) }, false},
 		"almost old":      {"not before", func(f *Facts) { f.Object.SetCreationTimestamp(metav1.NewTime(f.Now.Add(time.Second - 10*time.Minute))) }, true},
-		"named by a job":  {"a job's work is work", func(f *Facts) { f.Jobs = []unstructured.Unstructured{{}} }, false},
+		"named by a job":  {"a job's work is work", func(f *Facts) { f.Jobs = []unstructured.Unstructured{job("Running")} }, false},
+		"after a job":     {"what a job left may be wanted", func(f *Facts) { f.Jobs = []unstructured.Unstructured{job("Complete")} }, false},
+		"made for a job":  {"KubeRay has not submitted it", func(f *Facts) { f.Jobs = []unstructured.Unstructured{job("Initializing"), job("")} }, true},
 		"was provisioned": {"all pods were ready together", func(f *Facts) { f.Ray.Provisioned = true }, false},
 	} {
 		f := plaintextFacts(t)

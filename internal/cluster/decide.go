@@ -7,6 +7,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
@@ -246,7 +247,8 @@ func (f *Facts) isNew(deadline time.Duration) bool {
 	worked := f.pod(func(p *Pod) bool {
 		return p.Group == "" && !p.ReadySince.IsZero() && f.Now.Sub(p.ReadySince) > readyForWork
 	})
-	return !f.Ray.Provisioned && worked == nil && len(f.Jobs) == 0 && f.Now.Before(f.Object.GetCreationTimestamp().Add(deadline))
+	used := slices.ContainsFunc(f.Jobs, func(job unstructured.Unstructured) bool { return kuberay.JobStarted(&job) })
+	return !f.Ray.Provisioned && worked == nil && !used && f.Now.Before(f.Object.GetCreationTimestamp().Add(deadline))
 }
 
 // readyForWork is how long a head is ready before somebody can have given it work that matters.

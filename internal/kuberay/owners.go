@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -92,6 +93,12 @@ func isRay(owner *metav1.OwnerReference) bool {
 func JobUnfinished(job *unstructured.Unstructured) bool {
 	status, _, _ := unstructured.NestedString(job.Object, "status", "jobDeploymentStatus")
 	return !rayv1.IsJobDeploymentTerminal(rayv1.JobDeploymentStatus(status)) && job.GetDeletionTimestamp().IsZero()
+}
+
+// JobStarted reports whether a RayJob may have given work to a cluster. KubeRay submits no job before its cluster is ready.
+func JobStarted(job *unstructured.Unstructured) bool {
+	status, _, _ := unstructured.NestedString(job.Object, "status", "jobDeploymentStatus")
+	return !slices.Contains([]rayv1.JobDeploymentStatus{rayv1.JobDeploymentStatusNew, rayv1.JobDeploymentStatusInitializing}, rayv1.JobDeploymentStatus(status))
 }
 
 // JobCluster is the name of the RayCluster that a RayJob runs on; empty while it has none.

@@ -141,3 +141,25 @@ func TestNoApprovalCountsTwice(t *testing.T) {
 		t.Error("no schedule has a restart that failed")
 	}
 }
+
+// TestSlowClock has the operator's clock be behind that of the API server.
+func TestSlowClock(t *testing.T) {
+	s := plaintextCluster()
+	s.Changed = nil
+	for i := range s.Pods {
+		s.Pods[i].Created = start().Add(time.Minute)
+	}
+	p := Make(s)
+	if at := p.Changed["a"].At; p.Edit != Inject || !at.Equal(start().Add(time.Minute)) {
+		t.Fatalf("the templates change after the pods that are seen were made: %s of %v", p.Edit, p.Changed)
+	}
+	if at := p.Changed[""].At; !at.IsZero() {
+		t.Errorf("the head's template is not changed, and it is recorded at %s", at)
+	}
+	groups(func(t *Template) { t.Injected, t.Pieces, t.Stripped = true, true, false }, "a")(s)
+	s.Record = p.Record
+	s.Now = start().Add(2 * time.Minute)
+	if p = Make(s); len(p.Delete) != 1 {
+		t.Errorf("the canary is not restarted: %s %s", acts(s, &p), p.Message)
+	}
+}

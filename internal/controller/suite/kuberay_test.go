@@ -52,6 +52,8 @@ type kubeRay struct {
 	born func(*unstructured.Unstructured)
 	// headAddress is the address of heads; empty for none.
 	headAddress string
+	// admission changes pods when they are made, as webhooks of others would.
+	admission func(*corev1.Pod)
 	// certificate says how an init container of ours fares.
 	certificate func(*corev1.Pod) outcome
 }
@@ -165,6 +167,9 @@ func (k *kubeRay) makePod(ctx context.Context, cluster *rayv1.RayCluster, group,
 	pod.Spec.NodeName = "node"
 	if hash != "" {
 		pod.Annotations = map[string]string{recreateHash: hash}
+	}
+	if k.admission != nil {
+		k.admission(pod)
 	}
 	k.must(k.admin.Create(ctx, pod))
 }
