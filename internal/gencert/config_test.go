@@ -133,6 +133,19 @@ func (p *pod) configured(o outcome, reason, said string) {
 	}
 }
 
+// TestEmptyVariable has the image turn its own file off, as openssl understands an empty variable.
+func TestEmptyVariable(t *testing.T) {
+	eachShell(t, func(t *testing.T, shell []string) {
+		a := year(t)
+		p := newPod(t, shell, WorkerScript)
+		p.publish("issuer", "..1", a.secret(t, a.profile(nil)))
+		p.write("openssl.cnf", provided("", "fips", "base"), 0o644)
+		p.defaultConfig(p.dir)
+		p.env["OPENSSL_CONF"] = ""
+		p.issued(p.run())
+	})
+}
+
 func TestUnreadableConfiguration(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can become another user")
