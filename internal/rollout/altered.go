@@ -53,7 +53,7 @@ func (s *Snapshot) settled(p Pod) bool {
 	case made:
 		return p.Created.After(at)
 	}
-	return p.Created.After(at.Add(inEffect))
+	return !p.Created.Before(at.Add(inEffect))
 }
 
 // stale reports whether the pod may come from an earlier template.
@@ -96,9 +96,14 @@ func (p *Plan) change(s *Snapshot) {
 		unseen := s.Now.Before(change.At.Add(inEffect)) // the caches may lag
 		switch goal := due[t.Group]; {
 		case goal != "" && (change.Goal != goal || !s.Now.Before(change.At.Add(written))):
-			next[t.Group] = Change{Goal: goal, At: s.newest()}
-		case found && (change.Goal == t.goal() || unseen):
+			next[t.Group] = Change{Goal: goal, At: s.before()}
+		case found && change.Goal == t.goal():
 			next[t.Group] = change
+		case found && unseen:
+			next[t.Group] = change
+			if end := change.At.Add(inEffect); p.RequeueAt.IsZero() || end.Before(p.RequeueAt) {
+				p.RequeueAt = end
+			}
 		}
 	}
 	if !maps.EqualFunc(next, s.Changed, Change.equal) {
@@ -106,15 +111,16 @@ func (p *Plan) change(s *Snapshot) {
 	}
 }
 
-// newest is now or, if the operator's clock is behind, when the newest pod was made.
-func (s *Snapshot) newest() time.Time {
-	now := s.stamp()
+// before is a time at which all pods that are seen were made and, if the operator's clock allows it, no later one. Pods' times are
+// whole seconds.
+func (s *Snapshot) before() time.Time {
+	at := s.stamp().Add(-time.Second)
 	for _, pod := range s.Pods {
-		if pod.Created.After(now) {
-			now = pod.Created
+		if pod.Created.After(at) {
+			at = pod.Created
 		}
 	}
-	return now
+	return at
 }
 
 // alter reports pods that admission changed. Only a user can help: the operator does not know what changes them.

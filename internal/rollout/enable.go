@@ -97,7 +97,10 @@ func allowed(s *Snapshot, p *Plan) bool {
 
 // half reports whether a cluster with a plaintext head carries the injection, so its pods cannot talk.
 func (s *Snapshot) half() bool {
-	return len(s.live(and(head, plaintext))) > 0 && (len(s.live(injected)) > 0 || s.anyPieces() && !s.allInjected())
+	if len(s.live(and(head, plaintext))) == 0 {
+		return false
+	}
+	return len(s.live(and(injected, s.stale))) > 0 || s.anyPieces() && (!s.allInjected() || len(s.live(injected)) > 0)
 }
 
 // enabled records the cluster as encrypted.

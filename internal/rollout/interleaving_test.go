@@ -123,7 +123,7 @@ func (x *schedule) restartsAllowed(s *Snapshot, p *Plan) error {
 		switch {
 		case pod.Injected && s.Goal == v1alpha1.GoalEncrypted && (s.anyPieces() || s.Enabled):
 			return fmt.Errorf("restarts pod %s, which is encrypted", pod.Name)
-		case !pod.Injected && s.Goal == v1alpha1.GoalPlaintext && (s.Progress == nil || s.Progress.Goal == v1alpha1.GoalPlaintext):
+		case !pod.Injected && !pod.Pieces && s.Goal == v1alpha1.GoalPlaintext && (s.Progress == nil || s.Progress.Goal == v1alpha1.GoalPlaintext):
 			return fmt.Errorf("restarts pod %s, which is in plaintext", pod.Name)
 		case !pod.Injected && s.BlockedBy != "" && s.Progress != nil && (s.Progress.Phase == v1alpha1.PhaseCanary || s.Progress.Phase == v1alpha1.PhaseHead):
 			return fmt.Errorf("restarts pod %s of a cluster that is blocked", pod.Name)
