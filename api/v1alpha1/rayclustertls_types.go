@@ -166,8 +166,8 @@ type InjectionStatus struct {
 	// +kubebuilder:validation:MaxItems=1024
 	Templates []TemplateChange `json:"templates,omitempty"`
 
-	// lastAttemptTime is when a restart last failed, or when the operator last asked the RayService for a new cluster. The
-	// id of each restart depends on it, so no approval counts twice.
+	// lastAttemptTime is when a restart last failed or was given up, or when the operator last asked the RayService for a new
+	// cluster. The id of each restart depends on it, so no approval counts twice.
 	// +optional
 	LastAttemptTime *metav1.Time `json:"lastAttemptTime,omitempty"`
 }

@@ -59,9 +59,16 @@ func (s *Snapshot) settled(p Pod) bool {
 // stale reports whether the pod may come from an earlier template.
 func (s *Snapshot) stale(p Pod) bool { return !s.settled(p) }
 
+// belated reports whether the pod may come from an earlier template although the present one was written before.
+func (s *Snapshot) belated(p Pod) bool {
+	at, found := s.changed(p.Group)
+	return found && p.Created.After(at) && s.stale(p)
+}
+
 // altered reports whether the pod is not as its template, which carries the injection.
 func (s *Snapshot) altered(p Pod) bool {
-	return p.Differs != "" && (p.Injected || s.settled(p))
+	t, known := s.template(p.Group)
+	return p.Differs != "" && (p.Injected || (t.Pieces || !known && s.anyPieces()) && s.settled(p))
 }
 
 // touched reports whether the pod holds a piece of the injection.

@@ -12,6 +12,11 @@ func planDisable(s *Snapshot, p *Plan) {
 		p.release(s)
 		return
 	}
+	if left := s.live(and(touched, s.belated)); s.Progress == nil && !s.anyPieces() && len(left) > 0 {
+		p.Reason, p.Message = v1alpha1.ReasonDisabling, fmt.Sprintf("restarting %s made while the templates were being put back", count(len(left)))
+		p.Delete = left
+		return
+	}
 	if s.Progress == nil && s.Service != nil && s.Running() && len(s.live(touched)) > 0 {
 		planReplace(s, p)
 		return
@@ -19,6 +24,9 @@ func planDisable(s *Snapshot, p *Plan) {
 	// A half-enabled cluster works in neither state, so the operator reverts it without asking.
 	if s.Progress == nil && s.Running() && len(s.live(touched)) > 0 && !s.half() && !allowed(s, p) {
 		return
+	}
+	if s.Progress != nil {
+		p.Attempted = s.stamp() // the attempt to enable the cluster ends here
 	}
 	p.Edit, p.Progress = RemoveAll, s.next(v1alpha1.PhaseAll)
 	if !s.anyPieces() {

@@ -121,7 +121,7 @@ func (s *Snapshot) canaries() map[string]string {
 		if t.Group == "" || t.Replicas == 0 || seen[t.CanaryKey] {
 			continue
 		}
-		ready := s.live(and(in(t.Group), plaintext, func(p Pod) bool { return p.Ready }))
+		ready := s.live(and(in(t.Group), plaintext, func(p Pod) bool { return p.Ready && !s.altered(p) }))
 		if len(ready) == 0 {
 			continue
 		}

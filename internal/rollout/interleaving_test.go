@@ -35,7 +35,7 @@ type schedule struct {
 	// approver: each restart that waits for an approval gets one in the end.
 	approver bool
 	last     Plan
-	// spent are the approvals that were there when a restart failed or a RayService was asked.
+	// spent are the approvals that were there when a restart ended without success and was not put off for a job.
 	spent []string
 }
 
@@ -56,7 +56,8 @@ func (x *schedule) operator() error {
 	version, recorded, deletes := x.cluster.version, x.record.version, len(x.restarts)
 	s, p := x.operate(survives)
 	x.last = p
-	if !p.Attempted.Equal(s.Attempted) && x.record.Attempted.Equal(p.Attempted) {
+	if ended := s.Progress != nil && s.Progress.Goal == v1alpha1.GoalEncrypted && s.Progress.Phase != v1alpha1.PhaseRevert &&
+		(p.Progress == nil || p.Progress.Phase == v1alpha1.PhaseRevert || p.Progress.Goal == v1alpha1.GoalPlaintext); ended && !p.Enabled && s.BlockedBy == "" && x.record.Equal(&p.Record) {
 		x.spent = slices.Clone(x.approvals)
 	}
 	if x.wrong != nil {
@@ -121,7 +122,7 @@ func (x *schedule) restartsAllowed(s *Snapshot, p *Plan) error {
 	}
 	for _, pod := range p.Delete {
 		switch {
-		case pod.Injected && s.Goal == v1alpha1.GoalEncrypted && (s.anyPieces() || s.Enabled):
+		case pod.Injected && s.Goal == v1alpha1.GoalEncrypted && (s.anyPieces() || s.Enabled) && (s.Progress == nil || s.Progress.Goal == v1alpha1.GoalEncrypted):
 			return fmt.Errorf("restarts pod %s, which is encrypted", pod.Name)
 		case !pod.Injected && !pod.Pieces && s.Goal == v1alpha1.GoalPlaintext && (s.Progress == nil || s.Progress.Goal == v1alpha1.GoalPlaintext):
 			return fmt.Errorf("restarts pod %s, which is in plaintext", pod.Name)

@@ -24,6 +24,11 @@ func planEnabling(s *Snapshot, p *Plan) {
 		p.say(v1alpha1.ReasonEnabling, "put back, since %s came up before the head was restarted: %s", s.BlockedBy, s.BlockedWhy)
 		return
 	}
+	early := s.Progress.Phase == v1alpha1.PhaseCanary || s.Progress.Phase == v1alpha1.PhaseHead
+	if altered := s.live(s.altered); early && len(altered) > 0 {
+		p.revert(s, fmt.Sprintf("pod %s is not as its template: %s; correct the webhook or admission policy that changes pods", altered[0].Name, altered[0].Differs))
+		return
+	}
 	switch s.Progress.Phase {
 	case v1alpha1.PhaseCanary:
 		planCanary(s, p)
@@ -220,9 +225,6 @@ func (s *Snapshot) shown(group string) (done bool, why string) {
 	}
 	if bad := slices.IndexFunc(fresh, failed); bad >= 0 {
 		return false, fmt.Sprintf("pod %s: %s", fresh[bad].Name, fresh[bad].Failure)
-	}
-	if altered := s.live(and(in(group), s.altered)); len(altered) > 0 {
-		return false, fmt.Sprintf("pod %s is not as its template: %s; correct the webhook or admission policy that changes pods", altered[0].Name, altered[0].Differs)
 	}
 	if !s.Now.Before(s.phaseEnd()) {
 		return false, fmt.Sprintf("no replacement made its certificate within %s", s.Deadline)

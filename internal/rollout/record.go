@@ -23,7 +23,7 @@ type Record struct {
 	Restored []time.Time
 	// Changed is what the operator last made of the templates, by group.
 	Changed map[string]Change
-	// Attempted is when a restart failed last, or when the RayService was asked last. The id of a restart holds it, so that no
+	// Attempted is when a restart failed or was given up last, or when the RayService was asked last. The id of a restart holds it, so that no
 	// approval counts twice. It outlives the restart and the injection.
 	Attempted time.Time
 }
