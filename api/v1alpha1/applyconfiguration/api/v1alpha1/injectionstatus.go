@@ -36,8 +36,8 @@ type InjectionStatusApplyConfiguration struct {
 	// templates lists when the operator last added the injection to a template, or removed it. The operator never deletes a
 	// pod that was created from the present template because of what the pod holds.
 	Templates []TemplateChangeApplyConfiguration `json:"templates,omitempty"`
-	// lastAttemptTime is when a restart last failed, or when the operator last asked the RayService for a new cluster. The
-	// id of each restart depends on it, so no approval counts twice.
+	// lastAttemptTime is when a restart last failed or was given up, or when the operator last asked the RayService for a new
+	// cluster. The id of each restart depends on it, so no approval counts twice.
 	LastAttemptTime *v1.Time `json:"lastAttemptTime,omitempty"`
 }
 
