@@ -97,6 +97,34 @@ func TestUninstalledByMake(t *testing.T) {
 	}
 }
 
+// TestAnotherNamespace proves that kustomize's "namespace:" leaves nothing in the shipped one: what names it in a text, as an admission
+// policy's expression does, would go on to judge an account that does not exist.
+func TestAnotherNamespace(t *testing.T) {
+	overlay := t.TempDir()
+	base, err := filepath.Abs(filepath.Join("..", "..", "config", "default"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	relative, err := filepath.Rel(overlay, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte("resources: ["+relative+"]\nnamespace: elsewhere\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	objects, text := built(t, overlay)
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, "raytls-system") {
+			t.Errorf("names the shipped namespace: %s", strings.TrimSpace(line))
+		}
+	}
+	for _, o := range objects {
+		if namespace := o.GetNamespace(); namespace != "" && namespace != "elsewhere" {
+			t.Errorf("%s is in namespace %s", reference(o), namespace)
+		}
+	}
+}
+
 // made runs a target of the Makefile with a stand-in for kubectl, and returns how that was called, sorted, and what it
 // was told to delete by manifest.
 func made(t *testing.T, target string, rendered []byte) (commands, deleted []string) {
@@ -141,11 +169,16 @@ esac
 	return commands, deleted
 }
 
-// rendered are the objects of a folder of manifests, put together as kubectl does it.
+// rendered are the objects of a folder of the tree.
 func rendered(t *testing.T, folder string) ([]*unstructured.Unstructured, []byte) {
 	t.Helper()
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).
-		Run(filesys.MakeFsOnDisk(), filepath.Join("..", "..", filepath.FromSlash(folder)))
+	return built(t, filepath.Join("..", "..", filepath.FromSlash(folder)))
+}
+
+// built are the objects of a folder of manifests, put together as kubectl does it.
+func built(t *testing.T, path string) ([]*unstructured.Unstructured, []byte) {
+	t.Helper()
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
