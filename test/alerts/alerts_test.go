@@ -161,8 +161,8 @@ func TestAlerts(t *testing.T) {
 		"webhook's, early": {"it is replaced in time", "RaytlsWebhookCertificateEnds", "raytls_webhook_certificate_expiration_timestamp_seconds " + ends(30*day) + "\n", 90 * time.Minute, ""},
 		"no webhook":       {"nothing reports", "RaytlsWebhookDown", "up 1+0x100\n", 20 * time.Minute, "{}"},
 		"a webhook":        {"one reports", "RaytlsWebhookDown", "raytls_webhook_certificate_expiration_timestamp_seconds 1+0x100\n", 20 * time.Minute, ""},
-		"nobody leads":     {"both wait", "RaytlsControllerWithoutLeader", `leader_election_master_status{name="raytls.io", pod="a"} 0+0x100` + "\n", 20 * time.Minute, `{name="raytls.io"}`},
-		"another leads":    {"somebody else's leader is none", "RaytlsControllerWithoutLeader", `leader_election_master_status{name="other"} 1+0x100` + "\n", 20 * time.Minute, `{name="raytls.io"}`},
+		"nobody leads":     {"both wait", "RaytlsControllerWithoutLeader", `leader_election_master_status{name="raytls.io", pod="a"} 0+0x100` + "\n", 20 * time.Minute, "{}"},
+		"another leads":    {"somebody else's leader is none", "RaytlsControllerWithoutLeader", `leader_election_master_status{name="other"} 1+0x100` + "\n", 20 * time.Minute, "{}"},
 		"one leads": {
 			"the other may wait", "RaytlsControllerWithoutLeader",
 			`leader_election_master_status{name="raytls.io", pod="a"} 0+0x100` + "\n" + `leader_election_master_status{name="raytls.io", pod="b"} 1+0x100` + "\n", 20 * time.Minute, "",
