@@ -87,7 +87,7 @@ const (
 	ReasonEnabling = "Enabling"
 	// ReasonDisabling: the operator restarts the cluster, or its RayService replaces it, to return it to plaintext.
 	ReasonDisabling = "Disabling"
-	// ReasonPodsStarting: the templates carry the injection, and pods do not have their certificates yet.
+	// ReasonPodsStarting: the templates carry the injection. Pods wait for their certificates, or KubeRay has yet to create pods.
 	ReasonPodsStarting = "PodsStarting"
 	// ReasonWaitingForSlot: the cluster waits for other clusters, because of spec.rollout.maxConcurrentClusters or because
 	// enabling another cluster failed.
@@ -118,6 +118,8 @@ const (
 	// ReasonPodsAltered: a pod is not as its template, because something changes pods at admission. The operator does not
 	// delete it, since its replacement would be the same.
 	ReasonPodsAltered = "PodsAltered"
+	// ReasonOutdatedAuthority: a running pod has a certificate of another authority than the cluster's, so other pods refuse it.
+	ReasonOutdatedAuthority = "OutdatedAuthority"
 	// ReasonPlaintextOnWire: the head's GCS port serves gRPC without TLS, whatever the pod's spec says.
 	ReasonPlaintextOnWire = "PlaintextOnWire"
 	// ReasonForeignTLSOnWire: the head's GCS port serves another certificate than one of the cluster's authority, or lets
@@ -125,28 +127,33 @@ const (
 	ReasonForeignTLSOnWire = "ForeignTLSOnWire"
 	// ReasonAuthorityLost: the Secret of the cluster's authority is gone, and running pods trust that authority.
 	ReasonAuthorityLost = "AuthorityLost"
-	// ReasonAuthorityRestored: the Secret of the cluster's authority holds an older authority than the cluster has
-	// used, as after a restore from a backup. The operator writes nothing.
+	// ReasonAuthorityRestored: the Secret of the cluster's authority holds another authority than the one that the cluster
+	// has used last, as after a restore from a backup. The operator writes nothing.
 	ReasonAuthorityRestored = "AuthorityRestored"
 	// ReasonFormatUnknown: a newer version of the operator wrote one of the cluster's Secrets, and this version
 	// leaves it alone.
 	ReasonFormatUnknown = "FormatUnknown"
-	// ReasonError: the operator failed and tries again.
+	// ReasonError: the operator failed and tries again. The condition is Unknown if the operator cannot read the present state.
 	ReasonError = "Error"
 )
 
-// Reasons of the condition Certified, besides NoPods, CertificateFailed and CertificateExpired.
+// Reasons of the condition Certified, besides NoPods, CertificateFailed, CertificateExpired and OutdatedAuthority.
 const (
 	// ReasonCertified: every running pod has a valid certificate of the current authority.
 	ReasonCertified = "Certified"
 	// ReasonCertificatesPending: a running pod has no certificate of the current authority yet.
 	ReasonCertificatesPending = "CertificatesPending"
+	// ReasonCertificateEnding: every running pod has a valid certificate, and one is in the last twelfth of its life.
+	ReasonCertificateEnding = "CertificateEnding"
 )
 
 // Reasons of the condition UpToDate.
 const (
 	// ReasonUpToDate: clusters run with the present values of the policy's spec.
 	ReasonUpToDate = "UpToDate"
+	// ReasonAuthorityEnding: the cluster's authority is in the last part of its life. The operator replaces it when no pod
+	// has a certificate of it.
+	ReasonAuthorityEnding = "AuthorityEnding"
 	// ReasonAuthorityChangePending: secretRef, keyAlgorithm or validityDays of spec.certificateAuthority changed after
 	// the cluster's authority was created.
 	ReasonAuthorityChangePending = "AuthorityChangePending"

@@ -24,7 +24,7 @@ func plaintextFacts(t *testing.T) *Facts {
 	f.Spec, f.TLS = plain, &v1alpha1.RayClusterTLS{}
 	f.Templates = injection.Inspect(plain, "train")
 	for i := range f.Pods {
-		f.Pods[i].Injected, f.Pods[i].Certified, f.Pods[i].Report, f.Pods[i].Expires = false, false, nil, time.Time{}
+		f.Pods[i].Injected, f.Pods[i].Certified, f.Pods[i].Report = false, false, nil
 		f.Pods[i].Differs = "it has no init container raytls-init"
 	}
 	return f

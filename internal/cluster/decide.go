@@ -11,6 +11,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/policy"
@@ -52,13 +53,6 @@ type Decision struct {
 // rebuild makes a lost record of a cluster that stays encrypted without a policy. The templates prove it, together with the
 // authority, which nobody in the cluster's namespace can write.
 func (d *Decision) rebuild(f *Facts) {
-	var first time.Time
-	for i := range f.Pods {
-		first = earlier(first, f.Pods[i].Expires)
-	}
-	if first.After(f.Now) {
-		d.Plan.RequeueAt = first
-	}
 	if d.Plan.Enabled || d.Plan.Progress != nil || f.AuthoritySecret == nil || !f.wholly() {
 		return
 	}
@@ -93,9 +87,13 @@ func Decide(f *Facts, s Settings) Decision {
 		return d
 	case f.Policy != nil:
 		d.plan(f, s)
+	case f.Orphaned:
+		d.release(f)
 	default:
 		d.rebuild(f)
 	}
+	found := f.certificates(f.Keys)
+	d.Plan.RequeueAt = keys.Earlier(d.Plan.RequeueAt, found.next)
 	carries := MayBeInjected(f.Spec) && !d.Plan.Release
 	injects := d.Obstacle == nil && d.injects()
 	d.WantsKeys = f.Key.Namespace != s.Namespace && (f.Policy != nil || f.AuthoritySecret != nil) && (carries || injects)
@@ -298,14 +296,6 @@ func (d *Decision) render(f *Facts) {
 	if d.Edited, err = d.Edit.Render(f.Spec, f.Key.Name); err != nil {
 		d.obstruct(policy.Conflict(err))
 	}
-}
-
-// earlier is the earlier of two times; the zero time stands for none.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // recordedParameters are those that the head's template, or else the first that has any, was rendered with; nil for none.

@@ -76,6 +76,9 @@ type Facts struct {
 	// BroughtCA is the Secret of a brought CA, read when an authority has to be made; nil if it does not exist.
 	BroughtCA *corev1.Secret
 
+	// Orphaned reports whether the cluster carries the injection, and neither a policy nor keys exist for it.
+	Orphaned bool
+
 	// Wire is what a handshake with the head showed.
 	Wire Wire
 
@@ -109,8 +112,9 @@ func (g *Gatherer) Gather(ctx context.Context, key types.NamespacedName, now tim
 	}
 	f.Spec = jsonpatch.Map(f.Object.Object["spec"])
 	f.Ray = kuberay.ReadCluster(f.Object)
+	f.Ray.PodsMissing = kube.Steady(f.Ray.PodsMissing)
 	f.Templates = injection.Inspect(f.Spec, key.Name)
-	for _, read := range []func(context.Context, *Facts) error{g.tls, g.coverage, g.pods, g.jobs, g.owner, g.keys, g.wire, g.envFrom} {
+	for _, read := range []func(context.Context, *Facts) error{g.tls, g.coverage, g.pods, g.jobs, g.owner, g.keys, g.orphan, g.wire, g.envFrom} {
 		if err := read(ctx, f); err != nil {
 			return nil, err
 		}
@@ -270,7 +274,10 @@ func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
 		return fmt.Errorf("reading ConfigMap %s: %w", name, err)
 	}
 	f.Keys, f.KeysError = keys.Read(f.Key, f.AuthoritySecret, f.IssuerSecret)
-	if f.AuthoritySecret == nil && f.Policy != nil && f.Policy.CertificateAuthority.SecretRef != nil {
+	if f.Policy == nil || f.Policy.CertificateAuthority.SecretRef == nil {
+		return nil
+	}
+	if due, failed := f.Keys.Due(f.KeySettings(), f.KeyPods(), f.Now); failed == nil && due.Authority != "" {
 		brought := types.NamespacedName{Namespace: f.Key.Namespace, Name: f.Policy.CertificateAuthority.SecretRef.Name}
 		f.BroughtCA, err = kube.ReadSecret(ctx, g.Live, brought)
 	}

@@ -67,7 +67,7 @@ func readPod(pod *corev1.Pod, containers map[string]string) Pod {
 		if ended := status.State.Terminated; ended != nil && ended.ExitCode == 0 {
 			out.Certified = true
 			if report, err := gencert.ParseReport(ended.Message); err == nil {
-				out.Report, out.Expires = &report, report.NotAfter
+				out.Report = &report
 			}
 		}
 	}
@@ -142,7 +142,7 @@ func failure(status *corev1.ContainerStatus) string {
 	if waiting := status.State.Waiting; waiting != nil {
 		switch waiting.Reason {
 		case "CreateContainerConfigError", "InvalidImageName", "ErrImageNeverPull", "CreateContainerError", "RunContainerError":
-			return fmt.Sprintf("init container %s cannot start: %s: %s", injection.InitContainerName, waiting.Reason, sentence(waiting.Message))
+			return fmt.Sprintf("init container %s cannot start: %s: %s", injection.InitContainerName, waiting.Reason, kube.Steady(sentence(waiting.Message)))
 		}
 	}
 	return ""

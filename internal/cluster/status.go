@@ -55,16 +55,30 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 		out.Injection, out.Rollout = writeRecord(d.Plan.Record, d.Groups)
 	}
 	describeKeys(&out, done.Keys)
-	countPods(&out, f, done.Keys)
-	report := f.Wire.weaken(d.report(f, done), f.Now)
+	found := f.certificates(done.Keys)
+	out.Pods, out.EarliestExpiryTime = found.counts, stamp(found.first)
+	report := f.Wire.weaken(found.weaken(d.report(f, done), f), f.Now)
 	out.PendingRestart = pendingRestart(f, d, report)
 	for _, condition := range []metav1.Condition{
-		encrypted(report, out.Pods), certified(f, out.Pods), upToDate(f, d, done, report, out.Pods), stalled(f, report),
+		encrypted(report, &found), certified(f, &found), upToDate(f, d, done, report, out.Pods), stalled(f, report),
 	} {
 		condition.ObservedGeneration = out.ObservedGeneration
 		condition.LastTransitionTime = metav1.NewTime(f.Now.Truncate(time.Second))
 		condition.Message = kube.Truncate(condition.Message, maxMessage)
 		meta.SetStatusCondition(&out.Conditions, condition)
+	}
+	return out
+}
+
+// UnknownStatus is the status of a cluster whose present state cannot be read: that of before, which no longer holds.
+func UnknownStatus(before *v1alpha1.RayClusterTLSStatus, cause error, now time.Time) v1alpha1.RayClusterTLSStatus {
+	out := *before.DeepCopy()
+	message := "the operator cannot read the present state and tries again: " + kube.Steady(cause.Error())
+	for _, kind := range []string{v1alpha1.ConditionEncrypted, v1alpha1.ConditionCertified, v1alpha1.ConditionUpToDate} {
+		unknown := condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonError, kube.Truncate(message, maxMessage))
+		unknown.ObservedGeneration = out.ObservedGeneration
+		unknown.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second))
+		meta.SetStatusCondition(&out.Conditions, unknown)
 	}
 	return out
 }
@@ -75,7 +89,7 @@ func (d *Decision) report(f *Facts, done Done) rollout.Report {
 	case outcome != nil:
 		return reported(outcome)
 	case done.Err != nil && !kube.IsStale(done.Err):
-		return rollout.Report{Reason: v1alpha1.ReasonError, Message: done.Err.Error()}
+		return rollout.Report{Reason: v1alpha1.ReasonError, Message: kube.Steady(done.Err.Error())}
 	case d.Obstacle != nil:
 		out := reported(d.Obstacle)
 		out.RestartWaits = d.Plan.RestartWaits
@@ -95,10 +109,10 @@ func reported(outcome *kube.Outcome) rollout.Report {
 
 // uncovered is for a cluster that no policy covers. An encrypted one stays encrypted.
 func uncovered(f *Facts) rollout.Report {
-	if ended := f.endedPod(); ended != nil && MayBeInjected(f.Spec) {
+	if f.Orphaned {
 		return rollout.Report{
-			Reason: v1alpha1.ReasonCertificateExpired, UserMustAct: true,
-			Message: fmt.Sprintf("the certificate of pod %s ended at %s, and peers refuse new connections with it; delete the pod", ended.Name, ended.Expires.UTC().Format(time.RFC3339)),
+			Reason: v1alpha1.ReasonNotCovered, UserMustAct: true,
+			Message: "no policy covers the cluster, and its templates carry the injection, so its pods wait for keys that nobody makes; create a RayTLSPolicy for it, or remove the injection from its manifest",
 		}
 	}
 	if altered := f.pod(func(p *Pod) bool { return p.Pieces && p.Differs != "" }); altered != nil && MayBeInjected(f.Spec) {
@@ -128,32 +142,36 @@ func condition(kind string, status metav1.ConditionStatus, reason, message strin
 	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
 }
 
-func encrypted(report rollout.Report, pods v1alpha1.PodCounts) metav1.Condition {
+func encrypted(report rollout.Report, found *certificates) metav1.Condition {
 	const kind = v1alpha1.ConditionEncrypted
-	waiting := pods.Total - pods.Certified - pods.Outdated
 	switch {
 	case report.Reason != v1alpha1.ReasonEncrypted:
 		return condition(kind, metav1.ConditionFalse, report.Reason, report.Message)
 	case report.Message != "":
 		return condition(kind, metav1.ConditionTrue, report.Reason, report.Message)
-	case waiting > 0:
-		return condition(kind, metav1.ConditionTrue, report.Reason, "all pods that have started speak TLS; %d of %d pods have no certificate yet", waiting, pods.Total)
+	case len(found.waiting) > 0:
+		return condition(kind, metav1.ConditionTrue, report.Reason, "all pods that have started speak TLS; %s", found.pending())
 	}
 	return condition(kind, metav1.ConditionTrue, report.Reason, "all pods speak TLS")
 }
 
-func certified(f *Facts, pods v1alpha1.PodCounts) metav1.Condition {
+func certified(f *Facts, found *certificates) metav1.Condition {
 	const kind, counts = v1alpha1.ConditionCertified, "%d of %d pods have a valid certificate of the current authority"
+	pods := found.counts
 	failed := f.pod(func(p *Pod) bool { return p.Failure != "" })
-	switch ended := f.endedPod(); {
+	switch {
 	case pods.Total == 0:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonNoPods, "the cluster has no pods")
-	case ended != nil:
-		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificateExpired, "the certificate of pod %s ended at %s", ended.Name, ended.Expires.UTC().Format(time.RFC3339))
+	case len(found.expired) > 0:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificateExpired, "the certificate of %s", ended(found.expired))
 	case failed != nil:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificateFailed, "pod %s: %s", failed.Name, failed.Failure)
+	case len(found.outdated) > 0:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonOutdatedAuthority, "%d of %d pods have a certificate of another authority, the first is pod %s", pods.Outdated, pods.Total, found.outdated[0].pod)
 	case pods.Certified < pods.Total:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificatesPending, counts, pods.Certified, pods.Total)
+	case len(found.ending) > 0:
+		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonCertificateEnding, "the certificate of pod %s ends at %s; restart the pod before", found.ending[0].pod, stampText(found.ending[0].at))
 	}
 	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonCertified, counts, pods.Certified, pods.Total)
 }
@@ -168,10 +186,6 @@ func (f *Facts) pod(test func(*Pod) bool) *Pod {
 	return nil
 }
 
-func (f *Facts) endedPod() *Pod {
-	return f.pod(func(p *Pod) bool { return !p.Expires.IsZero() && !f.Now.Before(p.Expires) })
-}
-
 func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, pods v1alpha1.PodCounts) metav1.Condition {
 	const kind = v1alpha1.ConditionUpToDate
 	switch {
@@ -179,6 +193,8 @@ func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, pods v1al
 		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonNotCovered, "no policy covers the cluster")
 	case f.Decision.Goal != v1alpha1.GoalEncrypted || d.Obstacle != nil || !d.Snapshot.Enabled && d.Plan.Reason != v1alpha1.ReasonEncrypted && !d.Plan.Enabled:
 		return condition(kind, metav1.ConditionFalse, report.Reason, report.Message)
+	case done.Keys.AuthorityEnding(f.KeySettings(), f.Now):
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonAuthorityEnding, "%s", f.authorityEnding(done.Keys))
 	case done.Keys.AuthorityOutdated(f.KeySettings()):
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonAuthorityChangePending,
 			"secretRef, keyAlgorithm or validityDays of certificateAuthority in RayTLSPolicy %s changed after the cluster's authority was made; the cluster keeps its authority", f.Decision.Policy.Name)
@@ -210,25 +226,45 @@ func (f *Facts) KeySettings() keys.Settings {
 	return keys.SettingsOf(f.Policy, f.HeadNames, !f.Ray.FaultTolerant)
 }
 
-// KeyPods is the evidence that pods and record give of the keys in use.
+// KeyPods is the evidence that pods and record give of the keys in use. A certificate that has ended is none, since nobody accepts
+// it.
 func (f *Facts) KeyPods() keys.Pods {
-	out := keys.Pods{Generation: f.status().Authority.Generation}
+	recorded := &f.status().Authority
+	// Without a policy, nobody asked for another authority while this one works.
+	out := keys.Pods{Generation: recorded.Generation, ID: recorded.ID, Keep: f.Policy == nil}
+	by, settings := f.signers(f.Keys), f.KeySettings()
 	for i := range f.Pods {
 		pod := &f.Pods[i]
-		if !pod.Certified || pod.Terminating {
+		if pod.Terminating {
 			continue
 		}
-		id := ""
-		if pod.Report != nil {
-			id = pod.Report.Authority
+		out.Keep = out.Keep || pod.Injected
+		switch {
+		case !pod.Certified:
+		case pod.Report == nil:
+			out.Authorities = append(out.Authorities, "")
+		case keys.Judge(pod.leaf(settings), by, f.Now).Reason != v1alpha1.ReasonCertificateExpired:
+			out.Authorities = append(out.Authorities, pod.Report.Authority)
 		}
-		out.Authorities = append(out.Authorities, id)
 	}
 	return out
 }
 
+// authorityEnding says when the authority ends, and what to do before.
+func (f *Facts) authorityEnding(store keys.Store) string {
+	first := ""
+	if ref := f.Policy.CertificateAuthority.SecretRef; ref != nil {
+		first = fmt.Sprintf("bring a CA in Secret %s that ends later, and ", ref.Name)
+	}
+	return fmt.Sprintf("the cluster's authority ends at %s, and all certificates end with it; %ssuspend the cluster before, and the operator makes a new authority once its pods are gone", stampText(store.Authority.NotAfter()), first)
+}
+
+// describeKeys puts the keys into the status. It never takes an authority for newer than the one on record unless its generation is,
+// since the record is what a restored Secret is recognised by.
 func describeKeys(out *v1alpha1.RayClusterTLSStatus, store keys.Store) {
-	if a := store.Authority; a != nil && store.Generation >= out.Authority.Generation {
+	recorded := &out.Authority
+	if a := store.Authority; a != nil &&
+		(store.Generation > recorded.Generation || store.Generation == recorded.Generation && (recorded.ID == "" || recorded.ID == a.ID())) {
 		out.Authority = v1alpha1.AuthorityStatus{
 			Generation: store.Generation, ID: a.ID(), IssuedTime: stamp(a.IssuedAt()), ExpiryTime: stamp(a.NotAfter()),
 		}
@@ -237,31 +273,6 @@ func describeKeys(out *v1alpha1.RayClusterTLSStatus, store keys.Store) {
 	if i := store.Issuer; i != nil {
 		out.Issuer = v1alpha1.IssuerStatus{ID: i.ID(), ExpiryTime: stamp(i.NotAfter())}
 	}
-}
-
-func countPods(out *v1alpha1.RayClusterTLSStatus, f *Facts, store keys.Store) {
-	authority := ""
-	if store.Authority != nil {
-		authority = store.Authority.ID()
-	}
-	var first time.Time
-	for i := range f.Pods {
-		pod := &f.Pods[i]
-		out.Pods.Total++
-		switch {
-		case !pod.Injected:
-			out.Pods.Plaintext++
-		case pod.Report == nil || pod.Differs != "":
-		case pod.Report.Authority != authority:
-			out.Pods.Outdated++
-		case f.Now.Before(pod.Report.NotAfter):
-			out.Pods.Certified++
-		}
-		if pod.Injected {
-			first = earlier(first, pod.Expires)
-		}
-	}
-	out.EarliestExpiryTime = stamp(first)
 }
 
 // pendingRestart describes a restart that waits; nil if none does.

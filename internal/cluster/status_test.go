@@ -53,8 +53,8 @@ func encryptedFacts(t *testing.T) (*Facts, keys.Store) {
 	for _, group := range []string{"", "small"} {
 		end := epoch().AddDate(1, 0, 0)
 		f.Pods = append(f.Pods, Pod{
-			Pod:    rollout.Pod{Name: "pod-" + group, UID: "uid-" + group, Group: group, Injected: true, Certified: true, Ready: true, Expires: end, Created: epoch().Add(-time.Hour)},
-			Report: &gencert.Report{Authority: store.Authority.ID(), NotAfter: end},
+			Pod:    rollout.Pod{Name: "pod-" + group, UID: "uid-" + group, Group: group, Injected: true, Certified: true, Ready: true, Created: epoch().Add(-time.Hour)},
+			Report: &gencert.Report{Authority: store.Authority.ID(), Issuer: store.Issuer.ID(), IssuedAt: epoch().Add(-time.Hour), NotAfter: end},
 		})
 	}
 	return f, store
@@ -105,7 +105,7 @@ func TestStatus(t *testing.T) {
 		},
 		"ended": {
 			"peers refuse an ended certificate", func(f *Facts) {
-				f.Pods[1].Expires, f.Pods[1].Report.NotAfter = epoch(), epoch()
+				f.Pods[1].Report.NotAfter = epoch()
 			}, nil,
 			conditions{"False CertificateExpired", "False CertificateExpired", "True UpToDate", "True CertificateExpired"},
 		},
@@ -124,8 +124,8 @@ func TestStatus(t *testing.T) {
 			conditions{"True Encrypted", "True Certified", "False TemplateChangePending", "False NothingToDo"},
 		},
 		"other authority": {
-			"pods of another authority are outdated", func(f *Facts) { f.Pods[1].Report.Authority = "ab" }, nil,
-			conditions{"True Encrypted", "False CertificatesPending", "False PodsOutdated", "False NothingToDo"},
+			"pods of another authority cannot talk to the others", func(f *Facts) { f.Pods[1].Report.Authority = "ab" }, nil,
+			conditions{"False OutdatedAuthority", "False OutdatedAuthority", "False PodsOutdated", "True OutdatedAuthority"},
 		},
 		"odd exclude": {
 			"another value than true excludes nothing, and a user has to say what is meant", func(f *Facts) { f.Object.SetLabels(map[string]string{v1alpha1.LabelExclude: "yes"}) }, nil,

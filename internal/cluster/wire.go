@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/pki"
 	"github.com/raytls/raytls/internal/probe"
 	"github.com/raytls/raytls/internal/rollout"
@@ -92,7 +93,7 @@ func (w *Wire) weaken(report rollout.Report, now time.Time) rollout.Report {
 		return found(v1alpha1.ReasonForeignTLSOnWire, "the head lets in clients without a certificate; %s", remedy)
 	case seen.Head == v1alpha1.WireForeignTLS:
 		return found(v1alpha1.ReasonForeignTLSOnWire, "the head serves a certificate that the cluster's authority did not issue; `raytls verify` shows it; %s", remedy)
-	case seen.ExpiryTime != nil && !now.Before(seen.ExpiryTime.Time):
+	case keys.Judge(keys.Leaf{NotAfter: instant(seen.ExpiryTime)}, keys.Signers{}, now).Reason == v1alpha1.ReasonCertificateExpired:
 		return found(v1alpha1.ReasonCertificateExpired, "the served certificate ended at %s, and peers refuse new connections with it; delete the pod", seen.ExpiryTime.UTC().Format(time.RFC3339))
 	}
 	return report

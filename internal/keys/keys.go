@@ -70,6 +70,9 @@ func (s Settings) made() made {
 
 func (s Settings) leafValidity() time.Duration { return v1alpha1.Days(s.LeafValidityDays) }
 
+// issuerValidity is twice a leaf's, so that an issuer that is replaced halfway outlives every leaf that it signed.
+func (s Settings) issuerValidity() time.Duration { return 2 * s.leafValidity() }
+
 // profile is what the scripts read.
 func (s Settings) profile(a *pki.Authority, i *pki.Issuer) ([]byte, error) {
 	return gencert.Profile{

@@ -58,7 +58,8 @@ func (s *Snapshot) overtaken() bool {
 	})
 }
 
-// report describes a cluster whose templates are all injected and whose restart is over.
+// report describes a cluster whose templates are all injected and whose restart is over. The certificates decide whether a cluster
+// that this reports as encrypted is.
 func report(s *Snapshot, p *Plan) {
 	plain, altered := s.pods(plaintext), s.live(s.altered)
 	bad := s.live(and(injected, failed))
@@ -67,7 +68,6 @@ func report(s *Snapshot, p *Plan) {
 			bad = append(bad, p) // with restartPolicy Never, KubeRay replaces it repeatedly
 		}
 	}
-	ended := s.live(func(p Pod) bool { return !p.Expires.IsZero() && !s.Now.Before(p.Expires) })
 	switch {
 	case len(altered) > 0:
 		p.alter(altered)
@@ -76,9 +76,6 @@ func report(s *Snapshot, p *Plan) {
 	case len(bad) > 0:
 		p.UserMustAct = true
 		p.Reason, p.Message = v1alpha1.ReasonCertificateFailed, fmt.Sprintf("pod %s: %s", bad[0].Name, bad[0].Failure)
-	case len(ended) > 0:
-		p.Reason, p.UserMustAct = v1alpha1.ReasonCertificateExpired, true
-		p.Message = fmt.Sprintf("the certificate of pod %s ended at %s, and peers refuse new connections with it; delete the pod", ended[0].Name, ended[0].Expires.UTC().Format(time.RFC3339))
 	case s.Suspended && len(s.live(every)) == 0:
 		p.Reason, p.Message = v1alpha1.ReasonSuspended, "the cluster is suspended; its pods will have TLS"
 	case len(s.Pods) == 0:
@@ -90,17 +87,5 @@ func report(s *Snapshot, p *Plan) {
 		p.Reason, p.Message = v1alpha1.ReasonPodsStarting, "the head has yet to make its certificate"
 	default:
 		p.Reason = v1alpha1.ReasonEncrypted
-		p.RequeueAt = s.firstEnd()
 	}
-}
-
-// firstEnd returns when the first certificate of a live pod ends; zero if unknown.
-func (s *Snapshot) firstEnd() time.Time {
-	var first time.Time
-	for _, p := range s.live(every) {
-		if !p.Expires.IsZero() && (first.IsZero() || p.Expires.Before(first)) {
-			first = p.Expires
-		}
-	}
-	return first
 }

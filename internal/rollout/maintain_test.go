@@ -26,11 +26,6 @@ func TestMaintain(t *testing.T) {
 		"suspended":            {"a stopped cluster is named so", encrypted(suspended(), gone(allPods()...)), `Suspended`},
 		"suspended, going":     {"and from when its pods go", encrypted(suspended(), going(allPods()...)), `Suspended`},
 		"suspended, running":   {"and not before", encrypted(suspended()), `Encrypted`},
-		"certificate ends":     {"a certificate holds until its end", encrypted(expires(time.Second, "a1")), `Encrypted`},
-		"certificate ended":    {"and not from then on", encrypted(expires(0, "a1")), `CertificateExpired`},
-		"ended, going":         {"a pod that goes needs none", encrypted(expires(0, "a1"), going("a1")), `Encrypted`},
-		"ended, stripped":      {"what was stripped is restored all the same", encrypted(expires(0, "a1"), stripped), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
-		"ended, failed":        {"a pod that makes none is worse", encrypted(expires(0, "a1"), failedPods("a2")), `CertificateFailed`},
 		"edited":               {"a user's edit is followed", encrypted(groups(func(t *Template) { t.Injected = false }, "a")), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
 		"group added":          {"so is a new group", encrypted(groups(func(t *Template) { *t = Template{Group: "b", Stripped: true, Replicas: 1} }, "b")), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
 		"stripped":             {"what was stripped is restored", encrypted(stripped), `[InjectAll []; record enabled=true failed=false phase=none] Enabling`},
@@ -77,15 +72,7 @@ func TestRestReports(t *testing.T) {
 		userMustAct bool
 		message     string
 	}{
-		"no end known": {"there is nothing to wait for", rest(), time.Time{}, false, ""},
-		"ends":         {"the first end counts", rest(expires(2*time.Hour, "head"), expires(time.Hour, "b1")), start().Add(time.Hour), false, ""},
-		"goes first":   {"but not that of a pod that goes", rest(expires(2*time.Hour, "head"), expires(time.Hour, "b1"), going("b1")), start().Add(2 * time.Hour), false, ""},
-		"ended": {
-			"only somebody who restarts the pod can help", rest(expires(2*time.Hour, "head"), expires(-time.Hour, "b1")),
-			time.Time{},
-			true,
-			"the certificate of pod b1 ended at 2026-01-02T02:04:05Z, and peers refuse new connections with it; delete the pod",
-		},
+		"at rest":   {"there is nothing to wait for", rest(), time.Time{}, false, ""},
 		"no pods":   {"they may be on their way", rest(gone(allPods()...)), time.Time{}, false, "the cluster has no pods yet; they will have TLS"},
 		"refused":   {"KubeRay says why it makes none", rest(gone(allPods()...), set(func(s *Snapshot) { s.PodsMissing = "exceeded quota" })), time.Time{}, false, "KubeRay cannot create the cluster's pods: exceeded quota"},
 		"suspended": {"none are meant to be there", rest(suspended(), gone(allPods()...), set(func(s *Snapshot) { s.PodsMissing = "exceeded quota" })), time.Time{}, false, "the cluster is suspended; its pods will have TLS"},
@@ -100,11 +87,6 @@ func TestRestReports(t *testing.T) {
 			}
 		})
 	}
-}
-
-// expires has the certificates of these pods end so long from now.
-func expires(in time.Duration, names ...string) func(*Snapshot) {
-	return onPods(func(p *Pod) { p.Expires = start().Add(in) }, names...)
 }
 
 func TestDisable(t *testing.T) {

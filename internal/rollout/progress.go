@@ -177,7 +177,7 @@ func planRest(s *Snapshot, p *Plan) {
 		p.Progress, p.Enabled = nil, true
 		p.say(v1alpha1.ReasonEncrypted, "all pods are encrypted")
 		if len(uncertified) > 0 {
-			p.say(v1alpha1.ReasonEncrypted, "all pods that run are encrypted; %s have yet to make a certificate", count(len(uncertified)))
+			p.say(v1alpha1.ReasonPodsStarting, "the restart is over; certificates are missing on %s", count(len(uncertified)))
 		}
 		if len(altered) > 0 {
 			p.alter(altered)

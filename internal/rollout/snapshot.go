@@ -38,9 +38,8 @@ type Pod struct {
 	// nothing is.
 	Pieces  bool
 	Differs string
-	// Certified reports whether its init container succeeded. Expires is when its certificate ends; zero if unknown.
+	// Certified reports whether its init container succeeded.
 	Certified bool
-	Expires   time.Time
 	// Failure says why its init container cannot make a certificate; empty while it still may.
 	Failure string
 	Ready   bool

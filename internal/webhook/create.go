@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
@@ -68,11 +69,29 @@ func (i *Injector) decide(ctx context.Context, object *unstructured.Unstructured
 		if err != nil {
 			return policy.Decision{}, err
 		}
-		if found := policy.Decide(cluster.Subject(object, owners, record), policies); found.Policy != nil {
-			return found, nil
+		found := policy.Decide(cluster.Subject(object, owners, record), policies)
+		if found.Policy == nil {
+			continue
+		}
+		current, err := i.current(ctx, found.Policy)
+		if err != nil || current {
+			return found, err
 		}
 	}
 	return policy.Decision{}, nil
+}
+
+// current reports whether the policy is stored as it was read. Injected for a policy that is gone, a cluster would wait for keys
+// that nobody makes.
+func (i *Injector) current(ctx context.Context, read *v1alpha1.RayTLSPolicy) (bool, error) {
+	var stored v1alpha1.RayTLSPolicy
+	if err := i.Live.Get(ctx, client.ObjectKeyFromObject(read), &stored); err != nil {
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		return false, fmt.Errorf("reading RayTLSPolicy %s: %w", read.Name, err)
+	}
+	return stored.UID == read.UID && stored.Generation == read.Generation && stored.DeletionTimestamp.IsZero() == read.DeletionTimestamp.IsZero(), nil
 }
 
 // generated names an object as the API server would, which does so only after admission: what is injected holds the name.

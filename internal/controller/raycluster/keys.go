@@ -17,8 +17,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/pki"
 	"github.com/raytls/raytls/internal/policy"
 )
@@ -34,25 +36,34 @@ func (a *application) provideKeys(ctx context.Context) error {
 	if err := a.nameConflict(ctx); err != nil {
 		return err
 	}
-	parent, err := a.parent()
+	settings, pods, now := a.facts.KeySettings(), a.facts.KeyPods(), a.facts.Now
+	due, err := a.facts.Keys.Due(settings, pods, now)
 	if err != nil {
 		return err
 	}
-	now := a.facts.Now
-	if a.facts.Keys.IssuerDue(a.facts.KeySettings(), now) {
-		if wait := a.issuers.wait(a.facts.Key, now); wait > 0 {
-			a.requeueAt(now.Add(wait))
-			if a.decision.Edited != nil { // templates come after keys
-				return kube.Waitf(v1alpha1.ReasonEnabling, "waiting %s before the cluster gets another issuer", wait.Round(time.Second)).RetryAfter(wait)
-			}
-			return nil
+	parent, err := a.parent(due)
+	if err != nil && a.authorityLasts() { // what works stays until there is a better one
+		pods.Keep = true
+		due, err = a.facts.Keys.Due(settings, pods, now)
+	}
+	if err != nil {
+		return err
+	}
+	if due.Any() {
+		if err := a.issuerAllowed(ctx); err != nil {
+			return err
 		}
 	}
-	next, why, renewAt, err := keys.Next(a.facts.Keys, a.facts.KeySettings(), parent, a.facts.KeyPods(), now)
+	if due.Authority != "" && a.authorityLasts() {
+		if err := a.vacant(ctx); err != nil {
+			return err
+		}
+	}
+	next, why, renewAt, err := keys.Next(a.facts.Keys, settings, parent, pods, now)
 	if err != nil {
 		return err
 	}
-	if err := a.writeAuthority(ctx, next); err != nil {
+	if err := a.writeAuthority(ctx, next, due.Authority); err != nil {
 		return err
 	}
 	a.requeueAt(renewAt)
@@ -64,6 +75,52 @@ func (a *application) logIssued(ctx context.Context, what string, store keys.Sto
 	log.FromContext(ctx).WithValues(more...).Info(what,
 		"cluster", a.facts.Key.String(), "serial", fmt.Sprintf("%032x", certificate.SerialNumber),
 		"authority", store.Authority.ID(), "generation", store.Generation, "notAfter", certificate.NotAfter.UTC().Format(time.RFC3339))
+}
+
+// authorityLasts reports whether the cluster has an authority that has not ended.
+func (a *application) authorityLasts() bool {
+	authority := a.facts.Keys.Authority
+	return authority != nil && a.facts.Now.Before(authority.NotAfter())
+}
+
+// issuerAllowed fails while the cluster got its last issuer a moment ago. A cache that has not seen that one is not reported.
+func (a *application) issuerAllowed(ctx context.Context) error {
+	wait := a.issuers.wait(a.facts.Key, a.facts.Now)
+	if wait == 0 {
+		return nil
+	}
+	issuer := types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: keys.IssuerSecretName(a.facts.Key)}
+	authority := types.NamespacedName{Namespace: a.Settings.Namespace, Name: keys.AuthoritySecretName(a.facts.Key)}
+	for key, seen := range map[types.NamespacedName]*corev1.Secret{issuer: a.facts.IssuerSecret, authority: a.facts.AuthoritySecret} {
+		stored, err := kube.ReadSecret(ctx, a.Live, key)
+		if err != nil {
+			return err
+		}
+		if (stored == nil) != (seen == nil) || stored != nil && stored.ResourceVersion != seen.ResourceVersion {
+			return kube.ErrStale
+		}
+	}
+	reason := v1alpha1.ReasonPodsStarting
+	if a.decision.Edited != nil { // templates come after keys
+		reason = v1alpha1.ReasonEnabling
+	}
+	return kube.Waitf(reason, "Secret %s was deleted or altered again at once; the operator makes one issuer in %s for a cluster, and new pods wait for it", issuer.Name, issueInterval).RetryAfter(wait)
+}
+
+// vacant fails if the cluster has a pod that the cache does not show. Such a pod may get its certificate of the authority that is
+// about to go.
+func (a *application) vacant(ctx context.Context) error {
+	var pods corev1.PodList
+	if err := a.Live.List(ctx, &pods, client.InNamespace(a.facts.Key.Namespace), client.MatchingLabels{kuberay.LabelCluster: a.facts.Key.Name}); err != nil {
+		return fmt.Errorf("listing pods: %w", err)
+	}
+	for i := range pods.Items {
+		known := func(p cluster.Pod) bool { return p.UID == string(pods.Items[i].UID) }
+		if metav1.IsControlledBy(&pods.Items[i], a.facts.Object) && !slices.ContainsFunc(a.facts.Pods, known) && !slices.ContainsFunc(a.facts.Ended, known) {
+			return kube.ErrStale
+		}
+	}
+	return nil
 }
 
 // nameConflict finds a Secret of somebody else under the name of the CA Secret, before anything is made for the cluster.
@@ -79,10 +136,14 @@ func (a *application) nameConflict(ctx context.Context) error {
 	return kube.NameConflict(secret, kube.Labels(v1alpha1.ComponentIssuer), a.facts.Object)
 }
 
-// parent is the brought CA for a new authority; nil for a self-signed one.
-func (a *application) parent() (*pki.Parent, error) {
-	if a.facts.AuthoritySecret != nil || a.facts.Policy == nil || a.facts.Policy.CertificateAuthority.SecretRef == nil {
+// parent is the brought CA for a new authority; nil for a self-signed one, and where none is due.
+func (a *application) parent(due keys.Due) (*pki.Parent, error) {
+	settings := a.facts.KeySettings()
+	switch {
+	case due.Authority == "" || settings.CASecret == "":
 		return nil, nil
+	case a.facts.Policy == nil:
+		return nil, kube.UserMustActf(v1alpha1.ReasonAuthorityEnding, "the cluster's authority has ended, and the operator reads the CA in Secret %s, which signed it, for a policy alone; cover the cluster with a RayTLSPolicy that names this CA", settings.CASecret)
 	}
 	parent, verdict := policy.BroughtCA(a.facts.Policy, a.facts.BroughtCA, a.facts.Now)
 	if !verdict.Accepted {
@@ -91,8 +152,8 @@ func (a *application) parent() (*pki.Parent, error) {
 	return parent, nil
 }
 
-// writeAuthority writes the authority's Secret where it differs.
-func (a *application) writeAuthority(ctx context.Context, next keys.Store) error {
+// writeAuthority writes the authority's Secret where it differs. why is the cause of a new authority.
+func (a *application) writeAuthority(ctx context.Context, next keys.Store, why string) error {
 	data, err := next.AuthorityData()
 	if err != nil {
 		return err
@@ -109,9 +170,13 @@ func (a *application) writeAuthority(ctx context.Context, next keys.Store) error
 	if err := a.writeSecret(ctx, existing, want, nil); err != nil {
 		return err
 	}
-	if existing == nil {
+	switch before := a.facts.Keys.Authority; {
+	case existing == nil:
 		a.logIssued(ctx, "Issued authority", next, next.Authority.Certificate())
 		a.event(false, "AuthorityCreated", "Create", "created the cluster's authority in the operator's namespace")
+	case before != nil && before.ID() != next.Authority.ID():
+		a.logIssued(ctx, "Issued authority", next, next.Authority.Certificate())
+		a.event(false, "AuthorityReplaced", "Create", fmt.Sprintf("made authority %s as generation %d: %s", next.Authority.ID(), next.Generation, why))
 	}
 	return nil
 }

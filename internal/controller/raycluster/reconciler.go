@@ -48,6 +48,8 @@ type Reconciler struct {
 	// restarts has the restarts of clusters begin one after another, so that each sees those that began before it.
 	restarts sync.Mutex
 	issuers  issuers
+	// unreadable holds since when the facts of clusters cannot be read.
+	unreadable kube.Lasting
 }
 
 // +kubebuilder:rbac:groups=ray.io,resources=rayclusters,verbs=get;list;watch;patch
@@ -64,12 +66,14 @@ type Reconciler struct {
 
 // Reconcile takes one step for one RayCluster: it gathers facts, decides, applies the decision and reports.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-	facts, err := r.Gatherer.Gather(ctx, request.NamespacedName, r.Clock.Now())
-	if apierrors.IsNotFound(err) {
+	facts, err := r.gather(ctx, request.NamespacedName)
+	switch {
+	case apierrors.IsNotFound(err):
 		return ctrl.Result{}, r.forget(ctx, request.NamespacedName)
-	}
-	if err != nil {
-		return ctrl.Result{}, err
+	case kube.IsStale(err):
+		return ctrl.Result{RequeueAfter: kube.StaleRequeue}, nil
+	case err != nil:
+		return r.unread(ctx, request.NamespacedName, err)
 	}
 	decision := cluster.Decide(facts, r.Settings)
 	a := &application{
@@ -103,9 +107,7 @@ type application struct {
 
 // requeueAt asks for a reconcile at that time at the latest.
 func (a *application) requeueAt(at time.Time) {
-	if !at.IsZero() && (a.requeue.IsZero() || at.Before(a.requeue)) {
-		a.requeue = at
-	}
+	a.requeue = keys.Earlier(a.requeue, at)
 }
 
 // apply carries the decision out. Keys come first, so that no pod waits for them, and they are kept also where the plan may not be

@@ -21,7 +21,7 @@ import (
 	"github.com/raytls/raytls/internal/kuberay"
 )
 
-// ensureTLS makes the cluster's RayClusterTLS from the moment a policy covers the cluster. One that belongs to an earlier
+// ensureTLS makes the cluster's RayClusterTLS from the moment a policy covers the cluster, or the operator takes the injection out. One that belongs to an earlier
 // RayCluster of the name is deleted first.
 func (a *application) ensureTLS(ctx context.Context) error {
 	if a.facts.Foreign != nil {
@@ -34,7 +34,7 @@ func (a *application) ensureTLS(ctx context.Context) error {
 		}
 		return kube.ErrStale
 	}
-	if a.tls != nil || a.facts.Deleting() || a.facts.Policy == nil && a.facts.AuthoritySecret == nil {
+	if a.tls != nil || a.facts.Deleting() || a.facts.Policy == nil && a.facts.AuthoritySecret == nil && !a.decision.Writes() {
 		return nil
 	}
 	tls := &v1alpha1.RayClusterTLS{ObjectMeta: metav1.ObjectMeta{
@@ -152,6 +152,7 @@ func (a *application) writeStatus(ctx context.Context, err error) error {
 	if refused := newlyStalled(before, status.Conditions); refused != nil {
 		a.event(true, refused.Reason, "Refuse", refused.Message)
 	}
+	a.warnOfEnd(before)
 	return nil
 }
 
@@ -166,6 +167,15 @@ func newlyStalled(before, after []metav1.Condition) *metav1.Condition {
 		return nil
 	}
 	return now
+}
+
+// warnOfEnd emits an event when the first certificate enters the last part of its life.
+func (a *application) warnOfEnd(before []metav1.Condition) {
+	const reason = v1alpha1.ReasonCertificateEnding
+	was, is := meta.FindStatusCondition(before, v1alpha1.ConditionCertified), meta.FindStatusCondition(a.tls.Status.Conditions, v1alpha1.ConditionCertified)
+	if is != nil && is.Reason == reason && (was == nil || was.Reason != reason) {
+		a.event(true, reason, "Judge", is.Message)
+	}
 }
 
 // ownerReference has the garbage collector delete what the cluster owns with it. It does not block the cluster's

@@ -87,7 +87,7 @@ func (a *application) patch(ctx context.Context, object *unstructured.Unstructur
 	case apierrors.IsNotFound(err):
 		return kube.ErrStale
 	case apierrors.IsInvalid(err) || apierrors.IsForbidden(err):
-		return kube.UserMustActf(reason, "the API server refuses the changed %s: %v", what, err).RetryAfter(kube.UnwatchedRetry)
+		return kube.UserMustActf(reason, "the API server refuses the changed %s: %s", what, kube.Steady(err.Error())).RetryAfter(kube.UnwatchedRetry)
 	case err != nil:
 		return fmt.Errorf("patching the %s: %w", what, err)
 	}

@@ -2,6 +2,7 @@ package raytlspolicy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/cluster"
@@ -35,8 +37,10 @@ type summary struct {
 
 // covered is a cluster that the policy covers, as its RayClusterTLS describes it.
 type covered struct {
-	name              string
-	encrypted         bool
+	name      string
+	encrypted bool
+	// unknown reports whether the cluster's present state cannot be read.
+	unknown           bool
 	reason, message   string
 	upToDate, stalled *metav1.Condition
 	pods              v1alpha1.PodCounts
@@ -130,7 +134,8 @@ func read(record *v1alpha1.RayClusterTLS) covered {
 	status := &record.Status
 	encrypted := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionEncrypted)
 	return covered{
-		name: record.Name, encrypted: encrypted.Status == metav1.ConditionTrue, reason: encrypted.Reason, message: encrypted.Message,
+		name: record.Name, encrypted: encrypted.Status == metav1.ConditionTrue, unknown: encrypted.Status == metav1.ConditionUnknown,
+		reason: encrypted.Reason, message: encrypted.Message,
 		upToDate: meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionUpToDate),
 		stalled:  meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionStalled),
 		pods:     status.Pods, expires: status.EarliestExpiryTime,
@@ -146,21 +151,25 @@ func lost(name, winner string) covered {
 	}
 }
 
-// patience is how long the last status holds while the new one is incomplete.
-const patience = 30 * time.Second
-
 // patienceLeft returns how long the policy's last status still holds; zero if a new one is due. An operator that has just
 // started has not read the webhook's configuration, so its status is as incomplete as one that lacks clusters.
 func (r *Reconciler) patienceLeft(p *v1alpha1.RayTLSPolicy, s *summary) time.Duration {
 	key := client.ObjectKeyFromObject(p)
 	unread := s.admission.Status == metav1.ConditionUnknown && s.admission.Reason == v1alpha1.ReasonAdmissionPending
 	if len(s.behind) == 0 && !unread {
-		r.incomplete.Delete(key)
+		r.incomplete.End(key)
 		return 0
 	}
-	since, known := r.incomplete.LoadOrStore(key, s.now)
-	if began, ok := since.(time.Time); ok && known {
-		return max(0, patience-s.now.Sub(began))
+	return max(0, kube.UnknownAfter-r.incomplete.For(key, s.now))
+}
+
+// unread answers a round whose reads failed. The status holds for a while, and says from then on that it is unknown.
+func (r *Reconciler) unread(ctx context.Context, p *v1alpha1.RayTLSPolicy, began time.Time, cause error) (after time.Duration, err error) {
+	key := client.ObjectKeyFromObject(p)
+	r.unreadable.For(key, began)
+	if left := r.unreadable.Left(key, kube.UnknownAfter, r.Clock.Now()); left > 0 {
+		log.FromContext(ctx).Error(cause, "Gathering facts")
+		return min(left, kube.GatherRetry), nil
 	}
-	return patience
+	return 0, errors.Join(cause, r.patchStatus(ctx, p, unknown(&p.Status, cause, r.Clock.Now())))
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,8 +53,8 @@ type Reconciler struct {
 	Recorder  recorder.EventRecorder
 	Admission Admission
 
-	// incomplete holds since when the status of each policy has been incomplete.
-	incomplete sync.Map
+	// incomplete holds since when the status of each policy has been incomplete, and unreadable since when its parts cannot be read.
+	incomplete, unreadable kube.Lasting
 	// broughtCAs holds when the CA of each policy that names one ends.
 	broughtCAs sync.Map
 }
@@ -71,7 +70,8 @@ type Reconciler struct {
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	p := &v1alpha1.RayTLSPolicy{}
 	if err := r.Client.Get(ctx, request.NamespacedName, p); err != nil {
-		r.incomplete.Delete(request.NamespacedName)
+		r.incomplete.End(request.NamespacedName)
+		r.unreadable.End(request.NamespacedName)
 		r.broughtCAs.Delete(request.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -105,10 +105,14 @@ func (r *Reconciler) advance(ctx context.Context, p *v1alpha1.RayTLSPolicy) (aft
 			return 0, r.patchFinalizer(ctx, p, controllerutil.RemoveFinalizer)
 		}
 	}
-	s, err := r.gather(ctx, p)
+	began := r.Clock.Now()
+	bounded, cancel := context.WithTimeout(ctx, kube.GatherTimeout)
+	defer cancel()
+	s, err := r.gather(bounded, p)
 	if err != nil {
-		return 0, err
+		return r.unread(ctx, p, began, err)
 	}
+	r.unreadable.End(client.ObjectKeyFromObject(p))
 	if left := r.patienceLeft(p, s); left > 0 && p.Status.ObservedGeneration == p.Generation {
 		return left, nil // the last status still holds
 	}
@@ -155,8 +159,12 @@ func (r *Reconciler) patchFinalizer(ctx context.Context, p *v1alpha1.RayTLSPolic
 
 // report patches the status where it differs, so that fields of a newer version of the API survive. Events follow.
 func (r *Reconciler) report(ctx context.Context, p *v1alpha1.RayTLSPolicy, s *summary) error {
+	return r.patchStatus(ctx, p, s.status(&p.Status, p.Generation))
+}
+
+func (r *Reconciler) patchStatus(ctx context.Context, p *v1alpha1.RayTLSPolicy, status v1alpha1.RayTLSPolicyStatus) error {
 	changed := p.DeepCopy()
-	changed.Status = s.status(&p.Status, p.Generation)
+	changed.Status = status
 	if apiequality.Semantic.DeepEqual(p.Status, changed.Status) {
 		return nil
 	}

@@ -24,7 +24,8 @@ const (
 func severities() []string {
 	return []string{
 		v1alpha1.ReasonPlaintextOnWire, v1alpha1.ReasonForeignTLSOnWire,
-		v1alpha1.ReasonCertificateExpired, v1alpha1.ReasonAuthorityLost, v1alpha1.ReasonAuthorityRestored, v1alpha1.ReasonFormatUnknown,
+		v1alpha1.ReasonCertificateExpired, v1alpha1.ReasonOutdatedAuthority, v1alpha1.ReasonAuthorityEnding,
+		v1alpha1.ReasonAuthorityLost, v1alpha1.ReasonAuthorityRestored, v1alpha1.ReasonFormatUnknown,
 		v1alpha1.ReasonNameConflict, v1alpha1.ReasonError, v1alpha1.ReasonFieldConflict, v1alpha1.ReasonPodsAltered,
 		v1alpha1.ReasonCertificateFailed, v1alpha1.ReasonEnableFailed, v1alpha1.ReasonInjectionConflict, v1alpha1.ReasonForeignTLS,
 		v1alpha1.ReasonNotAccepted, v1alpha1.ReasonPolicyConflict, v1alpha1.ReasonBlocked, v1alpha1.ReasonAwaitingApproval,
@@ -41,7 +42,7 @@ func progressing(reason string) bool {
 	return slices.Contains([]string{
 		v1alpha1.ReasonEnabling, v1alpha1.ReasonDisabling, v1alpha1.ReasonWaitingForSlot, v1alpha1.ReasonPodsStarting, v1alpha1.ReasonNoPods,
 		v1alpha1.ReasonSuspended, v1alpha1.ReasonAwaitingApproval, v1alpha1.ReasonPaused, v1alpha1.ReasonPodsOutdated,
-		v1alpha1.ReasonAuthorityChangePending, v1alpha1.ReasonTemplateChangePending,
+		v1alpha1.ReasonAuthorityEnding, v1alpha1.ReasonAuthorityChangePending, v1alpha1.ReasonTemplateChangePending,
 		v1alpha1.ReasonAdmissionPending, v1alpha1.ReasonAdmissionNotInstalled, v1alpha1.ReasonAdmissionOff,
 	}, reason)
 }
@@ -73,6 +74,18 @@ func (s *summary) status(before *v1alpha1.RayTLSPolicyStatus, generation int64) 
 	return out
 }
 
+// unknown is the status of a policy whose clusters' state cannot be read: that of before, which no longer holds.
+func unknown(before *v1alpha1.RayTLSPolicyStatus, cause error, now time.Time) v1alpha1.RayTLSPolicyStatus {
+	out := *before.DeepCopy()
+	message := kube.Truncate("the operator cannot read the present state and tries again: "+kube.Steady(cause.Error()), maxMessage)
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionUpToDate} {
+		c := condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonError, message)
+		c.ObservedGeneration, c.LastTransitionTime = out.ObservedGeneration, metav1.NewTime(now.Truncate(time.Second))
+		meta.SetStatusCondition(&out.Conditions, c)
+	}
+	return out
+}
+
 func condition(kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
 	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
 }
@@ -88,7 +101,9 @@ func (s *summary) accepted() metav1.Condition {
 // ready answers whether every covered cluster is encrypted. Without a running cluster nothing is in plaintext, so it is True then.
 func (s *summary) ready() metav1.Condition {
 	const kind = v1alpha1.ConditionReady
-	open := s.those(func(c covered) bool { return !c.encrypted && c.reason != v1alpha1.ReasonSuspended })
+	open := s.those(func(c covered) bool { return !c.encrypted && !c.unknown && c.reason != v1alpha1.ReasonSuspended })
+	unread := s.those(func(c covered) bool { return c.unknown })
+	text := func(c covered) string { return c.message }
 	switch target := s.spec.TargetRef; {
 	case !s.verdict.Accepted:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonNotAccepted,
@@ -101,8 +116,9 @@ func (s *summary) ready() metav1.Condition {
 	case len(s.covered) == 0:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonNoClusters, "the policy covers no RayCluster yet")
 	case len(open) > 0:
-		message := func(c covered) string { return c.message }
-		return condition(kind, metav1.ConditionFalse, open[0].reason, s.count()+". "+name(open, maxNamed, message))
+		return condition(kind, metav1.ConditionFalse, open[0].reason, s.count()+". "+name(open, maxNamed, text))
+	case len(unread) > 0:
+		return condition(kind, metav1.ConditionUnknown, unread[0].reason, s.count()+". "+name(unread, maxNamed, text))
 	case s.encrypted() == 0:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonSuspended, s.count())
 	}

@@ -1,0 +1,102 @@
+package keys
+
+import (
+	"time"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+// Leaf is what is known of a certificate that a pod presents.
+type Leaf struct {
+	// Authority and Issuer are the ids of the CAs above it; empty where unknown.
+	Authority, Issuer string
+	// IssuedAt and NotAfter are the ends of its life; zero where unknown.
+	IssuedAt, NotAfter time.Time
+}
+
+// Signers are the CAs that a cluster's pods have their certificates of now. The zero value stands for unknown ones.
+type Signers struct {
+	// Authority and Issuer are their ids; empty where there is none.
+	Authority, Issuer string
+	// AuthorityEnd and IssuerEnd are when they end; zero where unknown.
+	AuthorityEnd, IssuerEnd time.Time
+}
+
+// Judgement is what peers think of a leaf.
+type Judgement struct {
+	// Reason is CertificateExpired, OutdatedAuthority or CertificateEnding; empty for a leaf without a fault.
+	Reason string
+	// End is when peers begin to refuse the leaf; zero where unknown.
+	End time.Time
+	// Next is when the judgement changes by itself; zero for never.
+	Next time.Time
+}
+
+// Usable reports whether peers of the cluster accept the leaf.
+func (j Judgement) Usable() bool {
+	return j.Reason == "" || j.Reason == v1alpha1.ReasonCertificateEnding
+}
+
+// endingPart is the part of a leaf's life at its end in which the operator warns.
+const endingPart = 12
+
+// Judge judges a leaf at a time. A leaf ends with its issuer and its authority at the latest.
+func Judge(leaf Leaf, by Signers, now time.Time) Judgement {
+	outdated := leaf.Authority != "" && by.Authority != "" && leaf.Authority != by.Authority
+	end := leaf.NotAfter
+	if !outdated {
+		end = Earlier(end, by.AuthorityEnd)
+	}
+	// The ends of earlier issuers are not known. A leaf says itself that it does not outlive them.
+	if leaf.Issuer == by.Issuer || leaf.Issuer == "" && leaf.NotAfter.IsZero() {
+		end = Earlier(end, by.IssuerEnd)
+	}
+	out := Judgement{End: end}
+	warnAt := end
+	if !leaf.IssuedAt.IsZero() && end.After(leaf.IssuedAt) {
+		warnAt = end.Add(-end.Sub(leaf.IssuedAt) / endingPart)
+	}
+	switch {
+	case !end.IsZero() && !now.Before(end):
+		out.Reason = v1alpha1.ReasonCertificateExpired
+		return out
+	case outdated:
+		out.Reason, out.Next = v1alpha1.ReasonOutdatedAuthority, end
+		return out
+	case !end.IsZero() && !now.Before(warnAt):
+		out.Reason, out.Next = v1alpha1.ReasonCertificateEnding, end
+		return out
+	}
+	out.Next = warnAt
+	return out
+}
+
+// Signers are the authority and the issuer of the store.
+func (s Store) Signers() Signers {
+	var out Signers
+	if s.Authority != nil {
+		out.Authority, out.AuthorityEnd = s.Authority.ID(), s.Authority.NotAfter()
+	}
+	if s.Issuer != nil {
+		out.Issuer, out.IssuerEnd = s.Issuer.ID(), s.Issuer.NotAfter()
+	}
+	return out
+}
+
+// Assumed is the leaf of a pod whose report cannot be read: it counts as certified when the pod was created. The head may have a
+// leaf up to its issuer's end.
+func (s Settings) Assumed(created time.Time, head bool) Leaf {
+	life := s.leafValidity()
+	if head && s.HeadUntilIssuerEnd {
+		life = s.issuerValidity()
+	}
+	return Leaf{IssuedAt: created, NotAfter: created.Add(life)}
+}
+
+// Earlier is the earlier of two times; the zero time stands for none.
+func Earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,68 @@
+package keys
+
+import (
+	"testing"
+	"time"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+func TestJudge(t *testing.T) {
+	after := func(d time.Duration) time.Time { return epoch().Add(d) }
+	by := Signers{Authority: "aa", Issuer: "ii", AuthorityEnd: after(1000 * day), IssuerEnd: after(200 * day)}
+	leaf := func(change ...func(*Leaf)) Leaf {
+		l := Leaf{Authority: "aa", Issuer: "ii", IssuedAt: epoch(), NotAfter: after(120 * day)}
+		for _, c := range change {
+			c(&l)
+		}
+		return l
+	}
+	ends := func(at time.Time) func(*Leaf) { return func(l *Leaf) { l.NotAfter = at } }
+	of := func(authority, issuer string) func(*Leaf) {
+		return func(l *Leaf) { l.Authority, l.Issuer = authority, issuer }
+	}
+	for name, c := range map[string]struct {
+		reason string
+		leaf   Leaf
+		by     Signers
+		now    time.Time
+		want   Judgement
+	}{
+		"young":             {"nothing is wrong", leaf(), by, epoch(), Judgement{"", after(120 * day), after(110 * day)}},
+		"before the end":    {"eleven twelfths are no cause", leaf(), by, after(110*day - 1), Judgement{"", after(120 * day), after(110 * day)}},
+		"ending":            {"the last twelfth warns", leaf(), by, after(110 * day), Judgement{v1alpha1.ReasonCertificateEnding, after(120 * day), after(120 * day)}},
+		"ended":             {"the end itself is over, as in BoringSSL", leaf(), by, after(120 * day), Judgement{v1alpha1.ReasonCertificateExpired, after(120 * day), time.Time{}}},
+		"long ended":        {"and it stays so", leaf(), by, after(150 * day), Judgement{v1alpha1.ReasonCertificateExpired, after(120 * day), time.Time{}}},
+		"issuer ended":      {"a leaf ends with its issuer", leaf(ends(after(300 * day))), by, after(200 * day), Judgement{v1alpha1.ReasonCertificateExpired, after(200 * day), time.Time{}}},
+		"earlier issuer":    {"the end of another issuer is its own", leaf(of("aa", "jj"), ends(after(300*day))), by, after(200 * day), Judgement{"", after(300 * day), after(275 * day)}},
+		"authority ended":   {"and every leaf with the authority", leaf(of("aa", "jj"), ends(after(2000*day))), by, after(1000 * day), Judgement{v1alpha1.ReasonCertificateExpired, after(1000 * day), time.Time{}}},
+		"other authority":   {"its peers do not know it", leaf(of("bb", "jj")), by, epoch(), Judgement{v1alpha1.ReasonOutdatedAuthority, after(120 * day), after(120 * day)}},
+		"other, ended":      {"an end is worse", leaf(of("bb", "jj")), by, after(120 * day), Judgement{v1alpha1.ReasonCertificateExpired, after(120 * day), time.Time{}}},
+		"other, outlives":   {"it does not end with an authority that is not its own", leaf(of("bb", "jj"), ends(after(2000*day))), by, after(1000 * day), Judgement{v1alpha1.ReasonOutdatedAuthority, after(2000 * day), after(2000 * day)}},
+		"no signers":        {"without them its own end counts", leaf(), Signers{}, after(120 * day), Judgement{v1alpha1.ReasonCertificateExpired, after(120 * day), time.Time{}}},
+		"no signers, young": {"and nothing else", leaf(), Signers{}, epoch(), Judgement{"", after(120 * day), after(110 * day)}},
+		"no issue time":     {"without it there is no twelfth", Leaf{NotAfter: after(day)}, Signers{}, epoch(), Judgement{"", after(day), after(day)}},
+		"nothing known":     {"the present issuer bounds it", Leaf{}, by, after(200 * day), Judgement{v1alpha1.ReasonCertificateExpired, after(200 * day), time.Time{}}},
+		"nothing at all":    {"what is unknown is no fault", Leaf{}, Signers{}, epoch(), Judgement{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Judge(c.leaf, c.by, c.now)
+			if got != c.want {
+				t.Errorf("%s: got %+v, want %+v", c.reason, got, c.want)
+			}
+			if !got.Next.IsZero() && !got.Next.After(c.now) {
+				t.Errorf("%s: it would be judged again in the past, at %s", c.reason, got.Next)
+			}
+		})
+	}
+}
+
+func TestAssumedLeaf(t *testing.T) {
+	s := settings()
+	if got := s.Assumed(epoch(), true).NotAfter; !got.Equal(epoch().Add(200 * day)) {
+		t.Errorf("a head that may not be restarted has a leaf up to its issuer's end: got %s", got)
+	}
+	if got := s.Assumed(epoch(), false).NotAfter; !got.Equal(epoch().Add(100 * day)) {
+		t.Errorf("a worker has one of the usual life: got %s", got)
+	}
+}
