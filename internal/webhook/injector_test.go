@@ -240,6 +240,35 @@ func TestCreate(t *testing.T) {
 	}
 }
 
+// The cache shows a policy for a moment after it is gone. A cluster that is injected on its behalf waits for keys that nobody makes.
+func TestCreateAsksWhetherThePolicyStillExists(t *testing.T) {
+	stored := func(change ...func(*v1alpha1.RayTLSPolicy)) client.Object {
+		return covering(append(change, func(p *v1alpha1.RayTLSPolicy) { p.UID, p.Generation = "1", 1 })...)
+	}
+	narrower := stored(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Selector.MatchLabels = map[string]string{"a": "b"} })
+	narrower.SetGeneration(2)
+	again := stored()
+	again.SetUID("2")
+	for name, c := range map[string]struct {
+		reason  string
+		live    []client.Object
+		covered bool
+	}{
+		"unchanged":     {"it covers the cluster", []client.Object{stored()}, true},
+		"gone":          {"nothing covers the cluster", nil, false},
+		"changed":       {"the stored one counts", []client.Object{narrower}, false},
+		"created again": {"and so it does if its spec is the same", []client.Object{again}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := &Injector{Cached: reader(t, stored()), Live: reader(t, c.live...), Namespace: "raytls-system", Username: operator}
+			got, response := admitted(t, i, someone, nil, rayCluster())
+			if injected := injection.AnyPiece(got["spec"].(object)); injected != c.covered || len(response.Warnings) > 0 {
+				t.Errorf("%s: injected is %t, %v", c.reason, injected, response.Warnings)
+			}
+		})
+	}
+}
+
 func TestCreateTakesNoOrders(t *testing.T) {
 	ordered := rayCluster(annotated(object{"mine": "kept", v1alpha1.AnnotationEdit: `{"remove":true,"all":true}`}))
 	got, _ := admitted(t, injector(t, []client.Object{covering()}), operator, nil, ordered)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/pki"
 	"github.com/raytls/raytls/internal/probe"
@@ -183,7 +184,7 @@ func (v verifier) verdictByID(ctx context.Context, cluster client.ObjectKey, res
 	if id := record.Status.Authority.ID; id == "" || id != result.AuthorityID() {
 		return fault{fmt.Errorf("the head serves a certificate of authority %s, and the cluster's is %s", orNone(result.AuthorityID()), orNone(id)), exitFault}
 	}
-	if !v.now().Before(result.Chain[0].NotAfter) {
+	if keys.Judge(keys.Leaf{NotAfter: result.Chain[0].NotAfter}, keys.Signers{}, v.now()).Reason == v1alpha1.ReasonCertificateExpired {
 		return ended()
 	}
 	return v.conclude("TLS with a certificate that names the cluster's authority, which its signature was not checked against")

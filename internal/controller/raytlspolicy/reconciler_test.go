@@ -2,6 +2,7 @@ package raytlspolicy
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -171,6 +173,53 @@ func TestBehindTheLastStatusHoldsForHalfAMinute(t *testing.T) {
 	w.reconcile("p")
 	if got := w.ready("p"); got != "Unknown Reconciling" {
 		t.Errorf("the last status says nothing of a new spec: got %s", got)
+	}
+}
+
+func TestAPolicyIsUnknownWhileAClusterIs(t *testing.T) {
+	ours := v1alpha1.PolicyReference{Name: "p", Generation: 1}
+	unknown, plain := record("b", 1, ours, v1alpha1.ReasonError), record("c", 1, ours, v1alpha1.ReasonAwaitingApproval)
+	unknown.Status.Conditions[0].Status = metav1.ConditionUnknown
+	w := newWorld(t, newPolicy("p"), rayCluster("a", 1), record("a", 1, ours, v1alpha1.ReasonEncrypted), rayCluster("b", 1), unknown)
+	w.reconcile("p")
+	if got := w.ready("p"); got != "Unknown Error" {
+		t.Errorf("one cluster is not known: got %s", got)
+	}
+	w = newWorld(t, newPolicy("p"), rayCluster("b", 1), unknown, rayCluster("c", 1), plain)
+	w.reconcile("p")
+	if got := w.ready("p"); got != "False AwaitingApproval" {
+		t.Errorf("what is known to be plaintext is worse: got %s", got)
+	}
+}
+
+func TestAPolicyThatCannotBeReadIsUnknownAfterHalfAMinute(t *testing.T) {
+	down := false
+	w := newWorld(t, newPolicy("p"))
+	stored, ok := w.Client.(client.WithWatch)
+	if !ok {
+		t.Fatal("the fake client watches")
+	}
+	w.Client = interceptor.NewClient(stored, interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			if down {
+				return errors.New("the cache is down")
+			}
+			return c.List(ctx, list, options...)
+		},
+	})
+	w.reconcile("p")
+	down = true
+	if got := w.reconcile("p"); got.RequeueAfter != 5*time.Second || w.ready("p") != "True NoClusters" {
+		t.Errorf("the last status holds: got %v, %s", got, w.ready("p"))
+	}
+	w.clock.SetTime(epoch().Add(30 * time.Second))
+	if _, err := w.Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "ns", Name: "p"}}); err == nil || w.ready("p") != "Unknown Error" {
+		t.Errorf("then it is not known: got %v, %s", err, w.ready("p"))
+	}
+	down = false
+	w.reconcile("p")
+	if got := w.ready("p"); got != "True NoClusters" {
+		t.Errorf("it can be read again: got %s", got)
 	}
 }
 

@@ -1,0 +1,232 @@
+package raycluster
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/cluster"
+	"github.com/raytls/raytls/internal/keys"
+	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/policy"
+	"github.com/raytls/raytls/internal/rollout"
+)
+
+const day = 24 * time.Hour
+
+// keyed is an application of a cluster that has keys, and whose authority lives 40 days. Its API server also has those objects.
+func keyed(t *testing.T, now time.Time, more ...client.Object) (*application, client.WithWatch, *events.FakeRecorder) {
+	t.Helper()
+	object := kuberay.NewRayCluster()
+	object.SetNamespace("ml")
+	object.SetName("train")
+	object.SetUID("u")
+	p := &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "default"}}
+	p.Spec.Selector = &metav1.LabelSelector{}
+	p.Spec.CertificateAuthority.ValidityDays, p.Spec.PodCertificate.ValidityDays = 40, 1
+	spec := p.Spec.WithDefaults()
+	f := &cluster.Facts{
+		Key: train(), Now: now, Object: object, Policy: &spec, Policies: []*v1alpha1.RayTLSPolicy{p},
+		Decision: policy.Decision{Policy: p, Goal: v1alpha1.GoalEncrypted},
+	}
+	store, _, _, err := keys.Next(keys.Store{Cluster: train()}, f.KeySettings(), nil, keys.Pods{}, epoch())
+	if err != nil {
+		t.Fatal(err)
+	}
+	authorityData, err := store.AuthorityData()
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuerData, err := store.IssuerData()
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "raytls-system", Name: keys.AuthoritySecretName(train()), Labels: kube.Labels(v1alpha1.ComponentAuthority),
+		Annotations: map[string]string{v1alpha1.AnnotationCluster: train().String()},
+	}, Type: corev1.SecretTypeOpaque, Data: authorityData}
+	stored := api(t, append(more, authority, issuerSecret(object, nil, issuerData))...)
+	f.AuthoritySecret, f.IssuerSecret = &corev1.Secret{}, &corev1.Secret{}
+	for key, into := range map[client.ObjectKey]*corev1.Secret{
+		client.ObjectKeyFromObject(authority):                   f.AuthoritySecret,
+		{Namespace: "ml", Name: keys.IssuerSecretName(train())}: f.IssuerSecret,
+	} {
+		if err := stored.Get(t.Context(), key, into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.Keys = store
+	recorder := events.NewFakeRecorder(10)
+	return &application{
+		Reconciler: &Reconciler{Client: stored, Live: stored, Recorder: recorder, Settings: cluster.Settings{Namespace: "raytls-system"}},
+		facts:      f, decision: &cluster.Decision{WantsKeys: true}, keys: store,
+	}, stored, recorder
+}
+
+// withoutIssuer has the CA Secret lost as the cache shows it, so that an issuer is due.
+func (a *application) withoutIssuer(t *testing.T, stored client.Client) {
+	t.Helper()
+	if err := stored.Delete(t.Context(), a.facts.IssuerSecret.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	a.facts.IssuerSecret = nil
+	a.facts.Keys.Issuer = nil
+}
+
+func TestAnIssuerThatHasToWaitIsReported(t *testing.T) {
+	for name, c := range map[string]struct {
+		reason string
+		change func(*application, client.Client)
+		want   string
+		stale  bool
+	}{
+		"just made":           {"a step that did not do its work says so", func(*application, client.Client) {}, v1alpha1.ReasonPodsStarting, false},
+		"before an injection": {"templates wait for keys", func(a *application, _ client.Client) { a.decision.Edited = map[string]any{} }, v1alpha1.ReasonEnabling, false},
+		"stale": {"the cache has not seen the one that was just made", func(a *application, stored client.Client) {
+			authority := a.facts.AuthoritySecret.DeepCopy()
+			authority.Labels["x"] = "y"
+			if err := stored.Update(context.Background(), authority); err != nil {
+				panic(err)
+			}
+		}, "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, stored, _ := keyed(t, epoch())
+			a.withoutIssuer(t, stored)
+			a.issuers.made(train(), epoch().Add(-4*time.Second))
+			c.change(a, stored)
+			err := a.provideKeys(t.Context())
+			outcome := kube.AsOutcome(err)
+			if kube.IsStale(err) != c.stale {
+				t.Fatalf("%s: got %v", c.reason, err)
+			}
+			if c.stale {
+				return
+			}
+			if outcome == nil || outcome.Reason != c.want || outcome.After != 6*time.Second || strings.Contains(outcome.Message, "6s") {
+				t.Errorf("%s: got %+v", c.reason, outcome)
+			}
+		})
+	}
+	a, stored, _ := keyed(t, epoch())
+	a.withoutIssuer(t, stored)
+	a.issuers.made(train(), epoch().Add(-issueInterval))
+	if err := a.provideKeys(t.Context()); err != nil || a.keys.Issuer == nil {
+		t.Errorf("after the interval it is made: %v", err)
+	}
+}
+
+func TestAnAuthorityThatEndsIsReplacedWhereNobodyUsesIt(t *testing.T) {
+	pod := func(uid string, by ...metav1.OwnerReference) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "p-" + uid, UID: "x", Labels: map[string]string{kuberay.LabelCluster: "train"}, OwnerReferences: by}}
+	}
+	own := metav1.OwnerReference{APIVersion: "ray.io/v1", Kind: "RayCluster", Name: "train", UID: "u", Controller: new(true)}
+	known := func(a *application) { a.facts.Pods = []cluster.Pod{{Pod: rollout.Pod{Name: "p-x", UID: "x"}}} }
+	for name, c := range map[string]struct {
+		reason   string
+		at       time.Duration
+		pods     []client.Object
+		change   func(*application)
+		replaced bool
+		stale    bool
+	}{
+		"young":            {"nobody replaces a young one", day, nil, nil, false, false},
+		"due":              {"nobody has a certificate of it", 35 * day, nil, nil, true, false},
+		"due, pod unseen":  {"the cache lags behind a pod", 35 * day, []client.Object{pod("x", own)}, nil, false, true},
+		"due, pod seen":    {"a plaintext pod has no certificate", 35 * day, []client.Object{pod("x", own)}, known, true, false},
+		"due, stranger":    {"anybody can label a pod", 35 * day, []client.Object{pod("x")}, nil, true, false},
+		"due, pod waits":   {"it may be making one", 35 * day, nil, func(a *application) { known(a); a.facts.Pods[0].Injected = true }, false, false},
+		"ended, pod waits": {"it gets none of one that has ended", 41 * day, nil, func(a *application) { known(a); a.facts.Pods[0].Injected = true }, true, false},
+		"ended, no policy": {"a cluster without a policy must be able to start pods", 41 * day, nil, func(a *application) { a.facts.Policy = nil }, true, false},
+		"due, no policy":   {"but nobody asks for another before", 35 * day, nil, func(a *application) { a.facts.Policy = nil }, false, false},
+		"due, CA refused": {"what works stays until there is a better one", 35 * day, nil, func(a *application) {
+			a.facts.Policy.CertificateAuthority.SecretRef = &v1alpha1.SecretReference{Name: "ca"}
+		}, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, stored, recorder := keyed(t, epoch().Add(c.at), c.pods...)
+			if c.change != nil {
+				c.change(a)
+			}
+			before := a.keys.Authority.ID()
+			if err := a.provideKeys(t.Context()); err != nil && !(c.stale && kube.IsStale(err)) {
+				t.Fatalf("%s: %v", c.reason, err)
+			}
+			if replaced := a.keys.Authority.ID() != before; replaced != c.replaced {
+				t.Fatalf("%s: replaced is %t", c.reason, replaced)
+			}
+			var authority, issuer corev1.Secret
+			if err := stored.Get(t.Context(), client.ObjectKeyFromObject(a.facts.AuthoritySecret), &authority); err != nil {
+				t.Fatal(err)
+			}
+			if err := stored.Get(t.Context(), client.ObjectKeyFromObject(a.facts.IssuerSecret), &issuer); err != nil {
+				t.Fatal(err)
+			}
+			generation := map[bool]string{false: "1", true: "2"}[c.replaced]
+			if string(authority.Data["generation"]) != generation || string(issuer.Data["generation"]) != generation || string(issuer.Data["ca.crt"]) != string(authority.Data["authority.crt"]) {
+				t.Errorf("%s: the Secrets are of generations %s and %s", c.reason, authority.Data["generation"], issuer.Data["generation"])
+			}
+			if told := slices.ContainsFunc(drain(recorder), func(e string) bool { return strings.Contains(e, "AuthorityReplaced") }); told != c.replaced {
+				t.Errorf("%s: an event is %t", c.reason, told)
+			}
+		})
+	}
+}
+
+func drain(recorder *events.FakeRecorder) []string {
+	var out []string
+	for len(recorder.Events) > 0 {
+		out = append(out, <-recorder.Events)
+	}
+	return out
+}
+
+// The CA of an ended authority is not replaced by none.
+func TestAnEndedAuthorityOfABroughtCAWaitsForAPolicy(t *testing.T) {
+	a, stored, _ := keyed(t, epoch().Add(41*day))
+	a.facts.Policy, a.facts.Keys.Settings.CASecret = nil, "ca"
+	before := maps.Clone(a.facts.AuthoritySecret.Data)
+	if outcome := kube.AsOutcome(a.provideKeys(t.Context())); outcome == nil || outcome.Reason != v1alpha1.ReasonAuthorityEnding || !outcome.UserMustAct {
+		t.Errorf("got %v", outcome)
+	}
+	var authority corev1.Secret
+	if err := stored.Get(t.Context(), client.ObjectKeyFromObject(a.facts.AuthoritySecret), &authority); err != nil || string(authority.Data["authority.crt"]) != string(before["authority.crt"]) {
+		t.Errorf("nothing is to be written: %v", err)
+	}
+}
+
+func TestAnEndIsWarnedOfOnce(t *testing.T) {
+	certified := func(reason string) []metav1.Condition {
+		var out []metav1.Condition
+		meta.SetStatusCondition(&out, metav1.Condition{Type: v1alpha1.ConditionCertified, Status: metav1.ConditionTrue, Reason: reason, Message: "the certificate of pod a ends"})
+		return out
+	}
+	for name, c := range map[string]struct {
+		before, after []metav1.Condition
+		want          int
+	}{
+		"begins":  {certified(v1alpha1.ReasonCertified), certified(v1alpha1.ReasonCertificateEnding), 1},
+		"first":   {nil, certified(v1alpha1.ReasonCertificateEnding), 1},
+		"goes on": {certified(v1alpha1.ReasonCertificateEnding), certified(v1alpha1.ReasonCertificateEnding), 0},
+		"is over": {certified(v1alpha1.ReasonCertificateEnding), certified(v1alpha1.ReasonCertified), 0},
+	} {
+		a, _, recorder := keyed(t, epoch())
+		a.tls = &v1alpha1.RayClusterTLS{Status: v1alpha1.RayClusterTLSStatus{Conditions: c.after}}
+		a.warnOfEnd(c.before)
+		told := drain(recorder)
+		if len(told) != c.want || c.want == 1 && !strings.Contains(told[0], "Warning CertificateEnding the certificate of pod a ends") {
+			t.Errorf("%s: got %q", name, told)
+		}
+	}
+}
