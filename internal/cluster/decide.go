@@ -153,7 +153,7 @@ func (d *Decision) plan(f *Facts, s Settings) {
 
 func (d *Decision) obstruct(err error) {
 	if d.Obstacle = kube.AsOutcome(err); d.Obstacle == nil {
-		d.Obstacle = kube.Waitf(v1alpha1.ReasonError, "%v", err).RetryAfter(kube.UnwatchedRetry)
+		d.Obstacle = kube.Waitf(v1alpha1.ReasonError, "%s", kube.Steady(err.Error())).RetryAfter(kube.UnwatchedRetry)
 	}
 }
 

@@ -61,9 +61,16 @@ func (f *Facts) mayBeOrphaned() bool {
 	return injection.AnyPiece(f.Spec) || f.pod(func(p *Pod) bool { return p.Injected && !p.Terminating }) != nil
 }
 
-// release takes the injection out of an orphaned cluster, whose pods have done no work yet. Another writer that puts it back is
-// followed after some rounds.
+// orphanPatience is how long a cluster may exist before its policy: tools apply and restore objects one after another.
+const orphanPatience = 30 * time.Second
+
+// release takes the injection out of an orphaned cluster, whose pods have done no work yet. It gives way to another writer that puts
+// it back again and again.
 func (d *Decision) release(f *Facts) {
+	if until := f.Object.GetCreationTimestamp().Add(orphanPatience); f.Now.Before(until) {
+		d.Plan.RequeueAt = until
+		return
+	}
 	s := rollout.Snapshot{Now: f.Now, Goal: v1alpha1.GoalPlaintext, Record: d.Plan.Record, Suspended: f.Ray.Suspended}
 	for i := range f.Pods {
 		s.Pods = append(s.Pods, f.Pods[i].Pod)

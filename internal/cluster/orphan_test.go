@@ -115,6 +115,20 @@ func TestOrphansAreReleased(t *testing.T) {
 	}
 }
 
+func TestOrphansMayWaitForTheirPolicy(t *testing.T) {
+	f := orphanFacts(t)
+	f.Orphaned = true
+	f.Object.SetCreationTimestamp(metav1.NewTime(epoch().Add(-10 * time.Second)))
+	d := Decide(f, Settings{Namespace: "raytls-system"})
+	if d.Writes() || d.Edited != nil || !d.Plan.RequeueAt.Equal(epoch().Add(20*time.Second)) {
+		t.Errorf("tools apply one object after another: got %+v", d.Plan)
+	}
+	f.Now = epoch().Add(20 * time.Second)
+	if d = Decide(f, Settings{Namespace: "raytls-system"}); d.Edited == nil {
+		t.Errorf("but not for ever: got %+v", d.Plan)
+	}
+}
+
 // A tool that applies the injected templates again and again is not fought.
 func TestOrphansAreNotReleasedForEver(t *testing.T) {
 	f := orphanFacts(t)

@@ -135,7 +135,7 @@ func failure(status *corev1.ContainerStatus) string {
 			continue
 		}
 		if said := sentence(ended.Message); said != "" {
-			return fmt.Sprintf("init container %s failed: %s", injection.InitContainerName, said)
+			return fmt.Sprintf("init container %s failed: %s", injection.InitContainerName, kube.Steady(said))
 		}
 		return fmt.Sprintf("init container %s ended with exit code %d (%s); see its log", injection.InitContainerName, ended.ExitCode, ended.Reason)
 	}

@@ -16,6 +16,8 @@ var varying = []struct {
 	// A name that the API server completed, in quotes: "train-worker-x7k2p".
 	{regexp.MustCompile(`"([a-z0-9.-]+-)[bcdfghjklmnpqrstvwxz2456789]{5}"`), `"$1…"`},
 	{regexp.MustCompile(`\b0x[0-9a-f]{6,}\b`), "…"},
+	// The thread in OpenSSL's errors: "40E7A2F0B27F0000:error:0A000086:SSL routines".
+	{regexp.MustCompile(`\b[0-9A-F]{12,16}:error:`), "…:error:"},
 }
 
 // Steady replaces what varies between attempts in somebody else's message, such as request ids, local ports, times and generated

@@ -43,6 +43,11 @@ func TestSteady(t *testing.T) {
 			[]string{"gave up after 1.234s", "gave up after 987.6ms"},
 			"gave up after …",
 		},
+		"OpenSSL's thread": {
+			"each process of OpenSSL has another",
+			[]string{"40E7A2F0B27F0000:error:0A000086:SSL routines", "4007B5F7F67F0000:error:0A000086:SSL routines"},
+			"…:error:0A000086:SSL routines",
+		},
 		"generated name": {
 			"KubeRay's next pod has another name",
 			[]string{`pods "train-small-worker-x7k2p" is forbidden: exceeded quota: q`, `pods "train-small-worker-9dfgh" is forbidden: exceeded quota: q`},

@@ -61,6 +61,9 @@ func (a *application) record(ctx context.Context) error {
 		a.recorded = true
 		return nil
 	}
+	if a.tls == nil {
+		return kube.ErrStale // there is nowhere to write it
+	}
 	if err := a.verifyCluster(ctx); err != nil {
 		return err
 	}

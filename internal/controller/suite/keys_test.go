@@ -11,11 +11,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/gencert"
 	"github.com/raytls/raytls/internal/gencert/gencerttest"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/keys"
 )
 
 var _ = Describe("The keys of an encrypted cluster", func() {
@@ -165,6 +167,29 @@ var _ = Describe("The keys of an encrypted cluster", func() {
 			g.Expect(made.Data["authority.crt"]).NotTo(Equal(lost.Data["authority.crt"]))
 			g.Expect(caSecret().Data["ca.crt"]).To(Equal(made.Data["authority.crt"]))
 		})
+	})
+
+	It("are not made from a restored authority that has the number of the one in use, even without pods", func() {
+		w.update("a", set(true, "spec", "suspend"))
+		w.says("p", "a", v1alpha1.ReasonSuspended)
+		issuer := caSecret()
+		own, err := w.authority("a")
+		Expect(err).NotTo(HaveOccurred())
+		stored, err := keys.Read(client.ObjectKeyFromObject(before), own, nil)
+		Expect(err).NotTo(HaveOccurred())
+		other, _, _, err := keys.Next(keys.Store{Cluster: client.ObjectKeyFromObject(before)}, stored.Settings, nil, keys.Pods{}, time.Now())
+		Expect(err).NotTo(HaveOccurred())
+		restored := own.DeepCopy()
+		restored.Data, err = other.AuthorityData()
+		Expect(err).NotTo(HaveOccurred())
+		Expect(w.admin.Update(w.ctx, restored)).To(Succeed())
+		w.says("p", "a", v1alpha1.ReasonAuthorityRestored, other.Authority.ID(), "authority "+stored.Authority.ID()+" was in use")
+		w.settle()
+		Expect(caSecret().Data).To(Equal(issuer.Data))
+		Expect(w.status("a").Authority.ID).To(Equal(stored.Authority.ID()), "the record is what the restored one is recognised by")
+		restored.Data = own.Data
+		Expect(w.admin.Update(w.ctx, restored)).To(Succeed())
+		w.says("p", "a", v1alpha1.ReasonSuspended)
 	})
 
 	It("are not published from an authority that was altered", func() {
