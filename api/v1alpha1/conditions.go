@@ -19,7 +19,8 @@ const (
 // Condition types of a RayClusterTLS.
 const (
 	// ConditionEncrypted reports whether every running pod of the RayCluster speaks TLS. It is never True while
-	// a pod speaks plaintext, or while there is no pod.
+	// a pod speaks plaintext, has a certificate that other pods refuse, or has waited for one for longer than a minute,
+	// and never while there is no pod. It is Unknown while the operator cannot read the present state.
 	ConditionEncrypted = "Encrypted"
 
 	// ConditionCertified reports whether every running pod has a valid certificate of the current authority.
