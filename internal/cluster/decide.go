@@ -3,7 +3,6 @@ package cluster
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -92,8 +91,7 @@ func Decide(f *Facts, s Settings) Decision {
 	default:
 		d.rebuild(f)
 	}
-	found := f.certificates(f.Keys)
-	d.Plan.RequeueAt = keys.Earlier(d.Plan.RequeueAt, found.next)
+	d.Plan.RequeueAt = keys.Earlier(d.Plan.RequeueAt, f.certificates(f.Keys).Next)
 	carries := MayBeInjected(f.Spec) && !d.Plan.Release
 	injects := d.Obstacle == nil && d.injects()
 	d.WantsKeys = f.Key.Namespace != s.Namespace && (f.Policy != nil || f.AuthoritySecret != nil) && (carries || injects)
@@ -195,7 +193,7 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 		})
 	}
 	if slices.ContainsFunc(s.Templates, func(t rollout.Template) bool { return t.Stripped }) {
-		s.Manager = manager(f.Object)
+		s.Manager = kube.LastManager(f.Object)
 	}
 	d.RestartID = restart(f, &s)
 	s.Approved = d.RestartID != "" && slices.Contains(f.Policy.Rollout.Approvals, v1alpha1.Approval{Cluster: f.Key.Name, Restart: d.RestartID})
@@ -203,30 +201,8 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 	if s.Approved {
 		goal = v1alpha1.GoalPlaintext // an approval holds even if enabling another cluster failed
 	}
-	s.NoSlot = NoSlot(f.Decision.Policy.Name, f.Policy.Rollout.MaxConcurrentClusters, f.Siblings, goal)
+	s.NoSlot = rollout.NoSlot(f.Decision.Policy.Name, f.Policy.Rollout.MaxConcurrentClusters, f.Siblings, goal)
 	d.Snapshot = s
-}
-
-// NoSlot is why no further cluster of the policy may begin a restart now; empty if one may. others are the namespace's other
-// RayClusterTLSes.
-func NoSlot(policyName string, most int32, others []v1alpha1.RayClusterTLS, goal v1alpha1.RolloutGoal) string {
-	busy := int32(0)
-	for i := range others {
-		status := &others[i].Status
-		if status.PolicyRef.Name != policyName || !others[i].DeletionTimestamp.IsZero() {
-			continue
-		}
-		if status.Rollout != nil {
-			busy++
-		}
-		if status.Injection.FailedHash != "" && goal == v1alpha1.GoalEncrypted {
-			return fmt.Sprintf("enabling RayCluster %s failed, and no further running cluster is started until that is mended; approve this one to start it all the same", others[i].Name)
-		}
-	}
-	if busy >= most {
-		return fmt.Sprintf("%d of at most %d clusters (rollout.maxConcurrentClusters) are being restarted; this one comes later", busy, most)
-	}
-	return ""
 }
 
 // restart identifies the restart that the cluster needs; empty without a head. An approval of a restart without a head would
@@ -306,19 +282,4 @@ func recordedParameters(templates []injection.Template) *injection.Parameters {
 		}
 	}
 	return nil
-}
-
-// manager names the last field manager, other than the operator, that wrote to the object's spec.
-func manager(object metav1.Object) string {
-	var last metav1.ManagedFieldsEntry
-	for _, entry := range object.GetManagedFields() {
-		if entry.Manager == v1alpha1.ManagedBy || entry.Subresource != "" || entry.FieldsV1 == nil || entry.Time == nil ||
-			!strings.Contains(entry.FieldsV1.GetRawString(), `"f:spec"`) {
-			continue
-		}
-		if last.Time == nil || last.Time.Before(entry.Time) {
-			last = entry
-		}
-	}
-	return last.Manager
 }

@@ -1,9 +1,7 @@
 package cluster
 
 import (
-	"encoding/json"
 	"fmt"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -13,39 +11,6 @@ import (
 	"github.com/raytls/raytls/internal/policy"
 	"github.com/raytls/raytls/internal/rollout"
 )
-
-// Request is what a RayService was asked for last: the value of the annotation raytls.io/restarted-for.
-type Request struct {
-	// For identifies what was asked for.
-	For string `json:"for"`
-	// Goal is what the new cluster was asked to be.
-	Goal v1alpha1.RolloutGoal `json:"goal"`
-	// At is when.
-	At time.Time `json:"at"`
-}
-
-// ParseRequest reads what Request.String wrote. Of what somebody else wrote it makes the empty request.
-func ParseRequest(text string) Request {
-	var r Request
-	if json.Unmarshal([]byte(text), &r) != nil {
-		return Request{}
-	}
-	// As a record keeps it: a time that is zero there could not be written.
-	r.At = r.At.UTC().Truncate(time.Second)
-	if r.For == "" || r.At.Year() < 2000 {
-		return Request{}
-	}
-	return r
-}
-
-// String is the request as JSON.
-func (r Request) String() string {
-	text, err := json.Marshal(r)
-	if err != nil { // no field of it can fail to encode
-		panic(err)
-	}
-	return string(text)
-}
 
 // requestID identifies that this very cluster is replaced by one of that kind.
 func requestID(goal v1alpha1.RolloutGoal, cluster types.UID) string {
@@ -58,10 +23,10 @@ func (f *Facts) serviceFor() *rollout.Service {
 	if v == nil {
 		return nil
 	}
-	goal, asked := f.Decision.Goal, ParseRequest(v.RestartedFor)
+	goal, asked := f.Decision.Goal, kuberay.ParseRequest(v.RestartedFor)
 	out := &rollout.Service{
 		Name: v.Name, Ask: requestID(goal, f.Object.GetUID()), Asked: asked.For, AskedAt: asked.At, Refuses: f.refusal(),
-		Missed: asked.For != "" && asked.Goal == goal && ParseRequest(kuberay.ClusterRestartedFor(f.Spec)).For == asked.For,
+		Missed: asked.For != "" && asked.Goal == goal && kuberay.ParseRequest(kuberay.ClusterRestartedFor(f.Spec)).For == asked.For,
 	}
 	if asked.At.After(f.Now) {
 		out.AskedAt = f.Now // anybody can write a time that never comes

@@ -25,16 +25,7 @@ func object(t *testing.T, text string) *unstructured.Unstructured {
 	return o
 }
 
-func TestRequest(t *testing.T) {
-	q := Request{For: requestID(v1alpha1.GoalEncrypted, "u"), Goal: v1alpha1.GoalEncrypted, At: epoch()}
-	if diff := cmp.Diff(q, ParseRequest(q.String())); diff != "" {
-		t.Errorf("what is written is what is read (-want +got):\n%s", diff)
-	}
-	for _, text := range []string{"", "x", "{}", `{"for":"a"}`, `{"at":"2026-01-01T00:00:00Z"}`} {
-		if got := ParseRequest(text); got != (Request{}) {
-			t.Errorf("%q asks for nothing: got %v", text, got)
-		}
-	}
+func TestRequestIDHoldsForOneClusterAndGoal(t *testing.T) {
 	seen := map[string]bool{}
 	for _, goal := range []v1alpha1.RolloutGoal{v1alpha1.GoalEncrypted, v1alpha1.GoalPlaintext} {
 		for _, uid := range []types.UID{"a", "b"} {
@@ -78,7 +69,7 @@ func TestDescribeService(t *testing.T) {
 			}
 		})
 	}
-	text := Request{For: "x", Goal: v1alpha1.GoalEncrypted, At: epoch()}.String()
+	text := kuberay.Request{For: "x", Goal: v1alpha1.GoalEncrypted, At: epoch()}.String()
 	made := func(st *Facts) {
 		st.Spec = map[string]any{"headGroupSpec": map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": map[string]any{v1alpha1.AnnotationRestartedFor: text}}}}}
 		st.Service.RestartedFor = text

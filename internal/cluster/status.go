@@ -56,29 +56,16 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 	}
 	describeKeys(&out, done.Keys)
 	found := f.certificates(done.Keys)
-	out.Pods, out.EarliestExpiryTime = found.counts, stamp(found.first)
-	report := f.Wire.weaken(found.weaken(d.report(f, done), f), f.Now)
+	out.Pods, out.EarliestExpiryTime = f.counts(&found), stamp(found.First)
+	report := f.Wire.weaken(f.weaken(d.report(f, done), &found), f.Now)
 	out.PendingRestart = pendingRestart(f, d, report)
 	for _, condition := range []metav1.Condition{
-		encrypted(report, &found), certified(f, &found), upToDate(f, d, done, report, out.Pods), stalled(f, report),
+		encrypted(f, report, &found), certified(f, &found, out.Pods), upToDate(f, d, done, report, out.Pods), stalled(f, report),
 	} {
 		condition.ObservedGeneration = out.ObservedGeneration
 		condition.LastTransitionTime = metav1.NewTime(f.Now.Truncate(time.Second))
 		condition.Message = kube.Truncate(condition.Message, maxMessage)
 		meta.SetStatusCondition(&out.Conditions, condition)
-	}
-	return out
-}
-
-// UnknownStatus is the status of a cluster whose present state cannot be read: that of before, which no longer holds.
-func UnknownStatus(before *v1alpha1.RayClusterTLSStatus, cause error, now time.Time) v1alpha1.RayClusterTLSStatus {
-	out := *before.DeepCopy()
-	message := "the operator cannot read the present state and tries again: " + kube.Steady(cause.Error())
-	for _, kind := range []string{v1alpha1.ConditionEncrypted, v1alpha1.ConditionCertified, v1alpha1.ConditionUpToDate} {
-		unknown := condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonError, kube.Truncate(message, maxMessage))
-		unknown.ObservedGeneration = out.ObservedGeneration
-		unknown.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second))
-		meta.SetStatusCondition(&out.Conditions, unknown)
 	}
 	return out
 }
@@ -142,36 +129,35 @@ func condition(kind string, status metav1.ConditionStatus, reason, message strin
 	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
 }
 
-func encrypted(report rollout.Report, found *certificates) metav1.Condition {
+func encrypted(f *Facts, report rollout.Report, found *keys.Census) metav1.Condition {
 	const kind = v1alpha1.ConditionEncrypted
 	switch {
 	case report.Reason != v1alpha1.ReasonEncrypted:
 		return condition(kind, metav1.ConditionFalse, report.Reason, report.Message)
 	case report.Message != "":
 		return condition(kind, metav1.ConditionTrue, report.Reason, report.Message)
-	case len(found.waiting) > 0:
-		return condition(kind, metav1.ConditionTrue, report.Reason, "all pods that have started speak TLS; %s", found.pending())
+	case found.Waiting > 0:
+		return condition(kind, metav1.ConditionTrue, report.Reason, "all pods that have started speak TLS; %s", f.pending(found))
 	}
 	return condition(kind, metav1.ConditionTrue, report.Reason, "all pods speak TLS")
 }
 
-func certified(f *Facts, found *certificates) metav1.Condition {
+func certified(f *Facts, found *keys.Census, pods v1alpha1.PodCounts) metav1.Condition {
 	const kind, counts = v1alpha1.ConditionCertified, "%d of %d pods have a valid certificate of the current authority"
-	pods := found.counts
 	failed := f.pod(func(p *Pod) bool { return p.Failure != "" })
 	switch {
 	case pods.Total == 0:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonNoPods, "the cluster has no pods")
-	case len(found.expired) > 0:
-		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificateExpired, "the certificate of %s", ended(found.expired))
+	case len(found.Expired) > 0:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificateExpired, "%s", found.Expired.Ended())
 	case failed != nil:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificateFailed, "pod %s: %s", failed.Name, failed.Failure)
-	case len(found.outdated) > 0:
-		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonOutdatedAuthority, "%d of %d pods have a certificate of another authority, the first is pod %s", pods.Outdated, pods.Total, found.outdated[0].pod)
+	case len(found.Foreign) > 0:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonOutdatedAuthority, "%d of %d pods have a certificate of another authority, the first is pod %s", pods.Outdated, pods.Total, found.Foreign[0].Pod)
 	case pods.Certified < pods.Total:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificatesPending, counts, pods.Certified, pods.Total)
-	case len(found.ending) > 0:
-		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonCertificateEnding, "the certificate of pod %s ends at %s; restart the pod before", found.ending[0].pod, stampText(found.ending[0].at))
+	case len(found.Ending) > 0:
+		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonCertificateEnding, "the certificate of pod %s ends at %s; restart the pod before", found.Ending[0].Pod, stampText(found.Ending[0].At))
 	}
 	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonCertified, counts, pods.Certified, pods.Total)
 }
@@ -285,22 +271,7 @@ func pendingRestart(f *Facts, d *Decision, report rollout.Report) *v1alpha1.Pend
 		Message: kube.Truncate(report.Message, maxMessage),
 	}
 	if report.BlockedBy == "" || report.BlockedBy == "Kueue" {
-		out.Message += "; to approve it, run: " + ApproveCommand(f.Decision.Policy, f.Key.Name, d.RestartID)
+		out.Message += "; to approve it, run: " + policy.ApproveCommand(f.Decision.Policy, f.Key.Name, d.RestartID)
 	}
 	return out
-}
-
-// ApproveCommand is the command that approves a restart of a cluster and keeps the approvals of others.
-func ApproveCommand(p *v1alpha1.RayTLSPolicy, cluster, restart string) string {
-	approvals := p.Spec.Rollout.Approvals
-	command := fmt.Sprintf("kubectl patch raytlspolicy %s -n %s ", p.Name, p.Namespace)
-	approval := fmt.Sprintf(`{"cluster":%q,"restart":%q}`, cluster, restart)
-	at := slices.IndexFunc(approvals, func(a v1alpha1.Approval) bool { return a.Cluster == cluster })
-	switch {
-	case at >= 0:
-		return command + fmt.Sprintf(`--type=json -p '[{"op":"test","path":"/spec/rollout/approvals/%[1]d/cluster","value":%[3]q},{"op":"replace","path":"/spec/rollout/approvals/%[1]d","value":%[2]s}]'`, at, approval, cluster)
-	case len(approvals) > 0:
-		return command + fmt.Sprintf(`--type=json -p '[{"op":"add","path":"/spec/rollout/approvals/-","value":%s}]'`, approval)
-	}
-	return command + fmt.Sprintf(`--type=merge -p '{"spec":{"rollout":{"approvals":[%s]}}}'`, approval)
 }

@@ -230,17 +230,6 @@ func TestPendingRestart(t *testing.T) {
 	}
 }
 
-func TestApproveCommandKeepsOtherApprovals(t *testing.T) {
-	p := &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "default"}}
-	p.Spec.Rollout.Approvals = []v1alpha1.Approval{{Cluster: "a", Restart: "aaaaaa"}, {Cluster: "b", Restart: "bbbbbb"}}
-	if got := ApproveCommand(p, "c", "cccccc"); !strings.Contains(got, `"op":"add","path":"/spec/rollout/approvals/-"`) {
-		t.Errorf("another cluster's approval is added: %s", got)
-	}
-	if got := ApproveCommand(p, "b", "cccccc"); !strings.Contains(got, `"op":"replace","path":"/spec/rollout/approvals/1"`) {
-		t.Errorf("the cluster's own is replaced, since the list holds one for each: %s", got)
-	}
-}
-
 func TestScriptsAreMadeOnlyForPodsThatMountThem(t *testing.T) {
 	f, _ := encryptedFacts(t)
 	baked := injection.Parameters{ScriptsPath: "/opt/raytls"}

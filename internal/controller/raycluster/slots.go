@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/rollout"
 )
 
 // claimTimeout bounds how long one cluster keeps others from beginning a restart.
@@ -36,7 +36,7 @@ func (a *application) claimSlot(ctx context.Context) error {
 	if snapshot.Approved {
 		goal = v1alpha1.GoalPlaintext // an approval is for this cluster, whatever became of others
 	}
-	if why := cluster.NoSlot(a.facts.Decision.Policy.Name, a.facts.Policy.Rollout.MaxConcurrentClusters, others, goal); why != "" {
+	if why := rollout.NoSlot(a.facts.Decision.Policy.Name, a.facts.Policy.Rollout.MaxConcurrentClusters, others, goal); why != "" {
 		return kube.Waitf(v1alpha1.ReasonWaitingForSlot, "%s", why).RetryAfter(kube.UnwatchedRetry)
 	}
 	return nil

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -53,7 +56,7 @@ func (r *Reconciler) writeUnknown(ctx context.Context, key types.NamespacedName,
 		return client.IgnoreNotFound(err)
 	}
 	changed := tls.DeepCopy()
-	changed.Status = cluster.UnknownStatus(&tls.Status, cause, r.Clock.Now())
+	changed.Status = unknown(&tls.Status, cause, r.Clock.Now())
 	if apiequality.Semantic.DeepEqual(tls.Status, changed.Status) {
 		return nil
 	}
@@ -62,4 +65,20 @@ func (r *Reconciler) writeUnknown(ctx context.Context, key types.NamespacedName,
 		return fmt.Errorf("writing the status of RayClusterTLS %s: %w", key, err)
 	}
 	return nil
+}
+
+// maxMessage is how many bytes of a message a condition repeats.
+const maxMessage = 1024
+
+// unknown is the status of a cluster whose present state cannot be read: that of before, which no longer holds.
+func unknown(before *v1alpha1.RayClusterTLSStatus, cause error, now time.Time) v1alpha1.RayClusterTLSStatus {
+	out := *before.DeepCopy()
+	message := "the operator cannot read the present state and tries again: " + kube.Steady(cause.Error())
+	for _, kind := range []string{v1alpha1.ConditionEncrypted, v1alpha1.ConditionCertified, v1alpha1.ConditionUpToDate} {
+		meta.SetStatusCondition(&out.Conditions, metav1.Condition{
+			Type: kind, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonError, Message: kube.Truncate(message, maxMessage),
+			ObservedGeneration: out.ObservedGeneration, LastTransitionTime: metav1.NewTime(now.Truncate(time.Second)),
+		})
+	}
+	return out
 }

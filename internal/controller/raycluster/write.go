@@ -14,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
@@ -106,14 +105,14 @@ func (a *application) upgradeService(ctx context.Context) error {
 		return err
 	}
 	now := kuberay.ReadService(object)
-	asked := cluster.ParseRequest(now.RestartedFor)
+	asked := kuberay.ParseRequest(now.RestartedFor)
 	if asked.For == plan.Upgrade && asked.At.Equal(plan.Progress.Since) {
 		return nil
 	}
 	if now.UID != seen.UID || now.Active != seen.Active || now.Pending != seen.Pending {
 		return kube.ErrStale // the cluster may not be the one that serves any more
 	}
-	request := cluster.Request{For: plan.Upgrade, Goal: a.facts.Decision.Goal, At: plan.Progress.Since}
+	request := kuberay.Request{For: plan.Upgrade, Goal: a.facts.Decision.Goal, At: plan.Progress.Since}
 	log.FromContext(ctx).Info("Patching RayService", "rayService", now.Name, "goal", request.Goal, "message", plan.Message)
 	return a.patch(ctx, object, kuberay.RestartFor(object, request.String()), "RayService "+now.Name, v1alpha1.ReasonBlocked)
 }

@@ -1,4 +1,4 @@
-package cluster
+package kube
 
 import (
 	"testing"
@@ -9,9 +9,9 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 )
 
-func TestManager(t *testing.T) {
+func TestLastManager(t *testing.T) {
 	entry := func(manager, fields, subresource string, hour int) metav1.ManagedFieldsEntry {
-		at := metav1.NewTime(epoch().Add(time.Duration(hour) * time.Hour))
+		at := metav1.NewTime(time.Date(2026, 1, 2, hour, 0, 0, 0, time.UTC))
 		raw := metav1.FieldsV1{}
 		raw.SetRawBytes([]byte(fields))
 		return metav1.ManagedFieldsEntry{Manager: manager, FieldsV1: &raw, Subresource: subresource, Time: &at}
@@ -23,10 +23,10 @@ func TestManager(t *testing.T) {
 		entry("kuberay", `{"f:spec":{}}`, "status", 4),
 		entry(v1alpha1.ManagedBy, `{"f:spec":{}}`, "", 5),
 	}}
-	if got := manager(object); got != "argocd" {
+	if got := LastManager(object); got != "argocd" {
 		t.Errorf("the last to write the spec, other than the operator, is named: got %q", got)
 	}
-	if got := manager(&metav1.ObjectMeta{}); got != "" {
+	if got := LastManager(&metav1.ObjectMeta{}); got != "" {
 		t.Errorf("nobody is named without a trace: got %q", got)
 	}
 }

@@ -1,0 +1,115 @@
+package keys
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+// Grace is how long a pod may wait for its certificate before its cluster, which was encrypted, no longer counts as such. Every
+// added worker waits for some seconds.
+const Grace = time.Minute
+
+// Holder is a pod with TLS, as far as its certificate goes.
+type Holder struct {
+	Name    string
+	Created time.Time
+	// Certified reports whether it has a certificate: Leaf, by its own account if it Reports.
+	Certified, Reports bool
+	Leaf               Leaf
+	// Altered pods do not run as the injection has it, so they do not count as certified.
+	Altered bool
+	// Terminating pods are counted, and have no faults.
+	Terminating bool
+}
+
+// End is the end of a pod's certificate.
+type End struct {
+	Pod string
+	At  time.Time
+}
+
+// Ends are the pods that share a fault of their certificates, in the order of their names.
+type Ends []End
+
+// Census is what the certificates of a cluster's pods come to.
+type Census struct {
+	// Certified and Outdated are how many pods have a usable certificate and one of another authority.
+	Certified, Outdated int32
+	// First is the first end that a pod reports; zero if none does.
+	First time.Time
+	// Next is when the census changes by itself; zero for never.
+	Next time.Time
+	// Expired, Foreign and Ending are the pods whose certificates have ended, are of another authority, and end soon.
+	Expired, Foreign, Ending Ends
+	// Waiting is how many pods have no certificate. Overdue names the first that has waited for longer than the grace.
+	Waiting int
+	Overdue string
+}
+
+// Count judges the certificates of pods at a time.
+func Count(pods []Holder, by Signers, now time.Time) Census {
+	var out Census
+	for _, pod := range pods {
+		switch {
+		case pod.Certified:
+			out.judge(pod, Judge(pod.Leaf, by, now))
+		case !pod.Terminating:
+			out.wait(pod, now)
+		}
+	}
+	return out
+}
+
+func (c *Census) judge(pod Holder, judged Judgement) {
+	switch {
+	case judged.Usable() && !pod.Altered:
+		c.Certified++
+	case judged.Reason == v1alpha1.ReasonOutdatedAuthority:
+		c.Outdated++
+	}
+	if pod.Terminating {
+		return
+	}
+	if pod.Reports {
+		c.First = Earlier(c.First, judged.End)
+	}
+	c.Next = Earlier(c.Next, judged.Next)
+	end := End{pod.Name, judged.End}
+	switch judged.Reason {
+	case v1alpha1.ReasonCertificateExpired:
+		c.Expired = append(c.Expired, end)
+	case v1alpha1.ReasonOutdatedAuthority:
+		c.Foreign = append(c.Foreign, end)
+	case v1alpha1.ReasonCertificateEnding:
+		c.Ending = append(c.Ending, end)
+	}
+}
+
+func (c *Census) wait(pod Holder, now time.Time) {
+	c.Waiting++
+	switch until := pod.Created.Add(Grace); {
+	case now.Before(until):
+		c.Next = Earlier(c.Next, until)
+	case c.Overdue == "":
+		c.Overdue = pod.Name
+	}
+}
+
+// Ended says when the first of the certificates ended, and how many did besides.
+func (e Ends) Ended() string {
+	text := fmt.Sprintf("the certificate of pod %s ended at %s", e[0].Pod, e[0].At.UTC().Format(time.RFC3339))
+	if len(e) == 1 {
+		return text
+	}
+	return fmt.Sprintf("%s, as did those of %d more", text, len(e)-1)
+}
+
+// These refers to pods that were named.
+func (e Ends) These() string {
+	if len(e) == 1 {
+		return "the pod"
+	}
+	return fmt.Sprintf("these %d pods", len(e))
+}
