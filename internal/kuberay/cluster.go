@@ -108,20 +108,25 @@ func queued(object metav1.Object) bool {
 	return object.GetLabels()[labelQueue] != "" && (!found || owner.Kind != v1alpha1.TargetRayJob)
 }
 
+// replicas goes by what KubeRay makes of each group's replicas: at least minReplicas, at most maxReplicas.
 func replicas(spec map[string]any) map[string]int32 {
 	out := map[string]int32{}
 	for _, item := range jsonpatch.List(spec["workerGroupSpecs"]) {
 		group := jsonpatch.Map(item)
 		name := jsonpatch.String(group["groupName"])
-		wanted := group["replicas"]
+		wanted, least := group["replicas"], group["minReplicas"]
 		if wanted == nil {
-			wanted = group["minReplicas"]
+			wanted = least
 		}
 		switch {
 		case group["suspend"] == true:
 			out[name] = 0
 		case wanted != nil:
-			out[name] = int32(max(0, min(integer(wanted), 1<<30)))
+			count := max(0, integer(wanted), integer(least))
+			if most := group["maxReplicas"]; most != nil {
+				count = min(count, max(integer(most), integer(least), 0))
+			}
+			out[name] = int32(min(count, 1<<30))
 		}
 	}
 	return out

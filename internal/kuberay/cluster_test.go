@@ -20,6 +20,12 @@ func TestReadCluster(t *testing.T) {
 		"old":             {"before the condition existed, the state said so", `{"status":{"state":"ready"}}`, Cluster{Provisioned: true}},
 		"old, was once":   {"or that it was ready once", `{"status":{"stateTransitionTimes":{"ready":"2026-01-02T03:04:05Z"}}}`, Cluster{Provisioned: true}},
 		"odd types":       {"what is of the wrong type is as good as missing", `{"spec":{"suspend":"yes","upgradeStrategy":[],"workerGroupSpecs":{},"managedBy":1},"status":[]}`, Cluster{}},
+		"bounds": {
+			"KubeRay keeps replicas between minReplicas and maxReplicas, or nobody could wait for all pods",
+			`{"spec":{"workerGroupSpecs":[{"groupName":"more","replicas":20,"minReplicas":0,"maxReplicas":10},{"groupName":"less","replicas":1,"minReplicas":3,"maxReplicas":10},
+			{"groupName":"odd","replicas":-1},{"groupName":"none","minReplicas":2,"maxReplicas":1}]}}`,
+			Cluster{Replicas: map[string]int32{"more": 10, "less": 3, "odd": 0, "none": 2}},
+		},
 		"everything": {
 			"what KubeRay is asked for is read from raw JSON, quantities that nobody can parse notwithstanding",
 			`{"metadata":{"generation":3,"labels":{"kueue.x-k8s.io/queue-name":"q"},"annotations":{"ray.io/ft-enabled":"true","ray.io/disable-provisioned-head-restart":"true"}},
