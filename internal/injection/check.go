@@ -123,8 +123,9 @@ func (t template) checkUsers(spec map[string]any, p Parameters) error {
 			return err
 		}
 	}
-	if options := jsonpatch.Map(spec["autoscalerOptions"]); t.kind == Head && autoscaling(spec) && options != nil {
-		return t.checkSameUser("spec.autoscalerOptions", options, rayImage, rayUser)
+	if t.kind == Head && autoscaling(spec) {
+		// Without options KubeRay still adds the container, with Ray's image and no user of its own.
+		return t.checkSameUser("spec.autoscalerOptions", jsonpatch.Map(spec["autoscalerOptions"]), rayImage, rayUser)
 	}
 	return nil
 }

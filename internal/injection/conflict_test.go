@@ -151,6 +151,22 @@ func TestConflicts(t *testing.T) {
 			},
 			want: ConflictError{"spec.autoscalerOptions.securityContext.runAsUser", "is 1001 but the Ray container's is 1000: make them equal, because only the owner can read the key"},
 		},
+		"autoscaler by default": {
+			reason: "KubeRay adds it without options too, and its image decides the user",
+			edit: func(s map[string]any) {
+				ray(s)["securityContext"] = map[string]any{"runAsUser": int64(0)}
+				delete(s, "autoscalerOptions")
+			},
+			want: ConflictError{"spec.autoscalerOptions.securityContext.runAsUser", "is not set but the Ray container's is 0: make them equal, because only the owner can read the key"},
+		},
+		"autoscaler with null options": {
+			reason: "null is what a chart prints for a value that is not set",
+			edit: func(s map[string]any) {
+				ray(s)["securityContext"] = map[string]any{"runAsUser": int64(0)}
+				s["autoscalerOptions"] = nil
+			},
+			want: ConflictError{"spec.autoscalerOptions.securityContext.runAsUser", "is not set but the Ray container's is 0: make them equal, because only the owner can read the key"},
+		},
 		"autoscaler of another image": {
 			reason: "its image may have another user",
 			edit:   func(s map[string]any) { jsonpatch.Map(s["autoscalerOptions"])["image"] = "mine:1" },
@@ -269,6 +285,21 @@ func TestNoConflict(t *testing.T) {
 				jsonpatch.Map(s["autoscalerOptions"])["securityContext"] = map[string]any{"runAsUser": float64(7)}
 			},
 			parameters: Parameters{Image: "openssl:3"},
+		},
+		"autoscaler by default under the pod's user": {
+			reason: "the pod's user counts for the container that KubeRay adds",
+			edit: func(s map[string]any) {
+				pod(s)["securityContext"] = map[string]any{"runAsUser": int64(0)}
+				ray(s)["securityContext"] = map[string]any{"runAsUser": int64(0)}
+				delete(s, "autoscalerOptions")
+			},
+		},
+		"options of no autoscaler": {
+			reason: "without the autoscaler nobody else reads the head's key",
+			edit: func(s map[string]any) {
+				s["enableInTreeAutoscaling"] = false
+				ray(s)["securityContext"] = map[string]any{"runAsUser": int64(0)}
+			},
 		},
 		"additional init container": {
 			reason: "a name found in one template is enough, in either list",
