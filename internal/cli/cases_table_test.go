@@ -52,5 +52,30 @@ func cases() map[string]wanted {
 			inject:  outcome{same: true, notes: []string{"printed unchanged; spec.managedBy hands the RayCluster to kueue.x-k8s.io/multikueue"}},
 			migrate: plain,
 		},
+		"rayclusterfleet": {
+			reason:  "a template has no cluster's name, and silence would pass for encryption",
+			inject:  outcome{same: true, notes: []string{"RayClusterFleet coder (document 1 of standard input): printed unchanged; spec.template.spec is a template", "by its selector", "a targetRef cannot name a RayClusterFleet"}, notNotes: []string{"Service"}},
+			migrate: outcome{same: true, notes: []string{"RayClusterFleet coder", "spec.template.spec is a template of RayClusters without TLS"}},
+		},
+		"fleet-with-tls": {
+			reason:  "any kind may have a template, under any path",
+			inject:  outcome{same: true, notes: []string{"spec.flavours[0].cluster is a template", "a targetRef cannot name a ClusterPool"}},
+			migrate: outcome{fails: []string{"ClusterPool pool (document 1 of standard input): spec.flavours[0].cluster: sets up TLS in a template", "by a policy with a selector"}},
+		},
+		"appwrapper": {
+			reason:  "a whole RayCluster has its name, and is created in its wrapper's namespace",
+			inject:  outcome{notes: []string{"RayCluster ml/inner (spec.components[0].template of AppWrapper ml/wrapped (document 1 of standard input)): injected with the parameters of RayTLSPolicy default"}, out: []string{"secretName: raytls-inner", "# the head", "path: template.spec.headGroupSpec.template"}},
+			migrate: outcome{same: true, notes: []string{"RayCluster ml/inner", noTLS}},
+		},
+		"appwrapper-with-tls": {
+			reason:  "what is inside is migrated too, and the policy is beside its wrapper",
+			inject:  outcome{fails: []string{"RayCluster ml/inner (spec.components[0].template of AppWrapper ml/wrapped", "RAY_USE_TLS"}},
+			migrate: outcome{notes: []string{"AppWrapper ml/wrapped creates it", "RayTLSPolicy inner"}, out: []string{"kind: RayTLSPolicy", "kind: RayCluster\n    name: inner", "namespace: ml"}, notOut: []string{"RAY_USE_TLS", "ray-head-tls"}},
+		},
+		"text-with-a-cluster": {
+			reason:  "text is not edited, which is said",
+			inject:  outcome{same: true, notes: []string{"ConfigMap templates (document 1 of standard input): printed unchanged; data.cluster.yaml is text with a RayCluster in it"}},
+			migrate: outcome{same: true, notes: []string{"data.cluster.yaml is text with a RayCluster in it"}},
+		},
 	}
 }

@@ -154,19 +154,28 @@ func (e *editor) edit(node *yamlv3.Node, old, updated any) {
 	}
 	before, after := jsonpatch.Map(old), jsonpatch.Map(updated)
 	if node.Kind == yamlv3.MappingNode && before != nil && after != nil {
-		node.Style &^= yamlv3.FlowStyle
+		unfold(node)
 		e.editMapping(node, before, after)
 		return
 	}
 	list := jsonpatch.List(old)
 	if updatedList, ok := updated.([]any); ok && node.Kind == yamlv3.SequenceNode && len(list) == len(node.Content) {
-		node.Style &^= yamlv3.FlowStyle
+		unfold(node)
 		e.editSequence(node, list, updatedList)
 		return
 	}
 	replacement := e.encode(updated)
 	replacement.HeadComment, replacement.LineComment, replacement.FootComment = node.HeadComment, node.LineComment, node.FootComment
 	*node = *replacement
+}
+
+// unfold writes a node in lines of its own. The comment behind it has no place there and goes above it.
+func unfold(node *yamlv3.Node) {
+	if node.Style&yamlv3.FlowStyle == 0 {
+		return
+	}
+	node.Style &^= yamlv3.FlowStyle
+	node.HeadComment, node.LineComment = joinComments(node.HeadComment, node.LineComment), ""
 }
 
 func (e *editor) editMapping(node *yamlv3.Node, old, updated map[string]any) {
@@ -248,7 +257,9 @@ type pair struct{ old, updated int }
 // align finds the longest row of elements that two lists share, by what names an element, and lists all in the order of
 // the updated list.
 func align(old, updated []any) []pair {
-	before, after := identities(old), identities(updated)
+	// Without a name the place tells an element, unless elements came or went.
+	inPlace := len(old) == len(updated)
+	before, after := identities(old, inPlace), identities(updated, inPlace)
 	longest := make([][]int, len(before)+1)
 	for i := range longest {
 		longest[i] = make([]int, len(after)+1)
@@ -285,15 +296,18 @@ func align(old, updated []any) []pair {
 	return pairs
 }
 
-// identities gives what Kubernetes tells a list's elements apart by, or the whole element.
-func identities(list []any) []string {
+// identities gives what Kubernetes tells a list's elements apart by, or else the place or the whole element.
+func identities(list []any, inPlace bool) []string {
 	var all []string
-	for _, item := range list {
+	for i, item := range list {
 		fields := jsonpatch.Map(item)
 		metadata := jsonpatch.Map(fields["metadata"])
 		by := []any{fields["name"], fields["mountPath"], fields["groupName"], fields["kind"], metadata["namespace"], metadata["name"]}
 		if fields["name"] == nil && fields["groupName"] == nil && metadata["name"] == nil {
 			by = []any{jsonpatch.Canonical(item)}
+			if inPlace {
+				by = []any{i}
+			}
 		}
 		text, err := json.Marshal(by)
 		if err != nil {

@@ -3,6 +3,7 @@ package manifest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -18,6 +19,8 @@ type Object struct {
 	unstructured.Unstructured
 	// Where it was read, such as "document 2 of cluster.yaml".
 	Where string
+	// wrapper is the object that this one is inside of; nil for an object of the file.
+	wrapper *Object
 }
 
 // newObject makes sure of what the methods take for granted. lines gives the line of a path, for errors.
@@ -32,15 +35,35 @@ func newObject(where string, tree any, lines func(path ...any) string) (*Object,
 		}
 	}
 	o := &Object{Unstructured: unstructured.Unstructured{Object: fields}, Where: where}
-	if err := o.checkText(lines); err != nil {
-		return nil, fmt.Errorf("%s: %w", o, err)
-	}
-	for _, key := range []string{"metadata", "spec"} {
-		if fields[key] != nil && jsonpatch.Map(fields[key]) == nil && o.clusterPath() != nil {
-			return nil, fmt.Errorf("%s: %s%s is not an object", o, lines(key), key)
+	err := o.check(lines)
+	o.eachWrapped(func(path []any, inner *Object) {
+		if err == nil {
+			err = inner.check(func(below ...any) string { return lines(slices.Concat(path, below)...) })
 		}
+	}, func(path []any, v any) {
+		if err == nil && jsonpatch.Map(v) != nil {
+			if wrong := checkText(v, path, lines); wrong != nil {
+				err = fmt.Errorf("%s: %w", o, wrong)
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	return o, nil
+}
+
+// check refuses what the API server would refuse without saying where.
+func (o *Object) check(lines func(path ...any) string) error {
+	if err := o.checkText(lines); err != nil {
+		return fmt.Errorf("%s: %w", o, err)
+	}
+	for _, key := range []string{"metadata", "spec"} {
+		if o.Object[key] != nil && jsonpatch.Map(o.Object[key]) == nil && o.clusterPath() != nil {
+			return fmt.Errorf("%s: %s%s is not an object", o, lines(key), key)
+		}
+	}
+	return nil
 }
 
 // CheckNames returns an error unless the object has a name, and name and namespace are such as the API server takes.

@@ -51,7 +51,7 @@ type migrated struct {
 // It fails with every *Finding, in the order of the input, if TLS is set up in any other way, or the policy could not be
 // carried out: then nothing of the input may be used.
 func Migrate(documents []*manifest.Document, now time.Time) (migrated []*manifest.Document, notes []string, err error) {
-	m := &migration{objects: manifest.Objects(documents), now: now}
+	m := &migration{objects: manifest.WithWrapped(manifest.Objects(documents)), now: now}
 	for _, o := range m.objects {
 		m.takeFrom(o)
 	}
@@ -77,6 +77,7 @@ func (m *migration) notef(format string, args ...any) {
 func (m *migration) takeFrom(o *manifest.Object) {
 	found, at := o.ClusterSpec()
 	if found == nil {
+		m.lookInto(o)
 		return
 	}
 	spec := jsonpatch.CopyMap(found)
@@ -109,6 +110,24 @@ func (m *migration) takeFrom(o *manifest.Object) {
 	}
 	o.SetClusterSpec(spec)
 	m.migrated = append(m.migrated, migrated{object: o, stanza: s, names: m.headNames(o, s)})
+}
+
+// lookInto refuses TLS in templates whose RayClusters have no names yet, which a policy could not name, and says so of what
+// it does not look at.
+func (m *migration) lookInto(o *manifest.Object) {
+	wrapped := o.Wrapped()
+	for _, template := range wrapped.Templates {
+		s := take(jsonpatch.CopyMap(template.Spec))
+		if s.secret != "" || len(s.findings) > 0 || len(injection.ForeignTLS(template.Spec, m.envKeys(o))) > 0 {
+			m.report(o, template.Path, "sets up TLS in a template, and the RayClusters made from it get their names later, so no policy can be added for them: "+
+				"take the init container, its volumes and the variables out by hand, and cover the RayClusters by a policy with a selector")
+			continue
+		}
+		m.notef("%s: %s is a template of RayClusters without TLS of the guide's, and is printed as it is.", o, template.Path)
+	}
+	for _, path := range wrapped.Texts {
+		m.notef("%s: %s is text with a RayCluster in it, which is printed as it is. Give the command that manifest itself.", o, path)
+	}
 }
 
 // conflict asks the injection itself whether it would take the spec.
@@ -151,7 +170,7 @@ func (m *migration) order(documents []*manifest.Document) []*manifest.Document {
 	if len(m.migrated) == 0 {
 		return documents
 	}
-	first := slices.IndexFunc(documents, func(d *manifest.Document) bool { return slices.Contains(d.Objects, m.migrated[0].object) })
+	first := slices.IndexFunc(documents, func(d *manifest.Document) bool { return slices.Contains(d.Objects, m.migrated[0].object.Top()) })
 	before, after := slices.Clone(documents[:first]), []*manifest.Document{}
 	for _, d := range documents[first:] {
 		if d.Lonely() && m.isCA(d.Objects[0]) {

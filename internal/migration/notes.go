@@ -27,6 +27,10 @@ func (m *migration) describe() {
 
 func (done migrated) rollout() string {
 	o := done.object
+	if by := o.Wrapper(); by != nil {
+		return fmt.Sprintf("%[1]s creates it. Whether a change reaches a cluster that runs is the matter of that kind: apply the changed %[2]s as you do any other change of it, or delete it and create it anew. "+
+			"A cluster that is created anew is encrypted at its creation by the operator's admission webhook; one that runs waits for your approval.", by.Title(), by.GetKind())
+	}
 	switch v1alpha1.TargetKind(o.GetKind()) {
 	case v1alpha1.TargetRayService:
 		return "When you apply this, KubeRay makes a new cluster, which the operator's admission webhook encrypts at its creation, moves the traffic, and deletes the old one. There is nothing to approve."

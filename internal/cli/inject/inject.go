@@ -40,8 +40,9 @@ What the policy says about the init container and about additionalContainers is 
 the input that covers the cluster, or that of --policy; without any, the defaults are taken, or what the cluster was
 injected with. A policy is needed all the same: without one in the namespace nobody makes keys.
 
-RayJobs, RayServices and RayCronJobs are printed unchanged: KubeRay names their clusters at random, and what is injected
-names the cluster's Secret. The operator's admission webhook encrypts their clusters at creation.
+A whole RayCluster inside another object, such as an AppWrapper, is injected there. RayJobs, RayServices and RayCronJobs are
+printed unchanged, and so are other kinds that make RayClusters from a template: their clusters get names later, and what is
+injected names the cluster's Secret. The operator's admission webhook encrypts these clusters at creation. A note says so.
 
 All fields survive, those too that this version does not know, and so do comments, quotes and the order of keys. Anchors
 that the injection changes are written out. JSON is printed as YAML with sorted keys. Notes go to standard error. On an
@@ -121,24 +122,50 @@ func policiesIn(documents []*manifest.Document) ([]*v1alpha1.RayTLSPolicy, error
 	return policies, nil
 }
 
-// all injects every RayCluster, and gives the errors of all of them.
+// all injects every RayCluster, and gives the errors of all of them. Each object that has to do with a RayCluster gets a note.
 func (i *injector) all(documents []*manifest.Document) error {
 	var failed error
+	found := false
 	for _, o := range manifest.Objects(documents) {
-		spec, _ := o.ClusterSpec()
-		if spec == nil {
-			continue
+		wrapped := o.Wrapped()
+		for _, cluster := range append([]*manifest.Object{o}, wrapped.Objects...) {
+			spec, _ := cluster.ClusterSpec()
+			if spec == nil {
+				continue
+			}
+			found = true
+			done, err := i.one(cluster, spec)
+			if err != nil {
+				failed = errors.Join(failed, fmt.Errorf("%s: %w", cluster, err))
+				continue
+			}
+			if err := i.notef("%s: %s", cluster, done); err != nil {
+				return err
+			}
 		}
-		done, err := i.one(o, spec)
-		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("%s: %w", o, err))
-			continue
+		for _, template := range wrapped.Templates {
+			found = true
+			if err := i.notef("%s: printed unchanged; %s is a template, and the RayClusters made from it get their names later. The operator's admission webhook encrypts them at creation "+
+				"if a RayTLSPolicy covers them by its selector; a targetRef cannot name a %s", o, template.Path, o.GetKind()); err != nil {
+				return err
+			}
 		}
-		if _, err := fmt.Fprintf(i.notes, "%s: %s\n", o, done); err != nil {
-			return err
+		for _, path := range wrapped.Texts {
+			found = true
+			if err := i.notef("%s: printed unchanged; %s is text with a RayCluster in it: give the command that manifest itself", o, path); err != nil {
+				return err
+			}
 		}
 	}
+	if !found {
+		return i.notef("nothing is injected: the input has no RayCluster")
+	}
 	return failed
+}
+
+func (i *injector) notef(format string, args ...any) error {
+	_, err := fmt.Fprintf(i.notes, format+"\n", args...)
+	return err
 }
 
 func (i *injector) one(o *manifest.Object, spec map[string]any) (done string, err error) {
@@ -171,7 +198,7 @@ func (i *injector) one(o *manifest.Object, spec map[string]any) (done string, er
 		return fmt.Sprintf("printed unchanged; its label %s takes it out", v1alpha1.LabelExclude), nil
 	}
 	if wrong := policy.InvalidExclude(metadata); wrong != "" {
-		if _, err := fmt.Fprintf(i.notes, "%s: %s\n", o, wrong); err != nil {
+		if err := i.notef("%s: %s", o, wrong); err != nil {
 			return "", err
 		}
 	}
@@ -256,5 +283,6 @@ func metadataOf(o *manifest.Object) (*metav1.ObjectMeta, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metadata: %w", err)
 	}
+	metadata.Namespace = o.GetNamespace()
 	return &metadata, nil
 }
