@@ -77,5 +77,46 @@ func cases() map[string]wanted {
 			inject:  outcome{same: true, notes: []string{"ConfigMap templates (document 1 of standard input): printed unchanged; data.cluster.yaml is text with a RayCluster in it"}},
 			migrate: outcome{same: true, notes: []string{"data.cluster.yaml is text with a RayCluster in it"}},
 		},
+		"ca-used-by-redis-too": {
+			reason: "the mount of a CA that Redis needs is not taken away",
+			inject: outcome{fails: []string{"containers[0].env[RAY_USE_TLS]", "containers[0].volumeMounts[/etc/ray/tls]", "initContainers[0]", "volumes[ca-tls]"}},
+			migrate: outcome{fails: []string{
+				"containers[0].env[RAY_REDIS_CA_CERT]: reads /etc/ca/tls/ca.crt", "containers[0].env[SSL_CERT_FILE]: reads /etc/ca/tls/ca.crt",
+				"containers[0].readinessProbe.exec: reads /etc/ray/tls/tls.crt", "give it a volume of its own",
+			}},
+		},
+		"other-ways-to-write-names": {
+			reason:  "clients use these names",
+			inject:  outcome{fails: []string{"RAY_USE_TLS"}},
+			migrate: outcome{out: []string{"headDNSNames:\n    - client.example.com\n    - ray.example.com"}, notes: []string{"taken out is this", "init container ray-head-tls; volumes ca-tls, gen-tls-script, ray-tls"}},
+		},
+		"tls-variables-switched-off": {
+			reason:  "there is no TLS to leave the cluster to",
+			inject:  outcome{fails: []string{`belongs to TLS that is off, because RAY_USE_TLS is "0": remove the 4 variables`, "env[RAY_TLS_CA_CERT]"}},
+			migrate: outcome{notes: []string{"its TLS is off", "No policy is added", "containers[0]: the variables of Ray's TLS"}, notOut: []string{"RAY_USE_TLS", "RAY_TLS", "kind: RayTLSPolicy"}},
+		},
+		"codeflare-create-cert": {
+			reason: "what belongs together is named together, the CA's key in the Ray container too",
+			inject: outcome{fails: []string{"env[RAY_USE_TLS]", "env[RAY_TLS_CA_CERT]", "initContainers[0]", "volumeMounts[/home/ray/workspace/tls]", "containers[0].volumeMounts[/home/ray/workspace/ca]", "may hold the CA's key", "volumes[ca-vol]", "volumes[server-cert]"}},
+			migrate: outcome{fails: []string{
+				"initContainers[0]: makes certificates by itself with openssl, which cannot be migrated", "volumes[ca-vol]", "volumes[server-cert]", "containers[0].volumeMounts[/home/ray/workspace/ca]",
+				"gives the head the names rayclient-interactive-ds.apps.example.com, interactive-head-svc.ds.svc", "podCertificate.headDNSNames", "signs with Secret ca-secret-interactive",
+			}},
+		},
+		"cert-manager-by-init-container": {
+			reason:  "the remedy leads somewhere",
+			inject:  outcome{fails: []string{"env[RAY_USE_TLS]", "initContainers[0]", "volumes[gen-tls-script]"}},
+			migrate: outcome{fails: []string{"initContainers[0]: makes certificates in another way than the guide's", "needs no certificateAuthority.secretRef", "rights of the service account", "env[RAY_TLS_CA_CERT]", "volumes[cert-tls]"}},
+		},
+		"certificate-from-a-secret": {
+			reason:  "all places are named in one go",
+			inject:  outcome{fails: []string{"headGroupSpec.template.spec.containers[0].env[RAY_TLS_CA_CERT]", "headGroupSpec.template.spec.volumes[ssl]", "workerGroupSpecs[0].template.spec.containers[0].volumeMounts[/eks/ssl]", "workerGroupSpecs[0].template.spec.volumes[ssl]"}},
+			migrate: outcome{fails: []string{"headGroupSpec.template.spec.containers[0].env[RAY_TLS_CA_CERT]", "workerGroupSpecs[0].template.spec.containers[0].volumeMounts[/eks/ssl]", "workerGroupSpecs[0].template.spec.volumes[ssl]"}},
+		},
+		"live-export": {
+			reason:  "what the API server wrote makes an apply fail or lie",
+			inject:  outcome{fails: []string{"RAY_USE_TLS"}},
+			migrate: outcome{notes: []string{"read from an API server", "resourceVersion", "status"}, out: []string{"kind: RayTLSPolicy", "kind: List"}, notOut: []string{"54838478", "managedFields", "last-applied", "availableWorkerReplicas", "creationTimestamp", "RAY_USE_TLS"}},
+		},
 	}
 }

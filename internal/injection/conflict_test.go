@@ -37,8 +37,15 @@ func TestConflicts(t *testing.T) {
 	}{
 		"TLS in the Ray container": {
 			reason: "somebody else's TLS is never overwritten",
-			edit:   func(s map[string]any) { add(ray(s), "env", map[string]any{"name": EnvUseTLS, "value": "0"}) },
+			edit:   func(s map[string]any) { add(ray(s), "env", map[string]any{"name": EnvUseTLS, "value": "1"}) },
 			want:   ConflictError{head + "containers[0].env[RAY_USE_TLS]", "is set by somebody else: remove it, or leave this cluster to the TLS it has"},
+		},
+		"TLS that is off": {
+			reason: "there is no TLS to leave the cluster to",
+			edit: func(s map[string]any) {
+				add(ray(s), "env", map[string]any{"name": EnvCACert, "value": "/tls/ca.crt"}, map[string]any{"name": EnvUseTLS, "value": "0"})
+			},
+			want: ConflictError{head + "containers[0].env[RAY_TLS_CA_CERT]", `belongs to TLS that is off, because RAY_USE_TLS is "0": remove the 4 variables of Ray's TLS`},
 		},
 		"TLS with our very values": {
 			reason: "the TLS guide's stanza by hand has the same values, so that alone is not ours",
@@ -51,20 +58,20 @@ func TestConflicts(t *testing.T) {
 				worker := templatesOf(s)[2].pod
 				add(jsonpatch.Map(jsonpatch.List(worker["containers"])[0]), "env", map[string]any{"name": EnvCACert})
 			},
-			want: ConflictError{"spec.workerGroupSpecs[1].template.spec.containers[0].env[RAY_TLS_CA_CERT]", "is set by somebody else: remove it, or leave this cluster to the TLS it has"},
+			want: ConflictError{"spec.workerGroupSpecs[1].template.spec.containers[0].env[RAY_TLS_CA_CERT]", "is set, but RAY_USE_TLS is not, so TLS is off unless the image sets it: remove this variable"},
 		},
 		"TLS in an additional container": {
 			reason:     "a named container is treated like the Ray container",
 			edit:       func(s map[string]any) { add(sidecar(s), "env", map[string]any{"name": EnvServerKey}) },
 			parameters: sidecars,
-			want:       ConflictError{head + "containers[1].env[RAY_TLS_SERVER_KEY]", "is set by somebody else: remove it, or leave this cluster to the TLS it has"},
+			want:       ConflictError{head + "containers[1].env[RAY_TLS_SERVER_KEY]", "is set, but RAY_USE_TLS is not, so TLS is off unless the image sets it: remove this variable"},
 		},
 		"TLS in the autoscaler": {
 			reason: "the autoscaler's container gets the same variables",
 			edit: func(s map[string]any) {
 				add(jsonpatch.Map(s["autoscalerOptions"]), "env", map[string]any{"name": EnvServerCert})
 			},
-			want: ConflictError{"spec.autoscalerOptions.env[RAY_TLS_SERVER_CERT]", "is set by somebody else: remove it, or leave this cluster to the TLS it has"},
+			want: ConflictError{"spec.autoscalerOptions.env[RAY_TLS_SERVER_CERT]", "is set, but RAY_USE_TLS is not, so TLS is off unless the image sets it: remove this variable"},
 		},
 		"KubeRay's TLS": {
 			reason: "KubeRay finds a spec with both invalid and stops reconciling it",

@@ -51,9 +51,13 @@ func ForeignTLS(spec map[string]any, lookup func(kind, name string) (keys []stri
 }
 
 func (t template) foreign(additional []string, lookup func(kind, name string) ([]string, bool), report func(string, string, ...any)) {
+	var handMade []string
 	for _, c := range t.targets(additional) {
-		foreignEnv(c.path, c.container, lookup, report)
+		handMade = append(handMade, foreignEnv(c.path, c.container, lookup, report)...)
 		foreignMounts(c.path, c.container, report)
+	}
+	if len(handMade) > 0 {
+		t.foreignFiles(handMade, additional, report)
 	}
 	t.foreignNames(report)
 }
@@ -79,14 +83,35 @@ func EnvFromRefs(spec map[string]any, additional ...string) []Ref {
 	return refs
 }
 
-func foreignEnv(at string, container map[string]any, lookup func(kind, name string) ([]string, bool), report func(string, string, ...any)) {
+// foreignEnv returns the files that the variables name, the last of each variable.
+func foreignEnv(at string, container map[string]any, lookup func(kind, name string) ([]string, bool), report func(string, string, ...any)) (files []string) {
+	off, value := SwitchedOff(container)
+	last := map[string]string{}
+	use := slices.ContainsFunc(jsonpatch.List(container["env"]), func(item any) bool { return jsonpatch.Name(item) == EnvUseTLS })
 	for _, item := range jsonpatch.List(container["env"]) {
-		if name := jsonpatch.Name(item); slices.Contains(rayEnvNames(), name) {
-			report(fmt.Sprintf("%s.env[%s]", at, name), "is set by somebody else: %s", removeFirst)
+		name := jsonpatch.Name(item)
+		if !slices.Contains(rayEnvNames(), name) {
+			continue
+		}
+		field := fmt.Sprintf("%s.env[%s]", at, name)
+		switch {
+		case off:
+			report(field, "belongs to TLS that is off, because %s is %s: remove the %d variables of Ray's TLS", EnvUseTLS, value, len(rayEnvNames()))
+			continue
+		case !use:
+			report(field, "is set, but %s is not, so TLS is off unless the image sets it: remove this variable", EnvUseTLS)
+		default:
+			report(field, "is set by somebody else: %s", removeFirst)
+		}
+		last[name] = jsonpatch.String(jsonpatch.Map(item)["value"])
+	}
+	for _, file := range last {
+		if path.IsAbs(file) {
+			files = append(files, path.Clean(file))
 		}
 	}
 	if lookup == nil {
-		return
+		return files
 	}
 	for i, item := range jsonpatch.List(container["envFrom"]) {
 		source := jsonpatch.Map(item)
@@ -100,6 +125,66 @@ func foreignEnv(at string, container map[string]any, lookup func(kind, name stri
 			if found && slices.ContainsFunc(keys, func(key string) bool { return prefix+key == EnvUseTLS }) {
 				report(fmt.Sprintf("%s.envFrom[%d].%s", at, i, from.key), "the %s %s sets %s: %s", from.kind, name, EnvUseTLS, removeFirst)
 			}
+		}
+	}
+	return files
+}
+
+// SwitchedOff reports whether a container's own variables say that its TLS is off, and the value that says so: every
+// RAY_USE_TLS is a literal other than 1 and true.
+func SwitchedOff(container map[string]any) (off bool, value string) {
+	for _, item := range jsonpatch.List(container["env"]) {
+		if jsonpatch.Name(item) != EnvUseTLS {
+			continue
+		}
+		literal, isText := jsonpatch.Map(item)["value"].(string)
+		if !isText || strings.EqualFold(literal, "true") || literal == "1" || strings.Contains(literal, "$") {
+			return false, ""
+		}
+		off, value = true, fmt.Sprintf("%.16q", literal)
+	}
+	return off, value
+}
+
+// foreignFiles reports what goes together with the variables of hand-made TLS: the mounts with their files, the volumes, and the
+// init containers that write these volumes, with what those mount besides.
+func (t template) foreignFiles(files, additional []string, report func(string, string, ...any)) {
+	volumes := map[string]bool{}
+	for _, c := range t.targets(additional) {
+		for _, item := range jsonpatch.List(c.container["volumeMounts"]) {
+			mountPath := jsonpatch.String(jsonpatch.Map(item)["mountPath"])
+			below := strings.TrimSuffix(path.Clean(mountPath), "/") + "/"
+			if mountPath != "" && slices.ContainsFunc(files, func(file string) bool { return strings.HasPrefix(file, below) }) {
+				volumes[jsonpatch.Name(item)] = true
+				report(fmt.Sprintf("%s.volumeMounts[%s]", c.path, mountPath), "holds files of that TLS: remove it with the variables")
+			}
+		}
+	}
+	if len(volumes) == 0 {
+		return
+	}
+	for i, item := range jsonpatch.List(t.pod["initContainers"]) {
+		mounts := jsonpatch.List(jsonpatch.Map(item)["volumeMounts"])
+		if !slices.ContainsFunc(mounts, func(m any) bool { return volumes[jsonpatch.Name(m)] }) {
+			continue
+		}
+		report(t.field("initContainers[%d]", i), "makes or copies files of that TLS: remove it with the variables")
+		for _, m := range mounts {
+			volumes[jsonpatch.Name(m)] = true
+		}
+	}
+	for i, item := range jsonpatch.List(t.pod["containers"]) {
+		for _, m := range jsonpatch.List(jsonpatch.Map(item)["volumeMounts"]) {
+			mountPath := jsonpatch.String(jsonpatch.Map(m)["mountPath"])
+			below := strings.TrimSuffix(path.Clean(mountPath), "/") + "/"
+			if volumes[jsonpatch.Name(m)] && !slices.ContainsFunc(files, func(file string) bool { return strings.HasPrefix(file, below) }) {
+				report(t.field("containers[%d].volumeMounts[%s]", i, mountPath), "mounts a volume of that TLS, which may hold the CA's key: remove it with the variables, unless something else needs it")
+			}
+		}
+	}
+	for _, item := range jsonpatch.List(t.pod["volumes"]) {
+		if name := jsonpatch.Name(item); volumes[name] {
+			report(t.field("volumes[%s]", name), "holds files of that TLS: remove it with the variables, unless something else needs it")
 		}
 	}
 }

@@ -117,3 +117,26 @@ func TestForeignTLSListsEverything(t *testing.T) {
 		t.Errorf("findings beside our own pieces (-want +got):\n%s", diff)
 	}
 }
+
+// TestForeignTLS_together names in one go what has to be taken out together.
+func TestForeignTLS_together(t *testing.T) {
+	s := plain(t)
+	add(ray(s), "env", map[string]any{"name": EnvUseTLS, "value": "1"}, map[string]any{"name": EnvServerCert, "value": "/certs/tls.crt"})
+	add(ray(s), "volumeMounts", map[string]any{"name": "certs", "mountPath": "/certs/"}, map[string]any{"name": "authority", "mountPath": "/ca"})
+	pod(s)["initContainers"] = []any{
+		map[string]any{"name": "other"},
+		map[string]any{"name": "make", "volumeMounts": []any{map[string]any{"name": "certs", "mountPath": "/out"}, map[string]any{"name": "authority", "mountPath": "/in"}}},
+	}
+	add(pod(s), "volumes", map[string]any{"name": "certs", "emptyDir": map[string]any{}}, map[string]any{"name": "authority", "secret": map[string]any{"secretName": "ca"}})
+	var fields []string
+	for _, found := range ForeignTLS(s, nil) {
+		fields = append(fields, found.Field)
+	}
+	want := []string{
+		head + "containers[0].env[RAY_USE_TLS]", head + "containers[0].env[RAY_TLS_SERVER_CERT]", head + "containers[0].volumeMounts[/certs/]",
+		head + "initContainers[1]", head + "containers[0].volumeMounts[/ca]", head + "volumes[certs]", head + "volumes[authority]",
+	}
+	if diff := cmp.Diff(want, fields); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

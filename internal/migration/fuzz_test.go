@@ -68,7 +68,7 @@ func checkTake(t *testing.T, before map[string]any) {
 	if len(s.findings) > 0 {
 		return
 	}
-	if diff := cmp.Diff(before, spec); s.secret == "" && diff != "" {
+	if diff := cmp.Diff(before, spec); s.secret == "" && len(s.removed) == 0 && diff != "" {
 		t.Fatalf("nothing was found, but this was changed:\n%s", diff)
 	}
 	if second := take(jsonpatch.CopyMap(spec)); second.secret != "" || len(second.findings) > 0 {

@@ -82,21 +82,34 @@ func (m *migration) takeFrom(o *manifest.Object) {
 	}
 	spec := jsonpatch.CopyMap(found)
 	s := take(spec)
+	var names headNames
 	// What the stanza's own findings speak of is still there, and need not be said twice.
-	if len(s.findings) == 0 {
-		s.findings = injection.ForeignTLS(spec, m.envKeys(o), s.additional...)
+	if len(s.findings) == 0 || s.otherTLS {
+		foreign := injection.ForeignTLS(spec, m.envKeys(o), s.additional...)
+		if s.findings = append(s.findings, foreign...); len(foreign) > 0 && !s.otherTLS {
+			m.explain(o, at, spec)
+		}
 	}
-	if len(s.findings) == 0 && s.secret != "" {
-		s.findings = conflict(spec, s.additional)
+	if len(s.findings) == 0 {
+		if s.secret != "" {
+			names = m.headNames(o, s)
+			s.findings = conflict(spec, s.additional)
+		}
+		s.findings = append(m.hazards(o, at, found, s, names), s.findings...)
 	}
 	for _, f := range s.findings {
-		field := f.Field
-		if rest, ok := strings.CutPrefix(field, "spec."); ok {
-			field = at + "." + rest
+		m.report(o, moved(at, f.Field), "%s", f.Message)
+	}
+	for _, told := range [][]string{s.removed, s.lost} {
+		for i := range told {
+			told[i] = moved(at, told[i])
 		}
-		m.report(o, field, "%s", f.Message)
 	}
 	switch {
+	case s.secret == "" && len(s.removed) > 0:
+		o.SetClusterSpec(spec)
+		m.notef("%s: its TLS is off, and what is left of it is taken out. No policy is added; a RayTLSPolicy of yours encrypts the cluster.\n%s", o, strings.Join(s.removed, "\n"))
+		return
 	case s.secret == "":
 		m.notef("%s: it has no TLS of the guide's, and is printed as it is.", o)
 		return
@@ -109,7 +122,16 @@ func (m *migration) takeFrom(o *manifest.Object) {
 		m.report(o, "", "%v", err)
 	}
 	o.SetClusterSpec(spec)
-	m.migrated = append(m.migrated, migrated{object: o, stanza: s, names: m.headNames(o, s)})
+	m.clean(o)
+	m.migrated = append(m.migrated, migrated{object: o, stanza: s, names: names})
+}
+
+// moved gives a field of a RayCluster's spec, or a text that begins with one, the path that the spec has in its object.
+func moved(at, field string) string {
+	if rest, ok := strings.CutPrefix(field, "spec."); ok {
+		return at + "." + rest
+	}
+	return field
 }
 
 // lookInto refuses TLS in templates whose RayClusters have no names yet, which a policy could not name, and says so of what

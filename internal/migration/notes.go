@@ -18,6 +18,10 @@ func (m *migration) describe() {
 	}
 	for _, done := range m.migrated {
 		m.notef("%s: its TLS is taken out, and RayTLSPolicy %s brings the CA of Secret %s. %s", done.object, done.policy.GetName(), done.stanza.secret, done.rollout())
+		m.notef("%s: taken out is this.\n%s", done.object, strings.Join(done.stanza.removed, "\n"))
+		for _, lost := range done.stanza.lost {
+			m.notef("%s: %s", done.object, lost)
+		}
 	}
 	m.notes = append(m.notes, "A pod with the hand-made TLS and one with the operator's cannot connect, in either direction: the old one trusts the brought CA alone, and is shown a chain that ends "+
 		"below it, at the cluster's authority; the new one trusts that authority alone, and is shown a certificate that the brought CA signed itself. Pods of one kind connect among themselves.")

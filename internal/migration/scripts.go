@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/jsonpatch"
@@ -30,9 +31,22 @@ func (m *migration) headNames(near *manifest.Object, s *stanza) headNames {
 			continue
 		}
 		found++
-		for _, name := range alternatives(jsonpatch.String(jsonpatch.Map(o.Object["data"])[headScript])) {
+		script, there := jsonpatch.Map(o.Object["data"])[headScript].(string)
+		if !there {
+			m.notef("%s: it has no text %s, so the names that this gives the head are not known. Add them to the policy's podCertificate.headDNSNames.", o, headScript)
+			continue
+		}
+		for _, name := range alternatives(script) {
 			if !names.add(name) {
 				m.notef("%s: %s puts %q into the head's certificate, which has no counterpart in a policy. If clients use it, see podCertificate.headDNSNames.", o, headScript, name)
+			}
+		}
+		if line := notUnderstood(script); line != "" {
+			m.notef("%s: %s sets the names of the head's certificate in a way that is not understood: %q. Look for names that clients use, and add them to the policy's podCertificate.headDNSNames.", o, headScript, line)
+		}
+		for _, name := range alternatives(jsonpatch.String(jsonpatch.Map(o.Object["data"])[workerScript])) {
+			if !(&headNames{}).addsNothing(name) {
+				m.notef("%s: %s puts %q into the workers' certificates. The operator's hold a worker's own addresses alone.", o, workerScript, name)
 			}
 		}
 	}
@@ -44,15 +58,38 @@ func (m *migration) headNames(near *manifest.Object, s *stanza) headNames {
 	return names
 }
 
-// alternatives lists what a script's [ alt_names ] hold.
+// alternatives lists the subjectAltNames in a script, in all forms that openssl reads: a section, one line with commas, an
+// argument of -addext, inside of echo and printf.
 func alternatives(script string) []string {
 	var found []string
-	for _, match := range regexp.MustCompile(`(?m)^[ \t]*(?:DNS|IP)(?:\.[0-9]+)?[ \t]*=[ \t]*(\S+)[ \t]*$`).FindAllStringSubmatch(script, -1) {
-		if !slices.Contains(found, match[1]) {
-			found = append(found, match[1])
+	pattern := regexp.MustCompile(`(?:^|[^A-Za-z0-9_${]|\\[nrt])(?:DNS|IP)(?:\.[0-9]+)?[ \t]*[=:][ \t]*([^\s,;"'\\]+)`)
+	for rest := script; ; {
+		match := pattern.FindStringSubmatchIndex(rest)
+		if match == nil {
+			return found
+		}
+		if name := rest[match[2]:match[3]]; !slices.Contains(found, name) {
+			found = append(found, name)
+		}
+		rest = rest[match[3]:]
+	}
+}
+
+// notUnderstood is a line that sets subjectAltName from something that alternatives does not read; empty if there is none.
+func notUnderstood(script string) string {
+	known := regexp.MustCompile(`subjectAltName["']?[ \t]*=[ \t]*(?:critical,[ \t]*)?(?:@|DNS:|IP:)`)
+	for line := range strings.Lines(script) {
+		line = strings.TrimSpace(line)
+		if strings.Contains(line, "subjectAltName") && !strings.HasPrefix(line, "#") && !known.MatchString(line) {
+			return line
 		}
 	}
-	return found
+	return ""
+}
+
+// addsNothing reports whether a name is one that every certificate of the guide has.
+func (n *headNames) addsNothing(name string) bool {
+	return n.add(name) && !n.short && len(n.dns) == 0
 }
 
 // add reports whether the policy can give the head this name, and adds it if the policy has to.

@@ -24,6 +24,12 @@ type stanza struct {
 	additional []string
 	// findings are what is not the guide's stanza, though it belongs to one.
 	findings []injection.Finding
+	// otherTLS reports whether the findings are of TLS that is made in another way than the guide's.
+	otherTLS bool
+	// gone are the paths of the mounts that were taken out, by the container's field.
+	gone map[string][]string
+	// removed says what was taken out, and lost what of it has no counterpart with the operator; a sentence each.
+	removed, lost []string
 }
 
 func (s *stanza) report(field, format string, args ...any) {
@@ -38,12 +44,15 @@ func (s *stanza) report(field, format string, args ...any) {
 // emptyDir, and the containers that speak Ray mount both and have four variables. What things are is told by what they
 // do; names of volumes and containers, and paths, may be any.
 func take(spec map[string]any) *stanza {
-	s := &stanza{}
+	s := &stanza{gone: map[string][]string{}}
 	head := newTemplate("spec.headGroupSpec", spec["headGroupSpec"])
 	head.options = jsonpatch.Map(spec["autoscalerOptions"])
 	s.takeTemplate(head)
 	for i, group := range jsonpatch.List(spec["workerGroupSpecs"]) {
 		s.takeTemplate(newTemplate(fmt.Sprintf("spec.workerGroupSpecs[%d]", i), group))
+	}
+	if s.secret == "" && len(s.findings) == 0 {
+		s.takeSwitchedOff(spec)
 	}
 	s.configMaps = slices.Compact(slices.Sorted(slices.Values(s.configMaps)))
 	s.additional = slices.Compact(slices.Sorted(slices.Values(s.additional)))
@@ -100,6 +109,7 @@ func (s *stanza) takeTemplate(t template) {
 	if len(s.findings) > before {
 		return
 	}
+	s.tell(t, generator, p, given)
 	for _, c := range given {
 		filter(c.container, "env", func(item any) bool { return p.env[jsonpatch.Name(item)] != nil })
 		if c.name != "" && !c.ray {
@@ -108,6 +118,11 @@ func (s *stanza) takeTemplate(t template) {
 	}
 	isPiece := func(item any) bool { return p.volumes[jsonpatch.Name(item)] }
 	for _, c := range speakers {
+		for _, item := range jsonpatch.List(c.container["volumeMounts"]) {
+			if isPiece(item) {
+				s.gone[c.path] = append(s.gone[c.path], jsonpatch.String(jsonpatch.Map(item)["mountPath"]))
+			}
+		}
 		filter(c.container, "volumeMounts", isPiece)
 	}
 	filter(t.pod, "volumes", isPiece)
@@ -142,6 +157,10 @@ func (s *stanza) findGenerator(t template) (index int, found run) {
 		at := fmt.Sprintf("%s.initContainers[%d]", t.path, i)
 		match := pattern.FindStringSubmatch(script(words))
 		switch {
+		case match == nil && !t.mountsSecret(container):
+			s.otherTLS = true
+			s.report(at, "makes certificates in another way than the guide's, without a CA's Secret, so this TLS cannot be migrated: take out by hand what is named here, with the rights of the service account that it needs. "+
+				"The policy that you add needs no certificateAuthority.secretRef, because the operator makes the CA")
 		case match == nil:
 			s.report(at+".command", "runs something else than the guide's `cp -R /etc/ca/tls /etc/ray && /etc/gen/tls/gencert_head.sh`: move what it does besides to a container of its own")
 		case index >= 0:
@@ -151,6 +170,13 @@ func (s *stanza) findGenerator(t template) (index int, found run) {
 		}
 	}
 	return index, found
+}
+
+// mountsSecret reports whether a container mounts a Secret of the pod.
+func (t template) mountsSecret(container map[string]any) bool {
+	return slices.ContainsFunc(jsonpatch.List(container["volumeMounts"]), func(item any) bool {
+		return jsonpatch.Map(t.volume(jsonpatch.Name(item))["secret"]) != nil
+	})
 }
 
 // script is the line that a shell is given, in single spaces; empty where the words are no such command.

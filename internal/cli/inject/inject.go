@@ -221,6 +221,13 @@ func (i *injector) inject(o *manifest.Object, metadata *metav1.ObjectMeta, spec 
 	case recorded >= 0:
 		parameters, from = *templates[recorded].Parameters, "what it was injected with before"
 	}
+	if foreign := injection.ForeignTLS(spec, nil, parameters.AdditionalContainers...); len(foreign) > 0 {
+		var all error
+		for _, f := range foreign {
+			all = errors.Join(all, fmt.Errorf("%s %s", f.Field, f.Message))
+		}
+		return "", all
+	}
 	candidate := policy.Candidate{
 		Key: types.NamespacedName{Namespace: metadata.Namespace, Name: metadata.Name}, Spec: spec, ManagedBy: kuberay.ManagedBy(&o.Unstructured),
 	}
