@@ -105,6 +105,9 @@ const (
 	ReasonForeignTLS = "ForeignTLS"
 	// ReasonInjectionConflict: a field of the cluster's spec conflicts with the injection.
 	ReasonInjectionConflict = "InjectionConflict"
+	// ReasonHazard: something in the running cluster's templates dials, probes or names Ray in a way that TLS breaks. The
+	// operator does not restart the cluster until it is corrected. A cluster without pods is encrypted all the same.
+	ReasonHazard = "Hazard"
 	// ReasonNameConflict: an object has a name that the operator needs, and the operator did not create it.
 	ReasonNameConflict = "NameConflict"
 	// ReasonFieldConflict: another writer repeatedly removes the injection from the cluster's spec.

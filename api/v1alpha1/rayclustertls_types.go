@@ -409,7 +409,7 @@ type PendingRestart struct {
 	// +required
 	Action RestartAction `json:"action,omitempty"`
 
-	// reason is AwaitingApproval, Blocked, WaitingForSlot or EnableFailed.
+	// reason is AwaitingApproval, Blocked, Hazard, WaitingForSlot or EnableFailed.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64

@@ -118,5 +118,15 @@ func cases() map[string]wanted {
 			inject:  outcome{fails: []string{"RAY_USE_TLS"}},
 			migrate: outcome{notes: []string{"read from an API server", "resourceVersion", "status"}, out: []string{"kind: RayTLSPolicy", "kind: List"}, notOut: []string{"54838478", "managedFields", "last-applied", "availableWorkerReplicas", "creationTimestamp", "RAY_USE_TLS"}},
 		},
+		"own-wait-for-gcs": {
+			reason:  "the worker would wait for ever",
+			inject:  outcome{injected: true, notes: []string{"RayCluster own-wait (document 1 of standard input): WARNING: spec.workerGroupSpecs[0].template.spec.initContainers[0].command runs `ray health-check`", `add container "wait-gcs-ready" to additionalContainers`}},
+			migrate: outcome{same: true, notes: []string{noTLS, "initContainers[0].command runs `ray health-check`"}},
+		},
+		"grpc-probe": {
+			reason:  "the kubelet would kill the head again and again",
+			inject:  outcome{injected: true, notes: []string{"containers[0].startupProbe.grpc probes port 6379 of Ray in plaintext", "containers[0].livenessProbe.grpc", "use exec with `ray health-check`, or httpGet"}},
+			migrate: outcome{same: true, notes: []string{noTLS, "livenessProbe.grpc probes port 6379"}},
+		},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/hazard"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kube"
@@ -194,6 +195,11 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 	}
 	if slices.ContainsFunc(s.Templates, func(t rollout.Template) bool { return t.Stripped }) {
 		s.Manager = kube.LastManager(f.Object)
+	}
+	if s.Goal == v1alpha1.GoalEncrypted && s.Provisioned && !record.Enabled && record.Progress == nil {
+		if h := hazard.Blocking(hazard.Find(f.Spec, hazard.OptionsOf(f.Policy))); h != nil {
+			s.Hazard, s.HazardWhy = h.Field, h.Message
+		}
 	}
 	d.RestartID = restart(f, &s)
 	s.Approved = d.RestartID != "" && slices.Contains(f.Policy.Rollout.Approvals, v1alpha1.Approval{Cluster: f.Key.Name, Restart: d.RestartID})

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
@@ -31,6 +32,14 @@ type Options struct {
 	HeadServiceShortName bool
 	// Gone are the paths of the mounts that a migration takes out of a container, by the container's field.
 	Gone map[string][]string
+}
+
+// OptionsOf are those of a policy's spec.
+func OptionsOf(spec *v1alpha1.RayTLSPolicySpec) Options {
+	return Options{
+		Additional: spec.AdditionalContainers, HeadDNSNames: spec.PodCertificate.HeadDNSNames,
+		HeadServiceShortName: spec.PodCertificate.HeadServiceShortName,
+	}
 }
 
 // Max is how many hazards Find lists at most. One is enough to act on.

@@ -63,6 +63,9 @@ func allowed(s *Snapshot, p *Plan) bool {
 	switch {
 	case s.BlockedBy != "":
 		p.Reason, p.BlockedBy, p.Message = v1alpha1.ReasonBlocked, s.BlockedBy, s.BlockedWhy
+	case s.Hazard != "" && s.Goal == v1alpha1.GoalEncrypted && s.Progress == nil:
+		p.Reason, p.BlockedBy, p.UserMustAct = v1alpha1.ReasonHazard, s.Hazard, true
+		p.Message = fmt.Sprintf("%s %s; no pod is restarted until the field or the policy is corrected; or suspend the cluster to have it start encrypted as it is", s.Hazard, s.HazardWhy)
 	case s.Approved && s.NoSlot == "":
 		return true
 	case s.Goal == v1alpha1.GoalEncrypted && s.failedBefore() && !s.Approved:

@@ -24,6 +24,10 @@ func TestStartingToEnable(t *testing.T) {
 		"selector":             {"a selector waits for approval", with(selector()), `AwaitingApproval`},
 		"selector approved":    {"and goes on with one", with(selector(), approved()), `[Inject ["a"]; record enabled=false failed=false phase=Canary] Enabling`},
 		"blocked":              {"what blocks is stronger than an approval", with(blockedNow(), approved()), `Blocked`},
+		"hazard":               {"what TLS would break is corrected first, even before an approval", with(hazardous(), approved()), `Hazard`},
+		"hazard, suspended":    {"a cluster without pods loses no work", with(hazardous(), gone(allPods()...)), `[InjectAll []; record enabled=false failed=false phase=none] Enabling`},
+		"hazard, no work":      {"nor does one that never was ready", with(hazardous(), set(func(s *Snapshot) { s.Provisioned = false })), `[InjectAll []; record enabled=false failed=false phase=none] Enabling`},
+		"hazard, begun":        {"a restart that has begun is finished", with(hazardous(), phase(v1alpha1.GoalEncrypted, v1alpha1.PhaseCanary, time.Second, "a2"), templatesWithTLS("a")), `[delete a2] Enabling`},
 		"no slot":              {"others come first", with(noSlot()), `WaitingForSlot`},
 		"no slot approved":     {"even before what is approved", with(noSlot(), approved()), `WaitingForSlot`},
 		"failed":               {"what failed is not tried again", with(failedOn("this")), `EnableFailed`},
@@ -136,4 +140,8 @@ func TestRevert(t *testing.T) {
 		"going":     {"which is over when they are gone", append(at, failedPods("head"), going("head")), `EnableFailed`},
 		"done":      {"and not before", at, `[record enabled=false failed=true phase=none] EnableFailed`},
 	})
+}
+
+func hazardous() func(*Snapshot) {
+	return func(s *Snapshot) { s.Hazard, s.HazardWhy = "spec.x", "probes a port" }
 }

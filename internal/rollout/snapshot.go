@@ -74,6 +74,9 @@ type Snapshot struct {
 	Service *Service
 	// BlockedBy names what forbids a restart, approved or not; BlockedWhy says why and what to do.
 	BlockedBy, BlockedWhy string
+	// Hazard is the field of the templates that TLS would break, and HazardWhy says how and what to do; empty for none. It forbids
+	// to begin enabling a running cluster, approved or not.
+	Hazard, HazardWhy string
 	// Immediate allows a restart without approval, and Approved this restart.
 	Immediate, Approved bool
 	// NoSlot says why the cluster must wait for others; empty if it may start.

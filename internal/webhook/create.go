@@ -13,6 +13,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/cluster"
+	"github.com/raytls/raytls/internal/hazard"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/policy"
@@ -50,6 +51,9 @@ func (i *Injector) create(ctx context.Context, namespace string, object *unstruc
 	if outcome := kube.AsOutcome(err); outcome != nil {
 		out.warn("RayTLSPolicy %s covers this RayCluster, which starts in plaintext all the same: %s", decision.Policy.Name, outcome.Message)
 		return out, nil //nolint:nilerr // the warning says it
+	}
+	if err == nil {
+		out.warnOf(hazard.Find(candidate.Spec, hazard.OptionsOf(&asked)))
 	}
 	if err == nil && object.GetName() == "" {
 		out.name = candidate.Key.Name
@@ -98,6 +102,16 @@ func (i *Injector) current(ctx context.Context, read *v1alpha1.RayTLSPolicy) (bo
 func generated(prefix string) string {
 	const suffix = 5
 	return prefix[:min(len(prefix), validation.DNS1123LabelMaxLength-suffix)] + rand.String(suffix)
+}
+
+// maxHazards is how many hazards one answer tells. Clients print each on a line.
+const maxHazards = 4
+
+// warnOf tells what TLS breaks in the templates. It is no reason to refuse: whoever applies them may know better.
+func (a *answer) warnOf(found []hazard.Hazard) {
+	for _, h := range found[:min(len(found), maxHazards)] {
+		a.warn("raytls: %s", h)
+	}
 }
 
 func (a *answer) warn(format string, args ...any) {

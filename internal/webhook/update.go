@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -10,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/hazard"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/kube"
 )
@@ -56,10 +58,34 @@ func (i *Injector) carry(ctx context.Context, namespace string, old, object *uns
 		return answer{}, err
 	}
 	out := answer{spec: carried.Spec}
+	if injection.AnyPiece(carried.Spec) {
+		if err := i.warnOfChange(ctx, old, object, record, &out); err != nil {
+			return answer{}, err
+		}
+	}
 	if len(carried.Left) > 0 {
 		out.warn("raytls left out what was injected into %s: the cluster runs in plaintext, and would break by halves; a RayTLSPolicy that covers it encrypts it when it can be restarted, or suspend it first", strings.Join(carried.Left, ", "))
 	}
 	return out, nil
+}
+
+// warnOfChange tells what TLS breaks in an encrypted cluster's templates since this change.
+func (i *Injector) warnOfChange(ctx context.Context, old, object *unstructured.Unstructured, record *v1alpha1.RayClusterTLS, out *answer) error {
+	if len(hazard.Find(specOf(object), hazard.Options{})) == 0 {
+		return nil // a policy only heals more
+	}
+	decision, err := i.decide(ctx, old, record)
+	if err != nil {
+		return err
+	}
+	var options hazard.Options
+	if decision.Policy != nil {
+		asked := decision.Policy.Spec.WithDefaults()
+		options = hazard.OptionsOf(&asked)
+	}
+	before := hazard.Find(specOf(old), options)
+	out.warnOf(slices.DeleteFunc(hazard.Find(specOf(object), options), func(h hazard.Hazard) bool { return slices.Contains(before, h) }))
+	return nil
 }
 
 // record reads the RayClusterTLS of this very RayCluster; nil if there is none.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/cli/input"
+	"github.com/raytls/raytls/internal/hazard"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
@@ -129,7 +131,7 @@ func (i *injector) all(documents []*manifest.Document) error {
 	for _, o := range manifest.Objects(documents) {
 		wrapped := o.Wrapped()
 		for _, cluster := range append([]*manifest.Object{o}, wrapped.Objects...) {
-			spec, _ := cluster.ClusterSpec()
+			spec, at := cluster.ClusterSpec()
 			if spec == nil {
 				continue
 			}
@@ -142,11 +144,17 @@ func (i *injector) all(documents []*manifest.Document) error {
 			if err := i.notef("%s: %s", cluster, done); err != nil {
 				return err
 			}
+			if err := i.warn(cluster, at, spec); err != nil {
+				return err
+			}
 		}
 		for _, template := range wrapped.Templates {
 			found = true
 			if err := i.notef("%s: printed unchanged; %s is a template, and the RayClusters made from it get their names later. The operator's admission webhook encrypts them at creation "+
 				"if a RayTLSPolicy covers them by its selector; a targetRef cannot name a %s", o, template.Path, o.GetKind()); err != nil {
+				return err
+			}
+			if err := i.warn(o, template.Path, template.Spec); err != nil {
 				return err
 			}
 		}
@@ -161,6 +169,50 @@ func (i *injector) all(documents []*manifest.Document) error {
 		return i.notef("nothing is injected: the input has no RayCluster")
 	}
 	return failed
+}
+
+// warn notes what TLS breaks in the spec at a path, which the operator and its webhook tell too.
+func (i *injector) warn(o *manifest.Object, at string, spec map[string]any) error {
+	if i.remove {
+		return nil
+	}
+	metadata, err := metadataOf(o)
+	if err != nil {
+		return nil //nolint:nilerr // it is an error of its own where it matters
+	}
+	if policy.Excluded(metadata) {
+		return nil
+	}
+	subject := policy.Subject{Object: metadata}
+	if o.GetKind() != string(v1alpha1.TargetRayCluster) {
+		subject.Owners = []v1alpha1.TargetReference{{Kind: v1alpha1.TargetKind(o.GetKind()), Name: o.GetName()}}
+	} else if owner, owned := kuberay.Owner(metadata); owned {
+		subject.Owners = []v1alpha1.TargetReference{owner}
+	}
+	found := i.given
+	if found == nil {
+		found = policy.Decide(subject, i.near(metadata)).Policy
+	}
+	var options hazard.Options
+	if found != nil {
+		asked := found.Spec.WithDefaults()
+		options = hazard.OptionsOf(&asked)
+	} else if templates := injection.Inspect(spec, o.GetName()); len(templates) > 0 && templates[0].Parameters != nil {
+		options.Additional = templates[0].Parameters.AdditionalContainers
+	}
+	for _, h := range hazard.Find(spec, options) {
+		if err := i.notef("%s: WARNING: %s.%s", o, at, strings.TrimPrefix(h.String(), "spec.")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// near are the policies that may be in the cluster's namespace. Where one names none, whoever applies both chooses the same.
+func (i *injector) near(metadata *metav1.ObjectMeta) []*v1alpha1.RayTLSPolicy {
+	return slices.DeleteFunc(slices.Clone(i.policies), func(p *v1alpha1.RayTLSPolicy) bool {
+		return p.Namespace != "" && metadata.Namespace != "" && p.Namespace != metadata.Namespace
+	})
 }
 
 func (i *injector) notef(format string, args ...any) error {
@@ -259,14 +311,10 @@ func (i *injector) policyFor(metadata *metav1.ObjectMeta) (found *v1alpha1.RayTL
 	if i.given != nil {
 		return i.given, fmt.Sprintf("the parameters of RayTLSPolicy %s, given with --policy", i.given.Name), nil
 	}
-	// Where the cluster or a policy names no namespace, whoever applies them chooses the same for both.
-	var near []*v1alpha1.RayTLSPolicy
+	near := i.near(metadata)
 	namespaces := sets.New[string]()
-	for _, p := range i.policies {
-		if p.Namespace == "" || metadata.Namespace == "" || p.Namespace == metadata.Namespace {
-			near = append(near, p)
-			namespaces.Insert(p.Namespace)
-		}
+	for _, p := range near {
+		namespaces.Insert(p.Namespace)
 	}
 	if metadata.Namespace == "" && namespaces.Delete("").Len() > 1 {
 		return nil, "", errors.New("metadata.namespace: is missing, and the input has policies of several namespaces; name the cluster's")

@@ -74,6 +74,22 @@ var _ = Describe("A restart is never made", func() {
 		blocked("annotation ray.io/disable-provisioned-head-restart", "created anew", annotation("ray.io/disable-provisioned-head-restart", "true"))
 	})
 
+	It("of a cluster whose templates hold what TLS would break, until the policy heals it", func() {
+		before := w.run("a", set([]any{map[string]any{"name": "wait", "image": "ray:1", "command": []any{"ray", "health-check"}}},
+			"spec", "headGroupSpec", "template", "spec", "initContainers"))
+		pods := uids(w.pods("a"))
+		w.mark()
+		w.policy("p", targeting("a", immediately))
+		w.says("p", "a", v1alpha1.ReasonHazard, `add container "wait" to additionalContainers`)
+		w.approve("p", "a")
+		w.untouched(before, pods)
+		w.says("p", "a", v1alpha1.ReasonHazard)
+		Expect(w.blockedBy("a")).To(Equal("spec.headGroupSpec.template.spec.initContainers[0].command"))
+		w.readySays("p", v1alpha1.ReasonHazard)
+		w.updatePolicy("p", func(p *v1alpha1.RayTLSPolicy) { p.Spec.AdditionalContainers = []string{"wait"} })
+		w.encrypted("p", "a")
+	})
+
 	It("of a cluster that another manager runs", onEveryKubeRay, func() {
 		needs("spec", "managedBy")
 		before := w.create("a", set("kueue.x-k8s.io/multikueue", "spec", "managedBy"))
