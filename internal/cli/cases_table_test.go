@@ -128,5 +128,15 @@ func cases() map[string]wanted {
 			inject:  outcome{injected: true, notes: []string{"containers[0].startupProbe.grpc probes port 6379 of Ray in plaintext", "containers[0].livenessProbe.grpc", "use exec with `ray health-check`, or httpGet"}},
 			migrate: outcome{same: true, notes: []string{noTLS, "livenessProbe.grpc probes port 6379"}},
 		},
+		"eighty-worker-groups": {
+			reason:  "kubectl could not keep its copy",
+			inject:  outcome{injected: true, notes: []string{"RayCluster wide (document 1 of standard input): has ", "holds at most 262144", "use `kubectl apply --server-side`"}},
+			migrate: outcome{same: true, notes: []string{noTLS}, notNotes: []string{"server-side"}},
+		},
+		"policy-that-the-server-refuses": {
+			reason:  "the cluster would be covered by nothing",
+			inject:  outcome{fails: []string{"RayTLSPolicy ml/default (document 1 of standard input): the API server refuses it", "exactly one of selector and targetRef", "headDNSNames[0]: 203.0.113.7 is an address"}},
+			migrate: outcome{same: true, notes: []string{noTLS}},
+		},
 	}
 }

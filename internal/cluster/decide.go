@@ -197,7 +197,9 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 		s.Manager = kube.LastManager(f.Object)
 	}
 	if s.Goal == v1alpha1.GoalEncrypted && s.Provisioned && !record.Enabled && record.Progress == nil {
-		if h := hazard.Blocking(hazard.Find(f.Spec, hazard.OptionsOf(f.Policy))); h != nil {
+		options := hazard.OptionsOf(f.Policy)
+		options.HeadDNSNames = slices.Concat(options.HeadDNSNames, f.HeadNames)
+		if h := hazard.Blocking(hazard.Find(f.Spec, options)); h != nil {
 			s.Hazard, s.HazardWhy = h.Field, h.Message
 		}
 	}

@@ -87,7 +87,7 @@ func split(text []byte) ([]part, error) {
 
 // helmActions finds what stands in Helm's templates and in no manifest. Jinja's {{ x }}, as in chat templates, is none of it.
 func helmActions() *regexp.Regexp {
-	return regexp.MustCompile(`\{\{-?\s*(?:/\*|\(|\$|(?:\.(?:Values|Release|Chart|Capabilities|Files|Template)|include|template|toYaml|tpl|required|default|quote|if|else|range|with|end|define|fail)\b)`)
+	return regexp.MustCompile(`\{\{-?\s*(?:/\*|\(|\$|\.[A-Za-z \t}|]|(?:include|template|toYaml|tpl|required|default|quote|printf|lookup|nindent|dict|if|else|range|with|end|define|block|fail)\b)`)
 }
 
 const renderFirst = "is a Helm template and not a manifest: give the command what Helm prints, as in `helm template . | raytls inject -f -`"
@@ -95,10 +95,18 @@ const renderFirst = "is a Helm template and not a manifest: give the command wha
 // explain gives the error of a part with the file's line, and says so if the part is a template.
 func (p part) explain(err error) error {
 	if at := helmActions().FindIndex(p.text); at != nil {
-		return fmt.Errorf("line %d: %s", p.line+bytes.Count(p.text[:at[0]], []byte("\n")), renderFirst)
+		return fmt.Errorf("line %d: %s", p.lineOf(at[0]), renderFirst)
+	}
+	for _, opening := range []string{"{{", "{%"} {
+		if at := bytes.Index(p.text, []byte(opening)); at >= 0 {
+			return fmt.Errorf("%w; line %d has %s: if the file is a template, give the command what its tool prints", p.shift(err), p.lineOf(at), opening)
+		}
 	}
 	return p.shift(err)
 }
+
+// lineOf gives the file's line of a place in the part.
+func (p part) lineOf(at int) int { return p.line + bytes.Count(p.text[:at], []byte("\n")) }
 
 // shift turns line numbers of the part into those of the file.
 func (p part) shift(err error) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
@@ -13,7 +14,7 @@ import (
 func (o *Object) checkText(lines func(path ...any) string) error {
 	tree := any(o.Object)
 	path := []any{}
-	if o.clusterPath() == nil {
+	if o.clusterPath() == nil && o.GroupVersionKind().Group != v1alpha1.GroupVersion.Group {
 		// Only the metadata of other kinds is known.
 		tree, path = o.Object["metadata"], append(path, "metadata")
 	}
@@ -55,12 +56,14 @@ func isText(path []any) bool {
 	switch parent {
 	case "labels", "annotations", "matchLabels", "nodeSelector", "rayStartParams", "command", "args":
 		return true
+	case "configMap", "configMapRef", "configMapKeyRef", "secretRef", "secretKeyRef", "secret", "persistentVolumeClaim", "targetRef":
+		return slices.Contains([]any{"name", "key", "secretName", "claimName"}, last)
 	case "metadata":
 		return slices.Contains([]any{"name", "namespace", "generateName"}, last)
 	}
 	// A variable, a container, a volume or a group, at an index of its list.
 	if _, listed := parent.(int); !listed {
-		return last == "rayVersion"
+		return slices.Contains([]any{"rayVersion", "serviceAccountName", "priorityClassName", "hostname", "subdomain", "schedulerName"}, last)
 	}
 	list := path[len(path)-3]
 	switch list {
@@ -68,6 +71,8 @@ func isText(path []any) bool {
 		return last == "name" || last == "value"
 	case "containers", "initContainers", "volumes", "volumeMounts":
 		return slices.Contains([]any{"name", "image", "mountPath", "subPath"}, last)
+	case "imagePullSecrets":
+		return last == "name"
 	case "workerGroupSpecs":
 		return last == "groupName"
 	}

@@ -68,7 +68,7 @@ func TestMigrate_refuses(t *testing.T) {
 			"three of four are no working TLS", caEnv + "\n", "\n", pod + "containers[0].env", "sets 3 of the guide's four variables",
 		},
 		"value from elsewhere": {
-			"who knows what it is", caEnv, "- {name: RAY_TLS_CA_CERT, valueFrom: {configMapKeyRef: {name: x, key: y}}}",
+			"who knows what it is", caEnv, "- {name: RAY_TLS_CA_CERT, valueFrom: {configMapKeyRef: {name: x, key: z}}}",
 			pod + "containers[0].env[RAY_TLS_CA_CERT]", "is not /etc/ca",
 		},
 		"a Secret's name for a shell": {

@@ -119,6 +119,9 @@ func policiesIn(documents []*manifest.Document) ([]*v1alpha1.RayTLSPolicy, error
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", o, err)
 		}
+		if err := checkPolicy(found); err != nil {
+			return nil, fmt.Errorf("%s: the API server refuses it: %w", o, err)
+		}
 		policies = append(policies, found)
 	}
 	return policies, nil
@@ -165,10 +168,13 @@ func (i *injector) all(documents []*manifest.Document) error {
 			}
 		}
 	}
+	if failed != nil {
+		return failed
+	}
 	if !found {
 		return i.notef("nothing is injected: the input has no RayCluster")
 	}
-	return failed
+	return i.sizes(documents)
 }
 
 // warn notes what TLS breaks in the spec at a path, which the operator and its webhook tell too.
@@ -213,6 +219,21 @@ func (i *injector) near(metadata *metav1.ObjectMeta) []*v1alpha1.RayTLSPolicy {
 	return slices.DeleteFunc(slices.Clone(i.policies), func(p *v1alpha1.RayTLSPolicy) bool {
 		return p.Namespace != "" && metadata.Namespace != "" && p.Namespace != metadata.Namespace
 	})
+}
+
+// sizes notes which objects became too large for kubectl to apply them on its own side.
+func (i *injector) sizes(documents []*manifest.Document) error {
+	for _, o := range manifest.Objects(documents) {
+		if spec, _ := o.ClusterSpec(); spec == nil && len(o.Wrapped().Objects) == 0 {
+			continue
+		}
+		if note := sizeNote(o); note != "" {
+			if err := i.notef("%s: %s", o, note); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (i *injector) notef(format string, args ...any) error {
