@@ -75,7 +75,7 @@ var _ = Describe("A restart is never made", func() {
 	})
 
 	It("of a cluster whose templates hold what TLS would break, until the policy heals it", func() {
-		before := w.run("a", set([]any{map[string]any{"name": "wait", "image": "ray:1", "command": []any{"ray", "health-check"}}},
+		before := w.run("a", set([]any{map[string]any{"name": "wait", "image": image, "command": []any{"ray", "health-check"}}},
 			"spec", "headGroupSpec", "template", "spec", "initContainers"))
 		pods := uids(w.pods("a"))
 		w.mark()
