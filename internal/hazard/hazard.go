@@ -227,7 +227,7 @@ func (f *finder) address(at, address string, c map[string]any, equipped, init bo
 	case isOwn(host):
 		f.dials(at, "connects to Ray at "+quoted(host), c, init)
 	default:
-		f.add(false, at, "connects to Ray at %s. If that is this cluster, add container %q to additionalContainers of the policy", quoted(host), jsonpatch.Name(c))
+		f.add(false, at, "connects to Ray at %s. If that is this cluster, add container %s to additionalContainers of the policy", quoted(host), quoted(jsonpatch.Name(c)))
 	}
 }
 
@@ -236,7 +236,7 @@ func (f *finder) dials(at, what string, c map[string]any, init bool) {
 	if init {
 		effect = "and waits for ever, so that the pod does not start,"
 	}
-	f.add(true, at, "%s without the cluster's certificates, %s once Ray speaks TLS: add container %q to additionalContainers of the policy", what, effect, jsonpatch.Name(c))
+	f.add(true, at, "%s without the cluster's certificates, %s once Ray speaks TLS: add container %s to additionalContainers of the policy", what, effect, quoted(jsonpatch.Name(c)))
 }
 
 // grpcProbes finds probes of the kubelet, which speaks plaintext gRPC only.
@@ -244,7 +244,7 @@ func (f *finder) grpcProbes(at string, c map[string]any) {
 	for _, probe := range []string{"startupProbe", "livenessProbe", "readinessProbe"} {
 		grpc := jsonpatch.Map(jsonpatch.Map(c[probe])["grpc"])
 		if port := fmt.Sprint(grpc["port"]); grpc != nil && slices.Contains(f.ports, port) {
-			f.add(true, at+"."+probe+".grpc", "probes port %s of Ray in plaintext, which fails once Ray speaks TLS: use exec with `ray health-check`, or httpGet", port)
+			f.add(true, at+"."+probe+".grpc", "probes port %s of Ray in plaintext, which fails once Ray speaks TLS: use exec with `ray health-check`, or httpGet", clip(port))
 		}
 	}
 }

@@ -1,12 +1,14 @@
 package hazard
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
 
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 const (
@@ -139,6 +141,27 @@ func TestFind_bound(t *testing.T) {
 	many := spec(t, "", strings.TrimSuffix("initContainers: ["+strings.Repeat("{name: w, command: [ray, status]}, ", 100), ", ")+"], containers: [{name: ray-worker}]", "")
 	if found := Find(many, Options{}); len(found) != Max {
 		t.Errorf("%d hazards are listed, want %d", len(found), Max)
+	}
+}
+
+// TestFind_grows: twice the text takes about twice the memory, whatever it repeats. Whoever may create RayClusters decides what
+// the webhook reads.
+func TestFind_grows(t *testing.T) {
+	for _, part := range []string{"ray --address x ", "grpcurl :6379 ", "ray ", "export RAY_USE_TLS ", "$(", "$(hostname) ", "${A} ", "ray://h.x ", "openssl ", "--node-ip-address a "} {
+		cost := func(n int) float64 {
+			s := spec(t, "", "containers: [{name: ray-worker}]", "")
+			containers := jsonpatch.List(jsonpatch.Map(jsonpatch.Map(jsonpatch.Map(s["headGroupSpec"])["template"])["spec"])["containers"])
+			jsonpatch.Map(containers[0])["command"] = []any{strings.Repeat(part, n)}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			Find(s, Options{})
+			runtime.ReadMemStats(&after)
+			return float64(after.TotalAlloc - before.TotalAlloc)
+		}
+		const n = 2000
+		if once, twice := cost(n), cost(2*n); twice > 3*once {
+			t.Errorf("%q: %.0f bytes become %.0f", part, once, twice)
+		}
 	}
 }
 

@@ -70,16 +70,18 @@ func (f *finder) nodeName(at, value string, pod map[string]any) {
 	}
 }
 
-// maxQuoted is how much of a manifest's text goes into a message.
+// maxQuoted is how much of a manifest's text goes into a message. Before the API server has judged it, a name may have any length.
 const maxQuoted = 80
 
-func quoted(s string) string {
-	if len(s) > maxQuoted {
-		end := maxQuoted
-		for end > 0 && !utf8.RuneStart(s[end]) {
-			end--
-		}
-		s = s[:end] + "…"
+func clip(s string) string {
+	if len(s) <= maxQuoted {
+		return s
 	}
-	return `"` + s + `"`
+	end := maxQuoted
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
 }
+
+func quoted(s string) string { return `"` + clip(s) + `"` }

@@ -43,7 +43,7 @@ func textsOf(at string, c map[string]any) []text {
 	}
 	for _, item := range jsonpatch.List(c["env"]) {
 		if name := jsonpatch.Name(item); name != "" {
-			add(fmt.Sprintf("%s.env[%s]", at, name), name, []any{jsonpatch.Map(item)["value"]})
+			add(fmt.Sprintf("%s.env[%s]", at, clip(name)), name, []any{jsonpatch.Map(item)["value"]})
 		}
 	}
 	return all
@@ -63,22 +63,29 @@ func plainVariables(text string) string {
 			out.WriteString(text)
 			return out.String()
 		}
-		out.WriteString(text[:at])
-		rest := text[at+1:]
-		closing := map[byte]byte{'{': '}', '(': ')'}[rest[0]]
+		out.WriteString(text[:at+1])
+		text = text[at+1:]
+		closing := map[byte]byte{'{': '}', '(': ')'}[text[0]]
 		// A name is short; what is longer is no name, and looking further would be work without bound.
-		end := strings.IndexByte(rest[:min(len(rest), maxName)], closing)
-		switch {
-		case closing == 0 || end < 0:
-		case isName(rest[1:end]):
-			rest = rest[1:end] + rest[end+1:]
-		case strings.HasPrefix(rest[1:end], "hostname -i"), strings.HasPrefix(rest[1:end], "hostname -I"):
-			rest = "HOST_IP" + rest[end+1:]
-		case strings.HasPrefix(rest[1:end], "hostname"):
-			rest = "HOSTNAME" + rest[end+1:]
+		end := strings.IndexByte(text[:min(len(text), maxName)], closing)
+		if closing == 0 || end < 0 {
+			continue
 		}
-		out.WriteByte('$')
-		text = rest
+		name, isKnown := "", true
+		switch inside := text[1:end]; {
+		case isName(inside):
+			name = inside
+		case strings.HasPrefix(inside, "hostname -i"), strings.HasPrefix(inside, "hostname -I"):
+			name = "HOST_IP"
+		case strings.HasPrefix(inside, "hostname"):
+			name = "HOSTNAME"
+		default:
+			isKnown = false
+		}
+		if isKnown {
+			out.WriteString(name)
+			text = text[end+1:]
+		}
 	}
 }
 
