@@ -83,9 +83,7 @@ func mainWebhook(version string, args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := lingering(ctrl.SetupSignalHandler(), options.ShutdownDelay)
-	defer cancel()
-	return RunWebhook(ctx, config, options)
+	return RunWebhook(ctrl.SetupSignalHandler(), config, options)
 }
 
 // begin sets up logging and finds the API server.

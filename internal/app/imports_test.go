@@ -19,8 +19,8 @@ const module = "github.com/raytls/raytls/"
 func levels() [][]string {
 	return [][]string{
 		{"api/..."},
-		{"internal/pki", "internal/jsonpatch"},
-		{"internal/gencert", "internal/kube", "internal/kuberay", "internal/probe"},
+		{"internal/pki", "internal/jsonpatch", "internal/limit"},
+		{"internal/gencert", "internal/kube", "internal/kuberay", "internal/probe", "internal/listen"},
 		{"internal/injection", "internal/gencert/gencerttest"},
 		{"internal/policy", "internal/keys", "internal/rollout", "internal/servingcert", "internal/hazard"},
 		{"internal/cluster", "internal/manifest"},

@@ -5,33 +5,34 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
+	"net/http"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/limit"
+	"github.com/raytls/raytls/internal/listen"
 	"github.com/raytls/raytls/internal/servingcert"
 	"github.com/raytls/raytls/internal/webhook"
 )
 
-// admissionsAtOnce keeps what is worked on within the memory of the installed Deployment.
-const admissionsAtOnce = 8
-
-// RunWebhook answers the admission requests of the API server of config until ctx ends.
+// RunWebhook answers the admission requests of the API server of config until the options' ShutdownDelay after ctx ends.
 func RunWebhook(ctx context.Context, config *rest.Config, options WebhookOptions) error {
+	told := ctx.Done()
+	ctx, cancel := lingering(ctx, options.ShutdownDelay)
+	defer cancel()
 	certificates := &servingcert.Server{
 		Directory: options.CADirectory, DNSNames: options.DNSNames, IPs: options.IPs, Clock: clock.RealClock{},
 		Report: func(err error) { ctrl.Log.Error(err, "Serving the certificate of before") },
@@ -39,23 +40,32 @@ func RunWebhook(ctx context.Context, config *rest.Config, options WebhookOptions
 	if err := metrics.Registry.Register(certificateMetrics(options.CertDirectory, certificates)); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	server, err := webhookServer(options, certificates)
+	mgr, err := newManager(config, options.Options, ctrl.Options{Cache: webhookCaches()})
 	if err != nil {
 		return err
 	}
-	mgr, err := newManager(config, options.Options, ctrl.Options{Cache: webhookCaches(), WebhookServer: server})
+	limiter := limit.New(webhook.Limits())
+	handler, err := admissions(map[string]admission.Handler{
+		webhook.Path: &webhook.Limited{Limiter: limiter, Handler: &webhook.Injector{
+			Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace, Username: options.ControllerUsername,
+			Images: options.Images,
+		}},
+		webhook.PolicyPath: &webhook.Limited{Limiter: limiter, Handler: &webhook.Validator{
+			Cached: mgr.GetClient(), Images: options.Images,
+		}},
+	})
 	if err != nil {
 		return err
 	}
-	server = mgr.GetWebhookServer() // the first call has the manager start it
-	server.Register(webhook.Path, &ctrlwebhook.Admission{Handler: &webhook.Injector{
-		Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: options.Namespace, Username: options.ControllerUsername,
-		Images: options.Images, Limit: semaphore.NewWeighted(admissionsAtOnce),
-	}})
-	server.Register(webhook.PolicyPath, &ctrlwebhook.Admission{Handler: &webhook.Validator{
-		Cached: mgr.GetClient(), Images: options.Images,
-	}})
-	err = mgr.AddReadyzCheck("webhook", server.StartedChecker())
+	serving, err := servingConfig(mgr, options, certificates)
+	if err != nil {
+		return err
+	}
+	server := &listen.Server{Address: options.Address, Handler: handler, TLS: serving, Limits: listen.DefaultLimits(), Draining: told}
+	if err := mgr.Add(server); err != nil {
+		return fmt.Errorf("adding the admission server: %w", err)
+	}
+	err = mgr.AddReadyzCheck("webhook", server.Ready)
 	if options.CertDirectory == "" {
 		err = errors.Join(err, mgr.AddReadyzCheck("webhook-certificate", certificates.Ready))
 	}
@@ -97,23 +107,35 @@ func certificateMetrics(directory string, certificates *servingcert.Server) prom
 	})
 }
 
-// webhookServer serves the certificate in CertDirectory, or else one under the authority in CADirectory.
-func webhookServer(options WebhookOptions, certificates *servingcert.Server) (ctrlwebhook.Server, error) {
-	host, text, err := net.SplitHostPort(options.Address)
+// admissions serves handlers by their paths.
+func admissions(handlers map[string]admission.Handler) (http.Handler, error) {
+	mux := http.NewServeMux()
+	for path, handler := range handlers {
+		hook, err := admission.StandaloneWebhook(&admission.Webhook{Handler: handler}, admission.StandaloneOptions{MetricsPath: path})
+		if err != nil {
+			return nil, fmt.Errorf("serving %s: %w", path, err)
+		}
+		mux.Handle(path, hook)
+	}
+	return mux, nil
+}
+
+// servingConfig has the certificate in CertDirectory, or else one under the authority in CADirectory.
+func servingConfig(mgr ctrl.Manager, options WebhookOptions, certificates *servingcert.Server) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS13}
+	if options.CertDirectory == "" {
+		certificates.Configure(config)
+		return config, nil
+	}
+	watcher, err := certwatcher.New(filepath.Join(options.CertDirectory, corev1.TLSCertKey), filepath.Join(options.CertDirectory, corev1.TLSPrivateKeyKey))
 	if err != nil {
-		return nil, fmt.Errorf("--webhook-bind-address: %w", err)
+		return nil, fmt.Errorf("reading the certificate in --webhook-cert-dir: %w", err)
 	}
-	port, err := strconv.ParseUint(text, 10, 16)
-	if err != nil {
-		return nil, fmt.Errorf("--webhook-bind-address: port %q: %w", text, err)
+	if err := mgr.Add(watcher); err != nil {
+		return nil, fmt.Errorf("adding the look-out for another certificate: %w", err)
 	}
-	serve := certificates.Configure
-	if options.CertDirectory != "" {
-		serve = func(config *tls.Config) { config.MinVersion = tls.VersionTLS13 }
-	}
-	return ctrlwebhook.NewServer(ctrlwebhook.Options{
-		Host: host, Port: int(port), CertDir: options.CertDirectory, TLSOpts: []func(*tls.Config){serve},
-	}), nil
+	config.GetCertificate = watcher.GetCertificate
+	return config, nil
 }
 
 // lingering ends that much later than ctx: API servers send requests to a replica until they have heard that it ends.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"golang.org/x/sync/semaphore"
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -37,9 +36,6 @@ type Injector struct {
 	Username string
 	// Images are the init images that policies may name.
 	Images policy.Allowlist
-	// Limit bounds how many requests are worked on at a time; nil for no bound. Whoever may create objects decides how many
-	// come, and all namespaces wait for the same replicas.
-	Limit *semaphore.Weighted
 }
 
 // maxBytes is more than an API server can store.
@@ -49,7 +45,7 @@ const maxBytes = 2 << 20
 // are read one by one, by the names in a template.
 //
 // +kubebuilder:rbac:groups=raytls.io,resources=raytlspolicies;rayclustertlses,verbs=get;list;watch
-// +kubebuilder:rbac:groups=ray.io,resources=rayclusters;rayjobs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=ray.io,resources=rayjobs,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get
 // Whoever reads the metrics is authenticated and authorized by the API server.
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
@@ -59,12 +55,6 @@ const maxBytes = 2 << 20
 func (i *Injector) Handle(ctx context.Context, request admission.Request) admission.Response {
 	if len(request.Object.Raw) > maxBytes {
 		return admission.Allowed("") // it cannot be stored
-	}
-	if i.Limit != nil {
-		if err := i.Limit.Acquire(ctx, 1); err != nil {
-			return admission.Errored(http.StatusTooManyRequests, errors.New("raytls is busy with other RayClusters, so try again"))
-		}
-		defer i.Limit.Release(1)
 	}
 	object, err := decode(request.Object.Raw)
 	if err != nil {

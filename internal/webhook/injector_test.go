@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -11,7 +10,6 @@ import (
 
 	rfc6902 "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sync/semaphore"
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -498,23 +496,6 @@ func TestLargeObjects(t *testing.T) {
 	}
 	if _, response := admitted(t, i, someone, different, changed); response.Allowed || !strings.Contains(response.Result.Message, "more than 8 different injections") {
 		t.Errorf("each template with a record of its own: %+v", response.Result)
-	}
-}
-
-func TestAtMostSoManyAtATime(t *testing.T) {
-	i := injector(t, []client.Object{covering()})
-	i.Limit = semaphore.NewWeighted(1)
-	if err := i.Limit.Acquire(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	if response := i.Handle(ctx, request(t, someone, nil, rayCluster())); response.Allowed {
-		t.Error("it is let through without being looked at")
-	}
-	i.Limit.Release(1)
-	if response := i.Handle(t.Context(), request(t, someone, nil, rayCluster())); !response.Allowed {
-		t.Errorf("refused: %v", response.Result)
 	}
 }
 
