@@ -42,7 +42,8 @@ type Facts struct {
 	// Object is the RayCluster with all fields, unknown ones included, and Spec its spec.
 	Object *unstructured.Unstructured
 	Spec   map[string]any
-	// Ray is what KubeRay is asked for and reports, and Templates describes the pod templates, head first.
+	// Ray is what KubeRay is asked for and reports, and Templates describes the pod templates, head first. A cluster without a
+	// policy, a RayClusterTLS and an authority has none.
 	Ray       kuberay.Cluster
 	Templates []injection.Template
 
@@ -113,8 +114,9 @@ func (g *Gatherer) Gather(ctx context.Context, key types.NamespacedName, now tim
 	f.Spec = jsonpatch.Map(f.Object.Object["spec"])
 	f.Ray = kuberay.ReadCluster(f.Object)
 	f.Ray.PodsMissing = kube.Steady(f.Ray.PodsMissing)
-	f.Templates = injection.Inspect(f.Spec, key.Name)
-	for _, read := range []func(context.Context, *Facts) error{g.tls, g.coverage, g.pods, g.jobs, g.owner, g.keys, g.orphan, g.wire, g.envFrom} {
+	for _, read := range []func(context.Context, *Facts) error{
+		g.tls, g.coverage, g.authority, g.templates, g.pods, g.jobs, g.owner, g.keys, g.orphan, g.wire, g.envFrom,
+	} {
 		if err := read(ctx, f); err != nil {
 			return nil, err
 		}
@@ -250,13 +252,15 @@ func (g *Gatherer) owner(ctx context.Context, f *Facts) error {
 	return nil
 }
 
+func (g *Gatherer) authority(ctx context.Context, f *Facts) error {
+	var err error
+	f.AuthoritySecret, err = kube.ReadSecret(ctx, g.Cached, types.NamespacedName{Namespace: g.Namespace, Name: keys.AuthoritySecretName(f.Key)})
+	return err
+}
+
 func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
 	name, err := gencert.ConfigMapName(injection.Revision)
 	if err != nil {
-		return err
-	}
-	authority := types.NamespacedName{Namespace: g.Namespace, Name: keys.AuthoritySecretName(f.Key)}
-	if f.AuthoritySecret, err = kube.ReadSecret(ctx, g.Cached, authority); err != nil {
 		return err
 	}
 	issuer := types.NamespacedName{Namespace: f.Key.Namespace, Name: keys.IssuerSecretName(f.Key)}
@@ -282,6 +286,14 @@ func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
 		f.BroughtCA, err = kube.ReadSecret(ctx, g.Live, brought)
 	}
 	return err
+}
+
+// templates describes the pod templates of a cluster that the operator has to do with, and of one with a piece of the injection. Anybody can create others.
+func (g *Gatherer) templates(_ context.Context, f *Facts) error {
+	if f.Policy != nil || f.TLS != nil || f.AuthoritySecret != nil || injection.AnyPiece(f.Spec) {
+		f.Templates = injection.Inspect(f.Spec, f.Key.Name)
+	}
+	return nil
 }
 
 // envFrom reads ConfigMaps only for a cluster that may have to be injected.

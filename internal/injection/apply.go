@@ -68,40 +68,62 @@ func check(plain map[string]any, p Parameters) error {
 		if err := t.checkUsers(plain, p); err != nil {
 			return err
 		}
+		if err := t.checkRecord(plain, p); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
+// checkRecord refuses an injection whose record would be too large to be read again.
+func (t template) checkRecord(plain map[string]any, p Parameters) error {
+	if len(t.newRecord(plain, Revision, p).encode()) <= MaxRecord {
+		return nil
+	}
+	return conflict(t.field("containers"), "the operator would have to remember more than %d bytes to take the injection out again: name fewer containers in additionalContainers, or leave out their empty env and volumeMounts", MaxRecord)
+}
+
 // checkNames refuses additional containers that no template has: a misspelt name would leave a container in plaintext.
 func checkNames(plain map[string]any, p Parameters) error {
+	templates := templatesOf(plain)
 	for _, name := range p.AdditionalContainers {
-		if !slices.ContainsFunc(templatesOf(plain), func(t template) bool { return t.containersNamed(name) > 0 }) {
+		if !slices.ContainsFunc(templates, func(t template) bool { return t.containersNamed(name) > 0 }) {
 			return conflict("spec.additionalContainers", "no template has a container named %q: correct the name or leave it out", name)
 		}
 	}
 	return nil
 }
 
-// inject adds our pieces to a template that passed check and holds none.
-func (t template) inject(root map[string]any, o rendering) {
-	r := record{Revision: o.Revision, Parameters: o.Parameters}
+// newRecord is that of a template that holds no piece of ours.
+func (t template) newRecord(root map[string]any, revision int, p Parameters) record {
+	r := record{Revision: revision, Parameters: p}
 	r.note("initContainers", t.pod, "initContainers")
 	r.note("volumes", t.pod, "volumes")
-
-	for _, target := range t.targets(o.Parameters.AdditionalContainers) {
+	for _, target := range t.targets(p.AdditionalContainers) {
 		r.note(containerKey(target.list, target.name, "env"), target.container, "env")
 		r.note(containerKey(target.list, target.name, "volumeMounts"), target.container, "volumeMounts")
-		addRayPieces(target.container)
 	}
 	if t.kind == Head && autoscaling(root) {
 		r.note("autoscalerOptions", root, "autoscalerOptions")
+		options := jsonpatch.Map(root["autoscalerOptions"])
+		r.note("autoscalerOptions/env", options, "env")
+		r.note("autoscalerOptions/volumeMounts", options, "volumeMounts")
+	}
+	return r
+}
+
+// inject adds our pieces to a template that passed check and holds none.
+func (t template) inject(root map[string]any, o rendering) {
+	r := t.newRecord(root, o.Revision, o.Parameters)
+	for _, target := range t.targets(o.Parameters.AdditionalContainers) {
+		addRayPieces(target.container)
+	}
+	if t.kind == Head && autoscaling(root) {
 		options := jsonpatch.Map(root["autoscalerOptions"])
 		if options == nil {
 			options = map[string]any{}
 			root["autoscalerOptions"] = options
 		}
-		r.note("autoscalerOptions/env", options, "env")
-		r.note("autoscalerOptions/volumeMounts", options, "volumeMounts")
 		addRayPieces(options)
 	}
 

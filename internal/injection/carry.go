@@ -84,7 +84,7 @@ func carryPlans(old, updated map[string]any, lenient bool) (plans []carryPlan, s
 		}
 		switch wanted := wantedRecord(from, before); {
 		case wanted != nil && wanted.Revision > Revision:
-			if found := recordOf(t.pod); found == nil || found.Revision != wanted.Revision || t.stripped(found) {
+			if found := t.record; found == nil || found.Revision != wanted.Revision || t.stripped(found) {
 				return nil, nil, newerRevision(t, wanted)
 			}
 		case wanted != nil:
@@ -144,12 +144,12 @@ func wantedRecord(from *template, all []template) *record {
 	if from == nil {
 		return nil
 	}
-	if found := recordOf(from.pod); found != nil || !from.touched() {
+	if found := from.record; found != nil || !from.touched() {
 		return found
 	}
 	for _, t := range all {
-		if found := recordOf(t.pod); found != nil {
-			return found
+		if t.record != nil {
+			return t.record
 		}
 	}
 	return nil
@@ -180,7 +180,7 @@ func keepOrder(old, updated, rendered map[string]any) map[string]any {
 }
 
 func meansTheSame(a, b template, aSpec, bSpec map[string]any) bool {
-	r := recordOf(b.pod)
+	r := b.record
 	if r == nil || a.pod == nil || !jsonpatch.Equal(a.orderless(r), b.orderless(r)) {
 		return false
 	}

@@ -74,8 +74,10 @@ func foreignOptions(plain map[string]any, lookup func(kind, name string) ([]stri
 // EnvFromRefs lists once each what ForeignTLS looks up for the same arguments.
 func EnvFromRefs(spec map[string]any, additional ...string) []Ref {
 	var refs []Ref
+	seen := map[Ref]bool{}
 	ForeignTLS(spec, func(kind, name string) ([]string, bool) {
-		if ref := (Ref{Kind: kind, Name: name}); !slices.Contains(refs, ref) {
+		if ref := (Ref{Kind: kind, Name: name}); !seen[ref] {
+			seen[ref] = true
 			refs = append(refs, ref)
 		}
 		return nil, false

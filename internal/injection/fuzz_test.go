@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 	"sigs.k8s.io/yaml"
@@ -36,11 +37,13 @@ func FuzzArbitraryJSON(f *testing.F) {
 		`{"headGroupSpec":{"template":{"spec":{"containers":[{"name":"r"}]}}},"workerGroupSpecs":[null,1,{"template":null}]}`,
 		`{"headGroupSpec":{"template":{"spec":{"containers":[{"name":"r","env":[null,1,{"name":3}]},null],"initContainers":[null],"volumes":[0]}}}}`,
 		`{"enableInTreeAutoscaling":true,"autoscalerOptions":{"env":null,"volumeMounts":[]},"headGroupSpec":{"template":{"spec":{"containers":[{"name":"sidecar"}]}}}}`,
+		`{"headGroupSpec":{"template":{"spec":{"containers":[{"name":"r","resources":{"limits":{"cpu":"1e-9999999","memory":1e-9999999}}}],"initContainers":[{"name":"raytls-init","env":[{"name":"RAYTLS_INJECTION","value":"{\"revision\":1,\"parameters\":{\"resources\":{\"requests\":{\"cpu\":\"1e-9999999\"}}}}"}]}]}}}}`,
 		`{"headGroupSpec":{"template":{"spec":{"containers":[{"name":"r","volumeMounts":[{"name":"raytls-certs"}]}],"initContainers":[{"name":"raytls-init","env":[{"name":"RAYTLS_INJECTION","value":"{\"revision\":1,\"was\":{\"volumes\":\"null\"}}"}]}]}}}}`,
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
+		defer time.AfterFunc(time.Minute, func() { panic("one input takes longer than a minute") }).Stop()
 		decoder := json.NewDecoder(bytes.NewReader(text))
 		decoder.UseNumber()
 		var spec map[string]any

@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
 
 	"github.com/raytls/raytls/internal/gencert/gencerttest"
@@ -61,10 +59,7 @@ func mustRemove(t testing.TB, spec map[string]any, scope Scope) map[string]any {
 func everyParameter() Parameters {
 	return Parameters{
 		Image: "registry.example/raytls-openssl:1", ImagePullPolicy: "Always", ScriptsPath: "/opt/raytls/",
-		Resources: &corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("0.1")},
-			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("128Mi")},
-		},
+		Resources:            &Resources{Requests: map[string]string{"cpu": "100m"}, Limits: map[string]string{"memory": "128Mi"}},
 		AdditionalContainers: []string{"logs", "fetch", "logs"},
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // Revision is the newest injection that this package renders. The bytes of a revision never change, because a changed
@@ -58,12 +56,19 @@ type Parameters struct {
 	// ImagePullPolicy goes with Image and is ignored without it.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
 	// Resources of the init container. Nil stands for the Ray container's CPU, memory and ephemeral storage.
-	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+	Resources *Resources `json:"resources,omitempty"`
 	// ScriptsPath is the absolute folder of scripts in the init image. If it is empty, a ConfigMap holds them.
 	ScriptsPath string `json:"scriptsPath,omitempty"`
 	// AdditionalContainers names further containers, init containers included, that speak Ray's gRPC. Order and repetition
 	// have no meaning.
 	AdditionalContainers []string `json:"additionalContainers,omitempty"`
+}
+
+// Resources are amounts by the names of resources. They are text: whoever can write a template writes its record, and a
+// quantity with a large exponent takes seconds to parse.
+type Resources struct {
+	Requests map[string]string `json:"requests,omitempty"`
+	Limits   map[string]string `json:"limits,omitempty"`
 }
 
 // Equal reports whether both render the same template.

@@ -53,7 +53,7 @@ func Inspect(spec map[string]any, clusterName string) []Template {
 	stripped := templatesOf(plain)
 	var described []Template
 	for i, t := range templatesOf(spec) {
-		found := recordOf(t.pod)
+		found := t.record
 		description := Template{Kind: t.kind, Group: t.group, Path: t.path, State: None, Stripped: t.stripped(found), RayContainer: jsonpatch.Name(t.ray())}
 		var parameters Parameters
 		if found != nil {

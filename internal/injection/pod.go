@@ -42,7 +42,7 @@ func InPod(pod *corev1.PodSpec, kind Kind, rayContainer string) PodState {
 		out.InitImage = ours.Image
 	}
 	value, _ := lastValue(ours.Env, EnvInjection)
-	r := decodeRecord([]byte(value))
+	r := decodeRecord(value)
 	if r == nil {
 		out.Differs = "init container " + InitContainerName + " has no readable variable " + EnvInjection
 		return out

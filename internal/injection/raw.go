@@ -24,6 +24,8 @@ type template struct {
 	pod   map[string]any
 	// options is the spec's autoscalerOptions, for the head alone.
 	options map[string]any
+	// record is the pod's when the templates were listed; nil for none.
+	record *record
 }
 
 func (t template) field(format string, args ...any) string {
@@ -33,8 +35,12 @@ func (t template) field(format string, args ...any) string {
 // templatesOf lists the templates, head first. It skips what is not a group; checkShape reports that.
 func templatesOf(spec map[string]any) []template {
 	var found []template
+	add := func(t template) {
+		t.record = recordOf(t.pod)
+		found = append(found, t)
+	}
 	if head := jsonpatch.Map(spec["headGroupSpec"]); head != nil {
-		found = append(found, template{
+		add(template{
 			kind: Head, path: "spec.headGroupSpec.template",
 			pod:     jsonpatch.Map(jsonpatch.Map(head["template"])["spec"]),
 			options: jsonpatch.Map(spec["autoscalerOptions"]),
@@ -42,7 +48,7 @@ func templatesOf(spec map[string]any) []template {
 	}
 	for i, item := range jsonpatch.List(spec["workerGroupSpecs"]) {
 		if group := jsonpatch.Map(item); group != nil {
-			found = append(found, template{
+			add(template{
 				kind: Worker, group: jsonpatch.String(group["groupName"]), path: fmt.Sprintf("spec.workerGroupSpecs[%d].template", i),
 				pod: jsonpatch.Map(jsonpatch.Map(group["template"])["spec"]),
 			})
@@ -55,7 +61,7 @@ func templatesOf(spec map[string]any) []template {
 func Groups(spec map[string]any) []string {
 	var names []string
 	for _, t := range templatesOf(spec) {
-		if t.kind == Worker && t.group != "" && recordOf(t.pod) != nil {
+		if t.kind == Worker && t.group != "" && t.record != nil {
 			names = append(names, t.group)
 		}
 	}

@@ -22,6 +22,9 @@ type record struct {
 	Was map[string]string `json:"was,omitempty"`
 }
 
+// MaxRecord is the size of the largest record in bytes. Apply writes no larger one, and a larger one is not read.
+const MaxRecord = 4 << 10
+
 func (r record) encode() string { return string(canonicalJSON(r)) }
 
 // note records the state of a child that is about to change.
@@ -48,7 +51,7 @@ func (r *record) was(key string) string {
 	return r.Was[key]
 }
 
-// recordOf returns the record in a pod spec, or nil. It reads only the number of a revision that is unknown here.
+// recordOf returns the record in a pod spec, or nil.
 func recordOf(pod map[string]any) *record {
 	for _, container := range jsonpatch.List(pod["initContainers"]) {
 		if jsonpatch.Name(container) != InitContainerName {
@@ -59,25 +62,26 @@ func recordOf(pod map[string]any) *record {
 		if at < 0 {
 			continue
 		}
-		if found := decodeRecord([]byte(jsonpatch.String(jsonpatch.Map(env[at])["value"]))); found != nil {
+		if found := decodeRecord(jsonpatch.String(jsonpatch.Map(env[at])["value"])); found != nil {
 			return found
 		}
 	}
 	return nil
 }
 
-func decodeRecord(value []byte) *record {
+// decodeRecord returns nil for what is no record. It reads only the number of a revision that is unknown here.
+func decodeRecord(value string) *record {
 	var version struct {
 		Revision int `json:"revision"`
 	}
-	if json.Unmarshal(value, &version) != nil || version.Revision < 1 {
+	if len(value) > MaxRecord || json.Unmarshal([]byte(value), &version) != nil || version.Revision < 1 {
 		return nil
 	}
 	if version.Revision > Revision {
 		return &record{Revision: version.Revision}
 	}
 	var found record
-	if json.Unmarshal(value, &found) != nil {
+	if json.Unmarshal([]byte(value), &found) != nil {
 		return nil
 	}
 	return &found

@@ -16,7 +16,7 @@ func Remove(spec map[string]any, scope Scope) (map[string]any, error) {
 		if !scope.has(t) {
 			continue
 		}
-		if found := recordOf(t.pod); found != nil && found.Revision > Revision {
+		if found := t.record; found != nil && found.Revision > Revision {
 			return nil, newerRevision(t, found)
 		}
 		t.strip(out)
@@ -64,7 +64,7 @@ func ourVolumeName(name string) bool {
 // foreignVolumes returns our names that somebody else's volumes hold. Beside our init container, no volume is foreign.
 func (t template) foreignVolumes() map[string]bool {
 	foreign := map[string]bool{}
-	if recordOf(t.pod) != nil {
+	if t.record != nil {
 		return foreign
 	}
 	for _, item := range jsonpatch.List(t.pod["volumes"]) {
@@ -88,7 +88,7 @@ func mountsOurs(container any, foreign map[string]bool) bool {
 // touched reports whether the template holds a piece that can only be ours. The four variables do not count, because a
 // hand-made setup uses the same values.
 func (t template) touched() bool {
-	if recordOf(t.pod) != nil || slices.ContainsFunc(jsonpatch.List(t.pod["volumes"]), ourVolume) {
+	if t.record != nil || slices.ContainsFunc(jsonpatch.List(t.pod["volumes"]), ourVolume) {
 		return true
 	}
 	foreign := t.foreignVolumes()
@@ -97,7 +97,7 @@ func (t template) touched() bool {
 
 // ourEnv reports whether a variable is exactly as Apply writes it.
 func ourEnv(item any) bool {
-	return slices.ContainsFunc(rayEnv(), func(ours any) bool { return jsonpatch.Equal(item, ours) })
+	return slices.Contains(rayEnvNames(), jsonpatch.Name(item)) && slices.ContainsFunc(rayEnv(), func(ours any) bool { return jsonpatch.Equal(item, ours) })
 }
 
 // strip removes every piece of ours from the template, and for the head from root's autoscalerOptions.
@@ -105,7 +105,7 @@ func (t template) strip(root map[string]any) {
 	if !t.touched() {
 		return
 	}
-	found := recordOf(t.pod)
+	found := t.record
 	foreign := t.foreignVolumes()
 	anyMount := slices.ContainsFunc(jsonpatch.List(t.pod["containers"]), func(c any) bool { return mountsOurs(c, foreign) })
 

@@ -1,8 +1,6 @@
 package injection
 
 import (
-	"encoding/json"
-
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/raytls/raytls/internal/jsonpatch"
@@ -116,10 +114,14 @@ func securityContext(ray map[string]any) map[string]any {
 
 // resources returns the asked amounts, or the Ray container's. A pod's effective requests and its QoS class take in its
 // init containers, and so do LimitRanges and quotas: equal amounts change none of them.
-func resources(asked *corev1.ResourceRequirements, ray any) map[string]any {
+func resources(asked *Resources, ray any) map[string]any {
 	rendered := map[string]any{}
 	if asked != nil {
-		_ = json.Unmarshal(canonicalJSON(asked), &rendered) // quantities encode as strings
+		for kind, amounts := range map[string]map[string]string{"requests": asked.Requests, "limits": asked.Limits} {
+			if len(amounts) > 0 {
+				rendered[kind] = texts(amounts)
+			}
+		}
 		return rendered
 	}
 	for _, kind := range []string{"requests", "limits"} {
@@ -128,6 +130,14 @@ func resources(asked *corev1.ResourceRequirements, ray any) map[string]any {
 		}
 	}
 	return rendered
+}
+
+func texts(of map[string]string) map[string]any {
+	out := make(map[string]any, len(of))
+	for key, text := range of {
+		out[key] = text
+	}
+	return out
 }
 
 // ownAmounts copies raw quantities, which nothing here parses. It leaves out devices and huge pages, of which a copy would

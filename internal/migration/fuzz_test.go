@@ -48,6 +48,7 @@ func FuzzTake(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
+		defer time.AfterFunc(time.Minute, func() { panic("one input takes longer than a minute") }).Stop()
 		decoder := json.NewDecoder(bytes.NewReader(text))
 		decoder.UseNumber()
 		var before map[string]any
@@ -187,6 +188,7 @@ func FuzzMigrate(f *testing.F) {
 	}
 	f.Add([]byte(`{"apiVersion":"v1","kind":"List","items":[]}{"apiVersion":"ray.io/v1","kind":"RayCluster","spec":{}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
+		defer time.AfterFunc(time.Minute, func() { panic("one input takes longer than a minute") }).Stop()
 		documents, err := manifest.Read("in", text)
 		if err != nil {
 			return

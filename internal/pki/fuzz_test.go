@@ -3,6 +3,7 @@ package pki
 import (
 	"bytes"
 	"testing"
+	"time"
 )
 
 func FuzzParseBundle(f *testing.F) {
@@ -14,6 +15,7 @@ func FuzzParseBundle(f *testing.F) {
 	f.Add(bytes.ReplaceAll(one, []byte("\n"), []byte("\r\n")))
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"))
 	f.Fuzz(func(t *testing.T, input []byte) {
+		defer time.AfterFunc(time.Minute, func() { panic("one input takes longer than a minute") }).Stop()
 		certificates, err := ParseBundle(input)
 		if err != nil {
 			return
@@ -40,6 +42,7 @@ func FuzzParseParent(f *testing.F) {
 	f.Add(certPEM, []byte("-----BEGIN RSA PRIVATE KEY-----\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n"))
 	f.Add(certPEM, []byte("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n"))
 	f.Fuzz(func(t *testing.T, certPEM, keyPEM []byte) {
+		defer time.AfterFunc(time.Minute, func() { panic("one input takes longer than a minute") }).Stop()
 		parent, err := ParseParent(certPEM, keyPEM, clock())
 		if err != nil {
 			return
@@ -66,6 +69,7 @@ func FuzzParseIssuer(f *testing.F) {
 	f.Add(authority.CertificatePEM(), mustKeyPEM(f, authority))
 	f.Add(issuer.CertificatePEM(), mustKeyPEM(f, rsaIssuer))
 	f.Fuzz(func(t *testing.T, certPEM, keyPEM []byte) {
+		defer time.AfterFunc(time.Minute, func() { panic("one input takes longer than a minute") }).Stop()
 		parsed, err := ParseIssuer(certPEM, keyPEM)
 		if err != nil {
 			return

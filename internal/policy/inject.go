@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -86,7 +87,21 @@ func Conflict(err error) error {
 func Parameters(spec *v1alpha1.RayTLSPolicySpec) injection.Parameters {
 	init := spec.Issuance.InitContainer
 	return injection.Parameters{
-		Image: init.Image, ImagePullPolicy: string(init.ImagePullPolicy), Resources: init.Resources.DeepCopy(),
+		Image: init.Image, ImagePullPolicy: string(init.ImagePullPolicy), Resources: resources(init.Resources),
 		ScriptsPath: init.ScriptsPath, AdditionalContainers: spec.AdditionalContainers,
 	}
+}
+
+func resources(of *corev1.ResourceRequirements) *injection.Resources {
+	if of == nil {
+		return nil
+	}
+	texts := func(amounts corev1.ResourceList) map[string]string {
+		out := make(map[string]string, len(amounts))
+		for name, amount := range amounts {
+			out[string(name)] = amount.String()
+		}
+		return out
+	}
+	return &injection.Resources{Requests: texts(of.Requests), Limits: texts(of.Limits)}
 }

@@ -75,6 +75,7 @@ func FuzzProgress(f *testing.F) {
 	f.Add(`{"goal":"Attested","phase":"Tail","since":"2026-01-02T03:04:05Z"}`)
 	f.Add(`{}`)
 	f.Fuzz(func(t *testing.T, text string) {
+		defer time.AfterFunc(time.Minute, func() { panic("one input takes longer than a minute") }).Stop()
 		p := &Progress{}
 		if json.Unmarshal([]byte(text), p) != nil {
 			return

@@ -90,6 +90,7 @@ func FuzzParseProfile(f *testing.F) {
 	f.Add(text)
 	f.Add([]byte(strings.Replace(string(text), "0a1b", "$(id)", 1)))
 	f.Fuzz(func(t *testing.T, text []byte) {
+		defer time.AfterFunc(time.Minute, func() { panic("one input takes longer than a minute") }).Stop()
 		profile, err := ParseProfile(text)
 		if err != nil {
 			return
