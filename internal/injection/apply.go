@@ -52,6 +52,9 @@ func check(plain map[string]any, p Parameters) error {
 	if p.ScriptsPath != "" && !strings.HasPrefix(p.ScriptsPath, "/") {
 		return conflict("spec.issuance.initContainer.scriptsPath", "must be an absolute path, not %q", p.ScriptsPath)
 	}
+	if len(p.AdditionalContainers) > MaxAdditionalContainers {
+		return conflict("spec.additionalContainers", "has %d names, of which at most %d can be injected: use fewer", len(p.AdditionalContainers), MaxAdditionalContainers)
+	}
 	if err := checkShape(plain); err != nil {
 		return err
 	}

@@ -34,6 +34,10 @@ func checkShape(spec map[string]any) error {
 // small group, so without a bound a small object could exhaust its reader's memory.
 const MaxWorkerGroups = 256
 
+// MaxWeight is the weight of the largest spec that can be injected, as jsonpatch.Weigh gives it, in bytes. MaxWorkerGroups groups
+// of common containers weigh half of it.
+const MaxWeight = 8 << 20
+
 // CheckSize refuses a spec with too many worker groups with a *ConflictError.
 func CheckSize(spec map[string]any) error {
 	if TooLarge(spec) {

@@ -130,7 +130,7 @@ func TestAnInjectionWhoseRecordIsTooLargeIsRefused(t *testing.T) {
 	spec := plain(t)
 	var names []string
 	sidecars := []any{}
-	for n := range 60 {
+	for n := range MaxAdditionalContainers {
 		name := fmt.Sprintf("%s-%d", strings.Repeat("c", 55), n)
 		names = append(names, name)
 		sidecars = append(sidecars, map[string]any{"name": name, "env": []any{}, "volumeMounts": []any{}})

@@ -49,7 +49,7 @@ type Template struct {
 
 // Inspect describes every template of the spec, head first.
 func Inspect(spec map[string]any, clusterName string) []Template {
-	plain := withoutPieces(spec)
+	plain := withoutPieces(spec) // changed below, where spec holds a piece and plain is a copy
 	stripped := templatesOf(plain)
 	var described []Template
 	for i, t := range templatesOf(spec) {

@@ -25,6 +25,9 @@ type record struct {
 // MaxRecord is the size of the largest record in bytes. Apply writes no larger one, and a larger one is not read.
 const MaxRecord = 4 << 10
 
+// MaxAdditionalContainers is how many further containers can speak Ray. Each is looked for in every list of containers.
+const MaxAdditionalContainers = 32
+
 func (r record) encode() string { return string(canonicalJSON(r)) }
 
 // note records the state of a child that is about to change.
@@ -81,7 +84,7 @@ func decodeRecord(value string) *record {
 		return &record{Revision: version.Revision}
 	}
 	var found record
-	if json.Unmarshal([]byte(value), &found) != nil {
+	if json.Unmarshal([]byte(value), &found) != nil || len(found.Parameters.AdditionalContainers) > MaxAdditionalContainers {
 		return nil
 	}
 	return &found

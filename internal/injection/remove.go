@@ -29,8 +29,12 @@ func newerRevision(t template, found *record) error {
 		"was written by a newer operator (revision %d, this one knows up to %d): upgrade the operator", found.Revision, Revision)
 }
 
-// withoutPieces also strips a newer revision as far as it can. Its result is for comparisons and must not be written.
+// withoutPieces also strips a newer revision as far as it can. Its result is for comparisons, and is not to be changed: it is the
+// spec itself if that holds no piece.
 func withoutPieces(spec map[string]any) map[string]any {
+	if !AnyPiece(spec) {
+		return spec
+	}
 	out := jsonpatch.CopyMap(spec)
 	for _, t := range templatesOf(out) {
 		t.strip(out)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/pki"
@@ -69,7 +68,7 @@ func checkSelector(a *Acceptance) *Verdict {
 	if a.Spec.Selector == nil {
 		return nil
 	}
-	if _, err := metav1.LabelSelectorAsSelector(a.Spec.Selector); err != nil {
+	if _, err := parseSelector(a.Spec.Selector); err != nil {
 		return refuse(v1alpha1.ReasonInvalidSelector, "spec.selector: %v", err)
 	}
 	return nil

@@ -48,22 +48,63 @@ func InvalidExclude(cluster metav1.Object) string {
 	return fmt.Sprintf("label %s of RayCluster %s is %q, which excludes nothing; set it to %q, or remove it", v1alpha1.LabelExclude, cluster.GetName(), value, v1alpha1.ExcludeTrue)
 }
 
+// Set is the policies of a namespace, with their selectors parsed.
+type Set []parsed
+
+type parsed struct {
+	*v1alpha1.RayTLSPolicy
+	// selector is nil if there is none, or none that can be parsed.
+	selector labels.Selector
+}
+
+// maxSelector is how many labels, requirements, and values of each a selector may have. The schema says the same.
+const maxSelector = 32
+
+// Parse parses the selectors of policies, once for all clusters that are held against them.
+func Parse(policies []*v1alpha1.RayTLSPolicy) Set {
+	set := make(Set, 0, len(policies))
+	for _, p := range policies {
+		next := parsed{RayTLSPolicy: p}
+		if p.Spec.TargetRef == nil && p.Spec.Selector != nil {
+			if selector, err := parseSelector(p.Spec.Selector); err == nil {
+				next.selector = selector
+			}
+		}
+		set = append(set, next)
+	}
+	return set
+}
+
+func parseSelector(of *metav1.LabelSelector) (labels.Selector, error) {
+	if len(of.MatchLabels) > maxSelector || len(of.MatchExpressions) > maxSelector || slices.ContainsFunc(of.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool {
+		return len(r.Values) > maxSelector
+	}) {
+		return nil, fmt.Errorf("has more than %d labels, requirements, or values of one; use fewer", maxSelector)
+	}
+	return metav1.LabelSelectorAsSelector(of)
+}
+
 // Decide finds the policy for a cluster among its namespace's policies.
+func Decide(cluster Subject, policies []*v1alpha1.RayTLSPolicy) Decision {
+	return Parse(policies).Decide(cluster)
+}
+
+// Decide finds the policy for a cluster.
 //
 // A cluster stays with the policy it is bound to, whatever its labels become; only a closer policy takes it over. A targetRef that
 // names the cluster is closest, then one that names its owner, then one that names the owner's owner, then a selector. Among
 // equals the oldest wins. A policy that is being deleted keeps only the clusters that it has to give back.
-func Decide(cluster Subject, policies []*v1alpha1.RayTLSPolicy) Decision {
+func (s Set) Decide(cluster Subject) Decision {
 	var leaving *v1alpha1.RayTLSPolicy
 	var candidates []*v1alpha1.RayTLSPolicy
-	for _, p := range policies {
+	for _, p := range s {
 		switch {
 		case !p.DeletionTimestamp.IsZero():
 			if p.Name == cluster.Bound {
-				leaving = p
+				leaving = p.RayTLSPolicy
 			}
-		case p.Name == cluster.Bound || Matches(p, cluster):
-			candidates = append(candidates, p)
+		case p.Name == cluster.Bound || p.matches(cluster):
+			candidates = append(candidates, p.RayTLSPolicy)
 		}
 	}
 	rank := func(p *v1alpha1.RayTLSPolicy) int {
@@ -116,15 +157,14 @@ func closeness(p *v1alpha1.RayTLSPolicy) int {
 	return 1
 }
 
-// Matches reports whether the policy's selector or targetRef fits the cluster. A selector that cannot be parsed fits none.
-func Matches(p *v1alpha1.RayTLSPolicy, cluster Subject) bool {
-	if ref := p.Spec.TargetRef; ref != nil {
-		self := v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCluster, Name: cluster.GetName()}
-		return *ref == self || slices.Contains(cluster.Owners, *ref)
-	}
-	if p.Spec.Selector == nil {
-		return false
-	}
-	selector, err := metav1.LabelSelectorAsSelector(p.Spec.Selector)
-	return err == nil && selector.Matches(labels.Set(cluster.GetLabels()))
+// Names reports whether the policy's targetRef fits the cluster.
+func Names(p *v1alpha1.RayTLSPolicy, cluster Subject) bool {
+	ref := p.Spec.TargetRef
+	self := v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCluster, Name: cluster.GetName()}
+	return ref != nil && (*ref == self || slices.Contains(cluster.Owners, *ref))
+}
+
+// matches reports whether the policy's selector or targetRef fits the cluster. A selector that cannot be parsed fits none.
+func (p parsed) matches(cluster Subject) bool {
+	return Names(p.RayTLSPolicy, cluster) || p.selector != nil && p.selector.Matches(labels.Set(cluster.GetLabels()))
 }

@@ -2,7 +2,6 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,9 +37,6 @@ type Injector struct {
 	Images policy.Allowlist
 }
 
-// maxBytes is more than an API server can store.
-const maxBytes = 2 << 20
-
 // There is no rule for Secrets, and none is needed: policy.ReadEnvFrom says why Secrets in envFrom do not matter. ConfigMaps
 // are read one by one, by the names in a template.
 //
@@ -57,26 +53,26 @@ func (i *Injector) Handle(ctx context.Context, request admission.Request) admiss
 		return admission.Allowed("") // it cannot be stored
 	}
 	object, err := decode(request.Object.Raw)
-	if err != nil {
+	large := tooLarge(err)
+	if err != nil && large == nil {
 		return admission.Errored(http.StatusBadRequest, err)
 	}
 	if object.GetDeletionTimestamp() != nil {
 		return admission.Allowed("")
 	}
+	if err := ctx.Err(); err != nil {
+		return i.refuse(ctx, object, err) // nobody waits for the answer any more
+	}
 	var out answer
 	switch request.Operation {
 	case admissionv1.Create:
+		if large != nil {
+			out.warn("RayCluster %s is not encrypted, whatever covers it: %s %s", object.GetName(), large.Field, large.Message)
+			return out.response(object)
+		}
 		out, err = i.create(ctx, request.Namespace, object)
 	case admissionv1.Update:
-		old, failed := decode(request.OldObject.Raw)
-		if failed != nil {
-			return admission.Errored(http.StatusBadRequest, failed)
-		}
-		if request.UserInfo.Username == i.Username {
-			out, err = edit(old, object)
-		} else {
-			out, err = i.carry(ctx, request.Namespace, old, object)
-		}
+		out, err = i.update(ctx, request, object, large)
 	case admissionv1.Delete, admissionv1.Connect:
 	}
 	if err != nil {
@@ -129,19 +125,4 @@ func (a *answer) response(object *unstructured.Unstructured) admission.Response 
 	kind := admissionv1.PatchTypeJSONPatch
 	response.Patch, response.PatchType = patch, &kind
 	return response
-}
-
-// decode keeps numbers as they are written, and fields that this program does not know.
-func decode(raw []byte) (*unstructured.Unstructured, error) {
-	object := &unstructured.Unstructured{}
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.UseNumber()
-	if err := decoder.Decode(&object.Object); err != nil {
-		return nil, fmt.Errorf("reading the RayCluster: %w", err)
-	}
-	return object, nil
-}
-
-func specOf(object *unstructured.Unstructured) map[string]any {
-	return jsonpatch.Map(object.Object["spec"])
 }

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -150,20 +151,23 @@ func admitted(t testing.TB, i *Injector, user string, old, updated object) (obje
 			t.Fatalf("the API server could not apply the patch: %v\n%s", err, response.Patch)
 		}
 	}
-	o, err := decode(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return o.Object, response
+	return decoded(t, text), response
 }
 
 func normal(t testing.TB, o object) object {
 	t.Helper()
-	out, err := decode(raw(t, o))
-	if err != nil {
+	return decoded(t, raw(t, o))
+}
+
+func decoded(t testing.TB, text []byte) object {
+	t.Helper()
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var out object
+	if err := decoder.Decode(&out); err != nil {
 		t.Fatal(err)
 	}
-	return out.Object
+	return out
 }
 
 // born is the cluster as it is stored when the policy covers it.
@@ -313,11 +317,7 @@ func TestUpdateByOthers(t *testing.T) {
 	suspended := spec("suspend", true)
 	evil := func(o object) object {
 		text := strings.ReplaceAll(string(raw(t, o)), `{\"parameters\":{},`, `{\"parameters\":{\"image\":\"evil\"},`)
-		out, err := decode([]byte(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out.Object
+		return decoded(t, []byte(text))
 	}
 	const left = "left out what was injected into spec.headGroupSpec.template, spec.workerGroupSpecs[0].template"
 	for name, c := range map[string]struct {
@@ -437,11 +437,8 @@ func TestUpdateThatCannotCarryIsRefused(t *testing.T) {
 
 func TestARevisionThatNeverWasIsNotDefended(t *testing.T) {
 	plain := normal(t, rayCluster())
-	forged, err := decode([]byte(strings.ReplaceAll(string(raw(t, born(t))), `\"revision\":1}`, `\"revision\":999}`)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, response := admitted(t, injector(t, nil), someone, forged.Object, plain)
+	forged := decoded(t, []byte(strings.ReplaceAll(string(raw(t, born(t))), `\"revision\":1}`, `\"revision\":999}`)))
+	got, response := admitted(t, injector(t, nil), someone, forged, plain)
 	if !response.Allowed {
 		t.Fatalf("its removal is refused: %v", response.Result)
 	}
@@ -483,11 +480,8 @@ func TestLargeObjects(t *testing.T) {
 		for n := range 20 {
 			template := normal(t, object{"t": o["spec"].(object)["workerGroupSpecs"].([]any)[0].(object)["template"]})["t"]
 			text := strings.ReplaceAll(string(raw(t, object{"t": template})), `{\"parameters\":{},`, fmt.Sprintf(`{\"parameters\":{\"scriptsPath\":\"/%d\"},`, n))
-			parsed, err := decode([]byte(text))
-			if err != nil {
-				t.Fatal(err)
-			}
-			groups = append(groups, object{"groupName": fmt.Sprint(n), "template": parsed.Object["t"]})
+			parsed := decoded(t, []byte(text))
+			groups = append(groups, object{"groupName": fmt.Sprint(n), "template": parsed["t"]})
 		}
 		o["spec"].(object)["workerGroupSpecs"] = groups
 	}

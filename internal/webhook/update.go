@@ -9,12 +9,37 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/hazard"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/kube"
 )
+
+// update gives an update the injection that the cluster is meant to have. large is why object was not decoded whole; nil if it was.
+func (i *Injector) update(ctx context.Context, request admission.Request, object *unstructured.Unstructured, large *injection.ConflictError) (answer, error) {
+	old, err := decode(request.OldObject.Raw)
+	oldLarge := tooLarge(err)
+	if err != nil && oldLarge == nil {
+		return answer{}, err
+	}
+	old.SetNamespace(request.Namespace)
+	switch {
+	case oldLarge != nil:
+		// Only the operator's record tells what it carries. A plain cluster may become anything.
+		record, err := i.record(ctx, old)
+		if err != nil || record == nil || record.Status.Injection.Revision == 0 {
+			return answer{}, err
+		}
+		return answer{}, oldLarge
+	case request.UserInfo.Username == i.Username && large != nil:
+		return answer{}, large
+	case request.UserInfo.Username == i.Username:
+		return edit(old, object)
+	}
+	return i.carry(ctx, old, object, large)
+}
 
 // edit makes the change that the operator asks for. It asks by an annotation and has the webhook write the templates, so
 // that these stay with whoever applies the cluster: a patch of the list of worker groups would make the operator its owner.
@@ -33,9 +58,8 @@ func edit(old, object *unstructured.Unstructured) (answer, error) {
 	return answer{spec: spec}, err
 }
 
-// carry gives an update by anybody else the injection that the cluster had, template by template.
-func (i *Injector) carry(ctx context.Context, namespace string, old, object *unstructured.Unstructured) (answer, error) {
-	old.SetNamespace(namespace)
+// carry gives an update by anybody else the injection that the cluster had, template by template. large is as for update.
+func (i *Injector) carry(ctx context.Context, old, object *unstructured.Unstructured, large *injection.ConflictError) (answer, error) {
 	record, err := i.record(ctx, old)
 	if err != nil {
 		return answer{}, err
@@ -49,8 +73,11 @@ func (i *Injector) carry(ctx context.Context, namespace string, old, object *uns
 		}
 	case injected:
 		return answer{}, nil // it was stripped while admission was not there; the operator decides what becomes of it
-	case injection.TooLarge(specOf(object)):
+	case large != nil:
 		return answer{}, nil // it is plain, and could not be injected
+	}
+	if large != nil {
+		return answer{}, large
 	}
 	suspended, _ := specOf(old)["suspend"].(bool)
 	carried, err := injection.Carry(specOf(old), specOf(object), object.GetName(), suspended || injected)

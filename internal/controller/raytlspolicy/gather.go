@@ -84,7 +84,7 @@ func (r *Reconciler) sumUp(ctx context.Context, p *v1alpha1.RayTLSPolicy, s *sum
 	if err := r.Client.List(ctx, &list, client.InNamespace(p.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("listing RayClusterTLSes: %w", err)
 	}
-	records := map[string]*v1alpha1.RayClusterTLS{}
+	set, records := policy.Parse(policies), map[string]*v1alpha1.RayClusterTLS{}
 	for i := range list.Items {
 		records[list.Items[i].Name] = &list.Items[i]
 	}
@@ -99,10 +99,10 @@ func (r *Reconciler) sumUp(ctx context.Context, p *v1alpha1.RayTLSPolicy, s *sum
 			record = nil // of an earlier cluster of the name
 		}
 		subject := cluster.Subject(object, owners, record)
-		if p.Spec.TargetRef != nil && policy.Matches(p, subject) {
+		if policy.Names(p, subject) {
 			s.target = true
 		}
-		s.add(p, object, record, policy.Decide(subject, policies))
+		s.add(p, object, record, set.Decide(subject))
 	}
 	return nil
 }
