@@ -21,7 +21,7 @@ import (
 // controllerCaches says what the controller watches, and what of it is kept: of Secrets, ConfigMaps and webhook configurations
 // only the operator's own, of pods only Ray's. A read of anything that is not watched fails, so that nobody adds a watch by
 // reading.
-func controllerCaches() (cache.Options, error) {
+func controllerCaches(keeper *cluster.Keeper) (cache.Options, error) {
 	rays, err := labels.Parse(kuberay.LabelCluster)
 	if err != nil {
 		return cache.Options{}, fmt.Errorf("selecting Ray's pods: %w", err)
@@ -32,7 +32,7 @@ func controllerCaches() (cache.Options, error) {
 		&corev1.Secret{}:        own,
 		&corev1.ConfigMap{}:     own,
 		&corev1.Pod{}:           {Label: rays, Transform: cluster.SlimPod},
-		kuberay.NewRayCluster(): {Transform: cluster.SlimCluster},
+		kuberay.NewRayCluster(): {Transform: keeper.Slim},
 		&admissionregistrationv1.MutatingWebhookConfiguration{}: {Field: fields.OneTermEqualSelector("metadata.name", webhookconfig.Configuration)},
 	}
 	return options, nil

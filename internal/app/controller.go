@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,7 +34,8 @@ import (
 
 // RunController runs the controller against the API server of config until ctx ends.
 func RunController(ctx context.Context, config *rest.Config, options ControllerOptions) error {
-	caches, err := controllerCaches()
+	keeper := cluster.NewKeeper()
+	caches, err := controllerCaches(keeper)
 	if err != nil {
 		return err
 	}
@@ -51,7 +53,7 @@ func RunController(ctx context.Context, config *rest.Config, options ControllerO
 		return err
 	}
 	kinds := &kuberay.Kinds{Mapper: mgr.GetRESTMapper()}
-	if err := addControllers(ctx, mgr, kinds, options); err != nil {
+	if err := errors.Join(addControllers(ctx, mgr, kinds, options), keepAccount(ctx, mgr, keeper)); err != nil {
 		return err
 	}
 	return run(ctx, mgr, kinds)
@@ -98,6 +100,24 @@ func report(ctx context.Context, mgr ctrl.Manager, collector prometheus.Collecto
 		}
 	}
 	if err := metrics.Registry.Register(collector); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	return nil
+}
+
+// keepAccount has the keeper learn what leaves the cache of RayClusters, and reports what it does not keep.
+func keepAccount(ctx context.Context, mgr ctrl.Manager, keeper *cluster.Keeper) error {
+	informer, err := mgr.GetCache().GetInformer(ctx, kuberay.NewRayCluster())
+	if err != nil {
+		return fmt.Errorf("watching RayClusters: %w", err)
+	}
+	if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{DeleteFunc: keeper.Forget}); err != nil {
+		return fmt.Errorf("watching RayClusters: %w", err)
+	}
+	left := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "raytls_rayclusters_not_cached", Help: "RayClusters that this replica does not cache, because they or all of their namespace are too large.",
+	}, func() float64 { return float64(keeper.Left()) })
+	if err := metrics.Registry.Register(left); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	return nil

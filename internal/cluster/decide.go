@@ -82,8 +82,9 @@ func Decide(f *Facts, s Settings) Decision {
 	switch {
 	case f.Deleting():
 		return d
-	case tooLarge(f.Spec):
-		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonInjectionConflict, "RayCluster %s has more than %d worker groups, which is more than can be injected; use fewer", f.Key.Name, injection.MaxWorkerGroups)
+	case notKept(f.Spec) != "":
+		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonInjectionConflict, "RayCluster %s has more than %d worker groups, or takes more than %d MiB of memory to read, which is more than can be injected; use fewer groups, or shorten its lists",
+			f.Key.Name, injection.MaxWorkerGroups, injection.MaxWeight>>20)
 		return d
 	case f.Policy != nil:
 		d.plan(f, s)

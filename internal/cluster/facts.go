@@ -111,11 +111,9 @@ func (g *Gatherer) Gather(ctx context.Context, key types.NamespacedName, now tim
 	if err := g.Cached.Get(ctx, key, f.Object, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
-	f.Spec = jsonpatch.Map(f.Object.Object["spec"])
-	f.Ray = kuberay.ReadCluster(f.Object)
-	f.Ray.PodsMissing = kube.Steady(f.Ray.PodsMissing)
+	f.read()
 	for _, read := range []func(context.Context, *Facts) error{
-		g.tls, g.coverage, g.authority, g.templates, g.pods, g.jobs, g.owner, g.keys, g.orphan, g.wire, g.envFrom,
+		g.tls, g.whole, g.coverage, g.authority, g.templates, g.pods, g.jobs, g.owner, g.keys, g.orphan, g.wire, g.envFrom,
 	} {
 		if err := read(ctx, f); err != nil {
 			return nil, err
@@ -125,6 +123,41 @@ func (g *Gatherer) Gather(ctx context.Context, key types.NamespacedName, now tim
 		f.AdmissionEnd = slices.MaxFunc([]time.Time{p.CreationTimestamp.Time, g.Started}, time.Time.Compare).Add(admissionPatience)
 	}
 	return f, nil
+}
+
+func (f *Facts) read() {
+	f.Spec = jsonpatch.Map(f.Object.Object["spec"])
+	f.Ray = kuberay.ReadCluster(f.Object)
+	f.Ray.PodsMissing = kube.Steady(f.Ray.PodsMissing)
+}
+
+// whole reads a RayCluster past the cache that the cache did not keep, if the operator may have to do with it.
+func (g *Gatherer) whole(ctx context.Context, f *Facts) error {
+	if notKept(f.Spec) != readLive {
+		return nil
+	}
+	policies, err := policy.List(ctx, g.Cached, f.Key.Namespace)
+	if err != nil {
+		return err
+	}
+	authority, err := kube.ReadSecret(ctx, g.Cached, types.NamespacedName{Namespace: g.Namespace, Name: keys.AuthoritySecretName(f.Key)})
+	if err != nil || len(policies) == 0 && f.TLS == nil && authority == nil {
+		return err
+	}
+	object := kuberay.NewRayCluster()
+	if err := g.Live.Get(ctx, f.Key, object); err != nil {
+		return fmt.Errorf("reading the RayCluster past the cache: %w", err)
+	}
+	if object.GetUID() != f.Object.GetUID() {
+		return kube.ErrStale
+	}
+	trim(object)
+	if unreadable(jsonpatch.Map(object.Object["spec"])) != nil {
+		object = stub(object, tooLarge)
+	}
+	f.Object = object
+	f.read()
+	return nil
 }
 
 // status is the cluster's status as it was written last; empty if there is none.
@@ -288,9 +321,10 @@ func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
 	return err
 }
 
-// templates describes the pod templates of a cluster that the operator has to do with, and of one with a piece of the injection. Anybody can create others.
+// templates describes the pod templates of a cluster that the operator has to do with, or that carries a piece of the injection.
+// Anybody can create others.
 func (g *Gatherer) templates(_ context.Context, f *Facts) error {
-	if f.Policy != nil || f.TLS != nil || f.AuthoritySecret != nil || injection.AnyPiece(f.Spec) {
+	if notKept(f.Spec) == "" && (f.Policy != nil || f.TLS != nil || f.AuthoritySecret != nil || injection.AnyPiece(f.Spec)) {
 		f.Templates = injection.Inspect(f.Spec, f.Key.Name)
 	}
 	return nil
@@ -299,7 +333,7 @@ func (g *Gatherer) templates(_ context.Context, f *Facts) error {
 // envFrom reads ConfigMaps only for a cluster that may have to be injected.
 func (g *Gatherer) envFrom(ctx context.Context, f *Facts) error {
 	record := f.Record()
-	if f.Policy == nil || f.Decision.Goal != v1alpha1.GoalEncrypted || record.Enabled || record.Progress != nil || tooLarge(f.Spec) {
+	if f.Policy == nil || f.Decision.Goal != v1alpha1.GoalEncrypted || record.Enabled || record.Progress != nil || notKept(f.Spec) != "" {
 		return nil
 	}
 	var err error
@@ -309,19 +343,3 @@ func (g *Gatherer) envFrom(ctx context.Context, f *Facts) error {
 
 // admissionPatience is how long admission may take to reach a namespace with a new policy, or an operator that has started.
 const admissionPatience = 15 * time.Second
-
-// tooLargeKey stands in a cached RayCluster's spec for one that is larger than the operator reads.
-const tooLargeKey = "raytls.io/too-large"
-
-func tooLarge(spec map[string]any) bool { return spec[tooLargeKey] != nil }
-
-// MayBeInjected reports whether a cached spec carries a piece of the injection, or is too large for the cache to tell.
-func MayBeInjected(spec map[string]any) bool { return tooLarge(spec) || injection.AnyPiece(spec) }
-
-// SlimCluster drops specs that would take the operator's memory: whoever may create RayClusters decides how many there are.
-func SlimCluster(object any) (any, error) {
-	if cluster, ok := object.(*unstructured.Unstructured); ok && injection.TooLarge(jsonpatch.Map(cluster.Object["spec"])) {
-		cluster.Object["spec"] = map[string]any{tooLargeKey: true}
-	}
-	return object, nil
-}

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -18,14 +19,29 @@ import (
 	"github.com/raytls/raytls/internal/probe"
 )
 
-// Anybody can create RayClusters, in every namespace. Only those that the operator has to do with cost it work.
-func TestOnlyClustersOfTheOperatorsAreDescribed(t *testing.T) {
+// gatherer reads a RayCluster as it is cached, and as it is past the cache.
+func gatherer(t *testing.T, cached, live *unstructured.Unstructured, objects ...client.Object) *Gatherer {
+	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
 	}
+	reader := func(object *unstructured.Unstructured) client.Reader {
+		return fake.NewClientBuilder().WithScheme(scheme).WithObjects(object.DeepCopy()).WithObjects(objects...).
+			WithIndex(&corev1.Pod{}, IndexPodCluster, func(o client.Object) []string { return []string{o.GetLabels()[kuberay.LabelCluster]} }).Build()
+	}
+	return &Gatherer{
+		Cached: reader(cached), Live: reader(live), Namespace: "raytls-system",
+		Served:    func(v1alpha1.TargetKind) bool { return false },
+		Admission: func(string) string { return "" },
+		Finding:   func(probe.Target) *probe.Finding { return nil },
+	}
+}
+
+// Anybody can create RayClusters, in every namespace. Only those that the operator has to do with cost it work.
+func TestOnlyClustersOfTheOperatorsAreDescribed(t *testing.T) {
 	key := types.NamespacedName{Namespace: "ml", Name: "train"}
 	object := kuberay.NewRayCluster()
 	object.SetNamespace(key.Namespace)
@@ -44,20 +60,50 @@ func TestOnlyClustersOfTheOperatorsAreDescribed(t *testing.T) {
 		"an authority": {reason: "its record may be lost", objects: []client.Object{&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "raytls-system", Name: keys.AuthoritySecretName(key), Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}}}}, want: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(object.DeepCopy()).WithObjects(c.objects...).
-				WithIndex(&corev1.Pod{}, IndexPodCluster, func(o client.Object) []string { return []string{o.GetLabels()[kuberay.LabelCluster]} }).Build()
-			g := Gatherer{
-				Cached: reader, Live: reader, Namespace: "raytls-system",
-				Served:    func(v1alpha1.TargetKind) bool { return false },
-				Admission: func(string) string { return "" },
-				Finding:   func(probe.Target) *probe.Finding { return nil },
-			}
-			f, err := g.Gather(t.Context(), key, time.Unix(1, 0))
+			f, err := gatherer(t, object, object, c.objects...).Gather(t.Context(), key, time.Unix(1, 0))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if len(f.Templates) != c.want {
 				t.Errorf("%s: %d templates are described, want %d", c.reason, len(f.Templates), c.want)
+			}
+		})
+	}
+}
+
+// What the cache has no room for is read past it, and only for clusters that the operator has to do with.
+func TestWhatIsNotCachedIsReadLive(t *testing.T) {
+	policy := &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "p"}, Spec: v1alpha1.RayTLSPolicySpec{Selector: &metav1.LabelSelector{}}}
+	large := rayCluster("u", tolerating(20_000))
+	key := client.ObjectKeyFromObject(large)
+	for name, c := range map[string]struct {
+		reason       string
+		cached, live *unstructured.Unstructured
+		objects      []client.Object
+		templates    int
+		why          string
+		failed       bool
+	}{
+		"nobody's":         {reason: "it is not read", cached: stub(large, readLive), live: large, why: readLive},
+		"a policy's":       {reason: "it is to be injected", cached: stub(large, readLive), live: large, objects: []client.Object{policy}, templates: 1},
+		"larger meanwhile": {reason: "it is too large to be worked on", cached: stub(large, readLive), live: rayCluster("u", tolerating(200_000)), objects: []client.Object{policy}, why: tooLarge},
+		"another":          {reason: "it is not the one in the cache", cached: stub(large, readLive), live: rayCluster("another"), objects: []client.Object{policy}, failed: true},
+		"too large":        {reason: "it is not read", cached: stub(large, tooLarge), live: large, objects: []client.Object{policy}, why: tooLarge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.live.SetName(key.Name)
+			f, err := gatherer(t, c.cached, c.live, c.objects...).Gather(t.Context(), key, time.Unix(1, 0))
+			if (err != nil) != c.failed {
+				t.Fatalf("%s: %v", c.reason, err)
+			}
+			if err != nil {
+				return
+			}
+			if len(f.Templates) != c.templates || notKept(f.Spec) != c.why {
+				t.Errorf("%s: %d templates, not kept: %q", c.reason, len(f.Templates), notKept(f.Spec))
+			}
+			if obstacle := Decide(f, Settings{}).Obstacle; c.why == tooLarge && (obstacle == nil || obstacle.Reason != v1alpha1.ReasonInjectionConflict) {
+				t.Errorf("nothing is said: %+v", obstacle)
 			}
 		})
 	}

@@ -51,7 +51,7 @@ func (g *Gatherer) orphan(ctx context.Context, f *Facts) error {
 func (f *Facts) mayBeOrphaned() bool {
 	record := f.Record()
 	switch {
-	case f.Policy != nil || f.AuthoritySecret != nil || tooLarge(f.Spec):
+	case f.Policy != nil || f.AuthoritySecret != nil || notKept(f.Spec) != "":
 		return false
 	case record.Enabled || record.FailedAttempt != "" || record.Progress != nil && record.Progress.Goal != v1alpha1.GoalPlaintext:
 		return false

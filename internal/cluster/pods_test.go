@@ -9,9 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/policy"
@@ -61,20 +59,6 @@ func TestSentenceIsFitForACondition(t *testing.T) {
 		if got := sentence(in); got != want {
 			t.Errorf("sentence(%q) = %q (%d bytes), want %q", in, got, len(got), want)
 		}
-	}
-}
-
-func TestClusterThatTheCacheDroppedMayBeInjected(t *testing.T) {
-	plain := map[string]any{"headGroupSpec": map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"name": "ray-head"}}}}}}
-	if MayBeInjected(plain) {
-		t.Error("a cluster without a piece of the injection needs no scripts")
-	}
-	large := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"workerGroupSpecs": make([]any, injection.MaxWorkerGroups+1)}}}
-	if _, err := SlimCluster(large); err != nil {
-		t.Fatal(err)
-	}
-	if !MayBeInjected(jsonpatch.Map(large.Object["spec"])) {
-		t.Error("nobody knows whether a cluster needs the scripts whose spec the cache dropped")
 	}
 }
 

@@ -39,7 +39,7 @@ type Limits struct {
 // are smaller, since one of them is stored.
 func DefaultLimits() Limits {
 	return Limits{
-		Connections: 512, Bytes: 6 << 20, Readers: 8,
+		Connections: 512, Bytes: 6 << 20, Readers: 6,
 		Header: 5 * time.Second, Body: 3 * time.Second, Idle: 90 * time.Second, Answer: 10 * time.Second,
 	}
 }

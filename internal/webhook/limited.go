@@ -24,7 +24,7 @@ type Limited struct {
 
 // Limits are those of one replica. A request takes up to 40 MiB of memory while it is worked on, and its own size while it waits.
 func Limits() limit.Options {
-	return limit.Options{Slots: 8, Share: 2, Waiting: 64 << 20, WaitingShare: 12 << 20}
+	return limit.Options{Slots: 8, Share: 2, Waiting: 32 << 20, WaitingShare: 8 << 20}
 }
 
 // Handle answers one admission request.

@@ -51,7 +51,7 @@ func TestLimitedLeavesSlotsToOtherNamespaces(t *testing.T) {
 			t.Errorf("requests that are worked on: %v", c.working)
 		}
 		refused := len(answers)
-		if refused != 12 {
+		if refused != 14 {
 			t.Errorf("%d requests were refused, want those that exceed a namespace's share of the waiting room", refused)
 		}
 		for range refused {
@@ -61,7 +61,7 @@ func TestLimitedLeavesSlotsToOtherNamespaces(t *testing.T) {
 		}
 		cancel()
 		synctest.Wait()
-		if len(answers) != 6 {
+		if len(answers) != 4 {
 			t.Errorf("%d requests ended with their API server, want all that waited", len(answers))
 		}
 		close(c.finish)

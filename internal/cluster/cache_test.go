@@ -1,0 +1,224 @@
+package cluster
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	toolscache "k8s.io/client-go/tools/cache"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
+	"github.com/raytls/raytls/internal/kuberay"
+)
+
+func rayCluster(uid string, change ...func(map[string]any)) *unstructured.Unstructured {
+	object := kuberay.NewRayCluster()
+	object.SetNamespace("ml")
+	object.SetName("c-" + uid)
+	object.SetUID(types.UID(uid))
+	object.SetLabels(map[string]string{"a": "b"})
+	object.Object["spec"] = map[string]any{"headGroupSpec": map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"name": "ray-head"}}}}}}
+	for _, c := range change {
+		c(object.Object)
+	}
+	return object
+}
+
+// tolerating has that many tolerations.
+func tolerating(count int) func(map[string]any) {
+	return func(o map[string]any) {
+		list := make([]any, count)
+		for n := range list {
+			list[n] = map[string]any{}
+		}
+		jsonpatch.Map(o["spec"])["tolerations"] = list
+	}
+}
+
+func kept(t testing.TB, k *Keeper, object *unstructured.Unstructured) *unstructured.Unstructured {
+	t.Helper()
+	out, err := k.Slim(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster, ok := out.(*unstructured.Unstructured)
+	if !ok {
+		t.Fatalf("got %T", out)
+	}
+	return cluster
+}
+
+func why(object *unstructured.Unstructured) string {
+	return notKept(jsonpatch.Map(object.Object["spec"]))
+}
+
+func TestTheKeeperKeepsBySize(t *testing.T) {
+	const perMiB = 1 << 20 / 73 // empty objects
+	for name, c := range map[string]struct {
+		object *unstructured.Unstructured
+		want   string
+	}{
+		"small":    {rayCluster("1"), ""},
+		"large":    {rayCluster("1", tolerating(perMiB*9/10)), ""},
+		"larger":   {rayCluster("1", tolerating(perMiB*11/10)), readLive},
+		"too much": {rayCluster("1", tolerating(perMiB*9)), tooLarge},
+		"too many groups": {rayCluster("1", func(o map[string]any) {
+			jsonpatch.Map(o["spec"])["workerGroupSpecs"] = make([]any, injection.MaxWorkerGroups+1)
+		}), tooLarge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := NewKeeper()
+			whole := c.object.DeepCopy()
+			got := kept(t, k, c.object)
+			if why(got) != c.want {
+				t.Fatalf("not kept: %q", why(got))
+			}
+			if c.want == "" {
+				if diff := cmp.Diff(whole, got); diff != "" {
+					t.Errorf("it changes (-want +got):\n%s", diff)
+				}
+				return
+			}
+			if !MayBeInjected(jsonpatch.Map(got.Object["spec"])) || k.Left() != 1 {
+				t.Errorf("nobody knows whether it needs the scripts; %d are left out", k.Left())
+			}
+			if got.GetUID() != "1" || got.GetName() != "c-1" || got.GetNamespace() != "ml" || got.GetLabels()["a"] != "b" || jsonpatch.Weigh(got.Object) > 4<<10 {
+				t.Errorf("what stays: %v", got)
+			}
+			if again := kept(t, k, got); why(again) != c.want || k.Left() != 1 {
+				t.Error("it is kept the second time")
+			}
+		})
+	}
+}
+
+func TestANamespaceHasItsRoomAlone(t *testing.T) {
+	k := NewKeeper()
+	large := func(uid, namespace string) *unstructured.Unstructured {
+		object := rayCluster(uid, tolerating(13_000))
+		object.SetNamespace(namespace)
+		return object
+	}
+	var last *unstructured.Unstructured
+	for n := range 30 {
+		last = kept(t, k, large(fmt.Sprint(n), "greedy"))
+	}
+	left := k.Left()
+	if left < 10 || left > 20 || why(last) != readLive {
+		t.Errorf("%d of 30 are left out", left)
+	}
+	if other := kept(t, k, large("other", "ml")); why(other) != "" {
+		t.Error("another namespace has no room")
+	}
+	if again := kept(t, k, large("0", "greedy")); why(again) != "" || k.Left() != left {
+		t.Error("an update takes room twice")
+	}
+	k.Forget(large("0", "greedy"))
+	k.Forget(toolscache.DeletedFinalStateUnknown{Obj: last})
+	if k.Left() != left-1 {
+		t.Errorf("%d are left out, want those that exist", k.Left())
+	}
+	if next := kept(t, k, large("next", "greedy")); why(next) != "" {
+		t.Error("who leaves makes no room")
+	}
+	for n := range 30 {
+		k.Forget(large(fmt.Sprint(n), "greedy"))
+	}
+	k.Forget(large("next", "greedy"))
+	k.Forget(large("other", "ml"))
+	if len(k.totals)+len(k.weights)+len(k.left) != 0 {
+		t.Errorf("it remembers %+v", k)
+	}
+}
+
+func TestTrimKeepsWhatIsRead(t *testing.T) {
+	text := make([]byte, maxAnnotation+1)
+	object := rayCluster("1", func(o map[string]any) {
+		metadata := jsonpatch.Map(o["metadata"])
+		metadata["annotations"] = map[string]any{"kubectl.kubernetes.io/last-applied-configuration": string(text), v1alpha1.AnnotationEdit: string(text)}
+		metadata["managedFields"] = []any{
+			map[string]any{"manager": "kubectl", "fieldsV1": map[string]any{"f:spec": map[string]any{"f:headGroupSpec": map[string]any{}}, "f:metadata": map[string]any{}}},
+			map[string]any{"manager": "kuberay", "fieldsV1": map[string]any{"f:status": map[string]any{}}},
+		}
+	})
+	metadata := jsonpatch.Map(kept(t, NewKeeper(), object).Object["metadata"])
+	want := []any{
+		map[string]any{"manager": "kubectl", "fieldsV1": map[string]any{"f:spec": map[string]any{}}},
+		map[string]any{"manager": "kuberay", "fieldsV1": map[string]any{}},
+	}
+	if diff := cmp.Diff(want, metadata["managedFields"]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]any{v1alpha1.AnnotationEdit: string(text)}, metadata["annotations"]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	object = rayCluster("1", func(o map[string]any) {
+		jsonpatch.Map(o["metadata"])["annotations"] = map[string]any{"a": string(text)}
+	})
+	if got := jsonpatch.Map(kept(t, NewKeeper(), object).Object["metadata"]); got["annotations"] == nil {
+		t.Error("a patch that adds an annotation would replace all")
+	}
+}
+
+// BenchmarkCache prints how much of the heap a cached RayCluster takes.
+func BenchmarkCache(b *testing.B) {
+	container := func(n int) map[string]any {
+		env, mounts := []any{}, []any{}
+		for v := range 15 {
+			env = append(env, map[string]any{"name": fmt.Sprint("NAME_", v), "value": fmt.Sprint("value-", n, v)})
+		}
+		for v := range 5 {
+			mounts = append(mounts, map[string]any{"name": fmt.Sprint("volume-", v), "mountPath": fmt.Sprint("/mnt/", v)})
+		}
+		return map[string]any{
+			"name": fmt.Sprint("ray-", n), "image": "rayproject/ray:2.52.0", "env": env, "volumeMounts": mounts,
+			"resources": map[string]any{"requests": map[string]any{"cpu": "4", "memory": "16Gi"}, "limits": map[string]any{"cpu": "4", "memory": "16Gi"}},
+		}
+	}
+	groups := func(count int) func(map[string]any) {
+		return func(o map[string]any) {
+			list := make([]any, count)
+			for n := range list {
+				list[n] = map[string]any{"groupName": fmt.Sprint("group-", n), "replicas": int64(1), "template": map[string]any{"spec": map[string]any{"containers": []any{container(n)}}}}
+			}
+			jsonpatch.Map(o["spec"])["workerGroupSpecs"] = list
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		change func(map[string]any)
+	}{{"small", groups(1)}, {"typical", groups(5)}, {"256 groups", groups(256)}, {"hostile", tolerating(110_000)}} {
+		b.Run(c.name, func(b *testing.B) {
+			text, err := rayCluster("1", c.change).MarshalJSON()
+			if err != nil {
+				b.Fatal(err)
+			}
+			cached, k := []*unstructured.Unstructured{}, NewKeeper()
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.GC() // pools let go of what they hold with the second
+			runtime.ReadMemStats(&before)
+			for b.Loop() {
+				object := kuberay.NewRayCluster()
+				if err := utiljson.Unmarshal(text, &object.Object); err != nil {
+					b.Fatal(err)
+				}
+				object.SetUID(types.UID(fmt.Sprint(len(cached))))
+				object.SetNamespace(fmt.Sprint("ns-", len(cached)))
+				cached = append(cached, kept(b, k, object))
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			b.ReportMetric(float64(int64(after.HeapAlloc)-int64(before.HeapAlloc))/float64(len(cached)), "heap-B/cluster")
+			b.ReportMetric(float64(len(text)), "text-B")
+			b.ReportMetric(float64(k.Left())/float64(len(cached)), "left-out")
+			runtime.KeepAlive(cached)
+		})
+	}
+}
