@@ -22,6 +22,8 @@ GOTESTFLAGS ?=
 # Which end-to-end tests to run, as a Ginkgo label filter; all of them if empty.
 LABELS ?=
 FUZZTIME ?= 20s
+# How long make test-hostile sends.
+HOSTILE_DURATION ?= 5m
 BENCH ?= .
 
 # hack/built prints the directory that it keeps a tool in, and builds it there the first time.
@@ -77,6 +79,10 @@ test: ## Run the unit tests, the envtest suites, and the tests with Flux's libra
 .PHONY: test-e2e
 test-e2e: ## Run the end-to-end suite against the current kubeconfig, with KubeRay running and IMG loaded.
 	IMG='$(IMG)' go test -tags=e2e -count=1 -timeout=45m $(GOTESTFLAGS) ./test/e2e -ginkgo.v -ginkgo.label-filter='$(LABELS)'
+
+.PHONY: test-hostile
+test-hostile: ## Have one namespace of the current kubeconfig's cluster send the deployed operator the worst for HOSTILE_DURATION (5m).
+	HOSTILE_DURATION='$(HOSTILE_DURATION)' go test -tags=hostile -count=1 -timeout=60m -v $(GOTESTFLAGS) ./test/hostile
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME.

@@ -29,6 +29,26 @@ var _ = Describe("A cluster that is not the operator's to trust", func() {
 		Expect(gone(w.caSecret("large"))).To(BeTrue())
 	})
 
+	It("is encrypted though it takes more memory than a cache keeps, and not if it takes more than is read", func() {
+		w := newWorld()
+		w.ray.frozen = true
+		tolerating := func(count int) edit {
+			list := make([]any, count)
+			for n := range list {
+				list[n] = map[string]any{"key": fmt.Sprint("k", n), "operator": "Exists"}
+			}
+			return set(list, "spec", "headGroupSpec", "template", "spec", "tolerations")
+		}
+		w.create("heavy", tolerating(4_000))
+		before := w.create("heavier", tolerating(24_000))
+		w.policy("p", selecting())
+		w.encrypted("p", "heavy")
+		Expect(fmt.Sprint(w.get("heavy").Object["spec"])).To(ContainSubstring("k3999"))
+		w.says("p", "heavier", v1alpha1.ReasonInjectionConflict, "more than 8 MiB of memory")
+		w.settle()
+		same(Default, before, w.get("heavier"))
+	})
+
 	It("is left alone and reported if it takes its environment from more objects than are read", func() {
 		w := newWorld()
 		w.ray.frozen = true

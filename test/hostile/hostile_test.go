@@ -1,0 +1,288 @@
+//go:build hostile
+
+// Package hostile has one namespace of a real cluster send the operator the worst that it may, and shows that other namespaces do not
+// notice. It needs a kubeconfig of an administrator, KubeRay, and the operator as it is shipped.
+package hostile
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/app"
+	"github.com/raytls/raytls/internal/kuberay"
+)
+
+const (
+	operatorNamespace = "raytls-system"
+	// greedy sends what is hostile, quiet creates small clusters.
+	greedy, quiet = "raytls-hostile", "raytls-hostile-quiet"
+	// senders is how many requests of each kind are under way at a time, and stored how many clusters of a kind exist at a time.
+	senders, stored = 4, 3
+	// most is how long all but a hundredth of the quiet namespace's creations may take.
+	most = 2 * time.Second
+)
+
+// world is the cluster, and what was seen of it.
+type world struct {
+	t    *testing.T
+	api  client.Client
+	kube kubernetes.Interface
+
+	mu   sync.Mutex
+	sent map[string]*tally
+	took []time.Duration
+	// refused are the quiet namespace's creations that failed.
+	refused []string
+	// memory is the most that each pod of the operator took, in bytes.
+	memory map[string]uint64
+}
+
+// tally counts the answers to one kind of request.
+type tally struct{ accepted, refused int }
+
+func TestOneNamespaceDoesNotStopTheOthers(t *testing.T) {
+	w := connect(t)
+	before := w.operator(t.Context())
+	for _, namespace := range []string{greedy, quiet} {
+		w.prepare(namespace)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), duration(t))
+	defer cancel()
+	var wait sync.WaitGroup
+	for name, kind := range kinds() {
+		for n := range senders {
+			wait.Go(func() { w.dryRuns(ctx, name, kind, n) })
+		}
+		if kind.storable {
+			wait.Go(func() { w.stores(ctx, name, kind) })
+		}
+	}
+	wait.Go(func() { w.creates(ctx) })
+	wait.Go(func() { w.watchMemory(ctx, before) })
+	wait.Wait()
+	w.judge(before, w.operator(t.Context()))
+}
+
+func connect(t *testing.T) *world {
+	t.Helper()
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		t.Fatalf("a kubeconfig is needed: %v", err)
+	}
+	config.QPS = -1
+	scheme, err := app.Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &world{t: t, api: api, kube: clients, sent: map[string]*tally{}, memory: map[string]uint64{}}
+}
+
+// duration is how long requests are sent: HOSTILE_DURATION, or five minutes.
+func duration(t *testing.T) time.Duration {
+	t.Helper()
+	out, err := time.ParseDuration(cmp.Or(os.Getenv("HOSTILE_DURATION"), "5m"))
+	if err != nil {
+		t.Fatalf("HOSTILE_DURATION: %v", err)
+	}
+	return out
+}
+
+// prepare makes a namespace with a policy, waits until the webhook is asked about it, and removes all of it at the end.
+func (w *world) prepare(namespace string) {
+	w.t.Helper()
+	ctx := w.t.Context()
+	if err := w.api.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		// The policy goes first: its finalizer waits for the operator.
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		if err := w.api.DeleteAllOf(ctx, &v1alpha1.RayTLSPolicy{}, client.InNamespace(namespace)); err != nil {
+			w.t.Error(err)
+		}
+		if err := w.api.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
+			w.t.Error(err)
+		}
+	})
+	policy := &v1alpha1.RayTLSPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "default"}, Spec: v1alpha1.RayTLSPolicySpec{Selector: &metav1.LabelSelector{}},
+	}
+	if err := w.api.Create(ctx, policy); err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		probe := small(namespace, "probe")
+		if err := w.api.Create(ctx, probe, client.DryRunAll); err != nil {
+			w.t.Fatal(err)
+		}
+		if strings.Contains(fmt.Sprint(probe.Object["spec"]), "raytls-init") {
+			return
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+// operator are the operator's pods by their names.
+func (w *world) operator(ctx context.Context) map[string]corev1.Pod {
+	w.t.Helper()
+	var pods corev1.PodList
+	if err := w.api.List(ctx, &pods, client.InNamespace(operatorNamespace), client.MatchingLabels{"app.kubernetes.io/name": "raytls"}); err != nil {
+		w.t.Fatal(err)
+	}
+	out := map[string]corev1.Pod{}
+	for _, pod := range pods.Items {
+		out[pod.Name] = pod
+	}
+	if len(out) == 0 {
+		w.t.Fatalf("the operator is not installed in %s", operatorNamespace)
+	}
+	return out
+}
+
+// dryRuns sends creations of a kind that nobody stores.
+func (w *world) dryRuns(ctx context.Context, name string, k kind, sender int) {
+	object := k.make(greedy, fmt.Sprintf("%s-%d", strings.ReplaceAll(name, " ", "-"), sender))
+	for ctx.Err() == nil {
+		w.count(ctx, name+", dry run", w.api.Create(ctx, object.DeepCopy(), client.DryRunAll))
+	}
+}
+
+// stores creates clusters of a kind, changes each once, and deletes them, the oldest first.
+func (w *world) stores(ctx context.Context, name string, k kind) {
+	for n := 0; ctx.Err() == nil; n++ {
+		next := fmt.Sprintf("%s-stored-%d", strings.ReplaceAll(name, " ", "-"), n)
+		object := k.make(greedy, next)
+		err := w.api.Create(ctx, object)
+		w.count(ctx, name+", stored", err)
+		if err == nil {
+			object.SetLabels(map[string]string{"changed": "true"})
+			w.count(ctx, name+", changed", w.api.Update(ctx, object))
+		}
+		if n >= stored {
+			gone := kuberay.NewRayCluster()
+			gone.SetNamespace(greedy)
+			gone.SetName(fmt.Sprintf("%s-stored-%d", strings.ReplaceAll(name, " ", "-"), n-stored))
+			if err := w.api.Delete(ctx, gone); err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
+				w.t.Errorf("deleting RayCluster %s: %v", gone.GetName(), err)
+			}
+		}
+	}
+}
+
+// creates is what the quiet namespace does: five creations a second, of which each tenth is stored.
+func (w *world) creates(ctx context.Context) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; ctx.Err() == nil; n++ {
+		object, options := small(quiet, fmt.Sprint("quiet-", n)), []client.CreateOption{client.DryRunAll}
+		if n%10 == 0 {
+			options = nil
+		}
+		began := time.Now()
+		err := w.api.Create(ctx, object, options...)
+		took := time.Since(began)
+		if ctx.Err() != nil {
+			return
+		}
+		w.mu.Lock()
+		w.took = append(w.took, took)
+		if err != nil {
+			w.refused = append(w.refused, err.Error())
+		}
+		w.mu.Unlock()
+		if options == nil && err == nil {
+			_ = w.api.Delete(ctx, object)
+		}
+		<-tick.C
+	}
+}
+
+func (w *world) count(ctx context.Context, kind string, err error) {
+	if ctx.Err() != nil {
+		return // the end interrupted it
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sent[kind] == nil {
+		w.sent[kind] = &tally{}
+	}
+	if err != nil {
+		w.sent[kind].refused++
+		return
+	}
+	w.sent[kind].accepted++
+}
+
+// judge prints what was seen, and fails the test where others noticed.
+func (w *world) judge(before, after map[string]corev1.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out strings.Builder
+	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "sent by the greedy namespace\taccepted\trefused")
+	for _, kind := range slices.Sorted(maps.Keys(w.sent)) {
+		fmt.Fprintf(table, "%s\t%d\t%d\n", kind, w.sent[kind].accepted, w.sent[kind].refused)
+	}
+	fmt.Fprintln(table, "\npod of the operator\tmemory\tlimit\trestarts")
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		pod := after[name]
+		limit, restarts := memoryLimit(&pod), restartsOf(&pod)
+		fmt.Fprintf(table, "%s\t%d MiB\t%d MiB\t%d\n", name, w.memory[name]>>20, limit>>20, restarts)
+		old, known := before[name]
+		switch {
+		case !known:
+			w.t.Errorf("pod %s is new, so one of the operator's pods was lost", name)
+		case restarts != restartsOf(&old):
+			w.t.Errorf("pod %s was restarted", name)
+		case w.memory[name] == 0:
+			w.t.Errorf("nothing is known of the memory of pod %s", name)
+		case limit > 0 && w.memory[name] >= limit:
+			w.t.Errorf("pod %s took all of its memory", name)
+		}
+	}
+	if len(w.took) == 0 {
+		w.t.Fatal("the quiet namespace created nothing")
+	}
+	slices.Sort(w.took)
+	median, p99, longest := w.took[len(w.took)/2], w.took[len(w.took)*99/100], w.took[len(w.took)-1]
+	fmt.Fprintln(table, "\ncreations of the quiet namespace\tmedian\tp99\tlongest\trefused")
+	fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%d\n", len(w.took), median.Round(time.Millisecond), p99.Round(time.Millisecond), longest.Round(time.Millisecond), len(w.refused))
+	if err := table.Flush(); err != nil {
+		w.t.Error(err)
+	}
+	w.t.Log("\n" + out.String())
+	if p99 >= most {
+		w.t.Errorf("a hundredth of the quiet namespace's creations take %s or longer, want less than %s", p99, most)
+	}
+	if len(w.refused) > 0 {
+		w.t.Errorf("%d creations of the quiet namespace were refused, the first with: %s", len(w.refused), w.refused[0])
+	}
+}
