@@ -15,13 +15,14 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/controller/webhookconfig"
+	"github.com/raytls/raytls/internal/kept"
 	"github.com/raytls/raytls/internal/kuberay"
 )
 
 // controllerCaches says what the controller watches, and what of it is kept: of Secrets, ConfigMaps and webhook configurations
 // only the operator's own, of pods only Ray's. A read of anything that is not watched fails, so that nobody adds a watch by
 // reading.
-func controllerCaches(keeper *cluster.Keeper) (cache.Options, error) {
+func controllerCaches(keeper *kept.Keeper) (cache.Options, error) {
 	rays, err := labels.Parse(kuberay.LabelCluster)
 	if err != nil {
 		return cache.Options{}, fmt.Errorf("selecting Ray's pods: %w", err)

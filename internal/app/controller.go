@@ -22,6 +22,7 @@ import (
 	"github.com/raytls/raytls/internal/controller/raycluster"
 	"github.com/raytls/raytls/internal/controller/raytlspolicy"
 	"github.com/raytls/raytls/internal/controller/webhookconfig"
+	"github.com/raytls/raytls/internal/kept"
 	"github.com/raytls/raytls/internal/kuberay"
 )
 
@@ -34,7 +35,7 @@ import (
 
 // RunController runs the controller against the API server of config until ctx ends.
 func RunController(ctx context.Context, config *rest.Config, options ControllerOptions) error {
-	keeper := cluster.NewKeeper()
+	keeper := kept.New()
 	caches, err := controllerCaches(keeper)
 	if err != nil {
 		return err
@@ -106,7 +107,7 @@ func report(ctx context.Context, mgr ctrl.Manager, collector prometheus.Collecto
 }
 
 // keepAccount has the keeper learn what leaves the cache of RayClusters, and reports what it does not keep.
-func keepAccount(ctx context.Context, mgr ctrl.Manager, keeper *cluster.Keeper) error {
+func keepAccount(ctx context.Context, mgr ctrl.Manager, keeper *kept.Keeper) error {
 	informer, err := mgr.GetCache().GetInformer(ctx, kuberay.NewRayCluster())
 	if err != nil {
 		return fmt.Errorf("watching RayClusters: %w", err)

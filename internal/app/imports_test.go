@@ -22,7 +22,7 @@ func levels() [][]string {
 		{"internal/pki", "internal/jsonpatch", "internal/limit"},
 		{"internal/gencert", "internal/kube", "internal/kuberay", "internal/probe", "internal/listen"},
 		{"internal/injection", "internal/gencert/gencerttest"},
-		{"internal/policy", "internal/keys", "internal/rollout", "internal/servingcert", "internal/hazard"},
+		{"internal/policy", "internal/keys", "internal/kept", "internal/rollout", "internal/servingcert", "internal/hazard"},
 		{"internal/cluster", "internal/manifest"},
 		{"internal/migration", "internal/cli/input"},
 		{"internal/webhook", "internal/controller/...", "internal/cli/inject", "internal/cli/migrate", "internal/cli/gencert", "internal/cli/verify"},

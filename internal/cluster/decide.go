@@ -11,6 +11,7 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/hazard"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/kept"
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
@@ -82,7 +83,7 @@ func Decide(f *Facts, s Settings) Decision {
 	switch {
 	case f.Deleting():
 		return d
-	case notKept(f.Spec) != "":
+	case kept.LeftOut(f.Spec) != "":
 		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonInjectionConflict, "RayCluster %s has more than %d worker groups, or takes more than %d MiB of memory to read, which is more than can be injected; use fewer groups, or shorten its lists",
 			f.Key.Name, injection.MaxWorkerGroups, injection.MaxWeight>>20)
 		return d

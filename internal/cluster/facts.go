@@ -20,6 +20,7 @@ import (
 	"github.com/raytls/raytls/internal/gencert"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/jsonpatch"
+	"github.com/raytls/raytls/internal/kept"
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
@@ -133,7 +134,7 @@ func (f *Facts) read() {
 
 // whole reads a RayCluster past the cache that the cache did not keep, if the operator may have to do with it.
 func (g *Gatherer) whole(ctx context.Context, f *Facts) error {
-	if notKept(f.Spec) != readLive {
+	if kept.LeftOut(f.Spec) != kept.ReadLive {
 		return nil
 	}
 	policies, err := policy.List(ctx, g.Cached, f.Key.Namespace)
@@ -151,11 +152,7 @@ func (g *Gatherer) whole(ctx context.Context, f *Facts) error {
 	if object.GetUID() != f.Object.GetUID() {
 		return kube.ErrStale
 	}
-	trim(object)
-	if unreadable(jsonpatch.Map(object.Object["spec"])) != nil {
-		object = stub(object, tooLarge)
-	}
-	f.Object = object
+	f.Object = kept.Whole(object)
 	f.read()
 	return nil
 }
@@ -324,7 +321,7 @@ func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
 // templates describes the pod templates of a cluster that the operator has to do with, or that carries a piece of the injection.
 // Anybody can create others.
 func (g *Gatherer) templates(_ context.Context, f *Facts) error {
-	if notKept(f.Spec) == "" && (f.Policy != nil || f.TLS != nil || f.AuthoritySecret != nil || injection.AnyPiece(f.Spec)) {
+	if kept.LeftOut(f.Spec) == "" && (f.Policy != nil || f.TLS != nil || f.AuthoritySecret != nil || injection.AnyPiece(f.Spec)) {
 		f.Templates = injection.Inspect(f.Spec, f.Key.Name)
 	}
 	return nil
@@ -333,7 +330,7 @@ func (g *Gatherer) templates(_ context.Context, f *Facts) error {
 // envFrom reads ConfigMaps only for a cluster that may have to be injected.
 func (g *Gatherer) envFrom(ctx context.Context, f *Facts) error {
 	record := f.Record()
-	if f.Policy == nil || f.Decision.Goal != v1alpha1.GoalEncrypted || record.Enabled || record.Progress != nil || notKept(f.Spec) != "" {
+	if f.Policy == nil || f.Decision.Goal != v1alpha1.GoalEncrypted || record.Enabled || record.Progress != nil || kept.LeftOut(f.Spec) != "" {
 		return nil
 	}
 	var err error
@@ -343,3 +340,8 @@ func (g *Gatherer) envFrom(ctx context.Context, f *Facts) error {
 
 // admissionPatience is how long admission may take to reach a namespace with a new policy, or an operator that has started.
 const admissionPatience = 15 * time.Second
+
+// MayBeInjected reports whether a cached spec carries a piece of the injection, or was not kept, so that it may.
+func MayBeInjected(spec map[string]any) bool {
+	return kept.LeftOut(spec) != "" || injection.AnyPiece(spec)
+}

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kept"
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/probe"
@@ -71,10 +72,31 @@ func TestOnlyClustersOfTheOperatorsAreDescribed(t *testing.T) {
 	}
 }
 
+// tolerating is a RayCluster with that many tolerations.
+func tolerating(uid types.UID, count int) *unstructured.Unstructured {
+	object := kuberay.NewRayCluster()
+	object.SetNamespace("ml")
+	object.SetName("train")
+	object.SetUID(uid)
+	list := make([]any, count)
+	for n := range list {
+		list[n] = map[string]any{}
+	}
+	object.Object["spec"] = map[string]any{"headGroupSpec": map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"name": "ray-head"}}, "tolerations": list}}}}
+	return object
+}
+
+// leftOut is what a cache has of a RayCluster that it does not keep, for that reason.
+func leftOut(object *unstructured.Unstructured, why string) *unstructured.Unstructured {
+	out := object.DeepCopy()
+	out.Object["spec"] = map[string]any{"raytls.io/not-kept": why}
+	return out
+}
+
 // What the cache has no room for is read past it, and only for clusters that the operator has to do with.
 func TestWhatIsNotCachedIsReadLive(t *testing.T) {
 	policy := &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "p"}, Spec: v1alpha1.RayTLSPolicySpec{Selector: &metav1.LabelSelector{}}}
-	large := rayCluster("u", tolerating(20_000))
+	large := tolerating("u", 20_000)
 	key := client.ObjectKeyFromObject(large)
 	for name, c := range map[string]struct {
 		reason       string
@@ -84,14 +106,13 @@ func TestWhatIsNotCachedIsReadLive(t *testing.T) {
 		why          string
 		failed       bool
 	}{
-		"nobody's":         {reason: "it is not read", cached: stub(large, readLive), live: large, why: readLive},
-		"a policy's":       {reason: "it is to be injected", cached: stub(large, readLive), live: large, objects: []client.Object{policy}, templates: 1},
-		"larger meanwhile": {reason: "it is too large to be worked on", cached: stub(large, readLive), live: rayCluster("u", tolerating(200_000)), objects: []client.Object{policy}, why: tooLarge},
-		"another":          {reason: "it is not the one in the cache", cached: stub(large, readLive), live: rayCluster("another"), objects: []client.Object{policy}, failed: true},
-		"too large":        {reason: "it is not read", cached: stub(large, tooLarge), live: large, objects: []client.Object{policy}, why: tooLarge},
+		"nobody's":         {reason: "it is not read", cached: leftOut(large, kept.ReadLive), live: large, why: kept.ReadLive},
+		"a policy's":       {reason: "it is to be injected", cached: leftOut(large, kept.ReadLive), live: large, objects: []client.Object{policy}, templates: 1},
+		"larger meanwhile": {reason: "it is too large to be worked on", cached: leftOut(large, kept.ReadLive), live: tolerating("u", 200_000), objects: []client.Object{policy}, why: kept.TooLarge},
+		"another":          {reason: "it is not the one in the cache", cached: leftOut(large, kept.ReadLive), live: tolerating("another", 0), objects: []client.Object{policy}, failed: true},
+		"too large":        {reason: "it is not read", cached: leftOut(large, kept.TooLarge), live: large, objects: []client.Object{policy}, why: kept.TooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.live.SetName(key.Name)
 			f, err := gatherer(t, c.cached, c.live, c.objects...).Gather(t.Context(), key, time.Unix(1, 0))
 			if (err != nil) != c.failed {
 				t.Fatalf("%s: %v", c.reason, err)
@@ -99,10 +120,13 @@ func TestWhatIsNotCachedIsReadLive(t *testing.T) {
 			if err != nil {
 				return
 			}
-			if len(f.Templates) != c.templates || notKept(f.Spec) != c.why {
-				t.Errorf("%s: %d templates, not kept: %q", c.reason, len(f.Templates), notKept(f.Spec))
+			if len(f.Templates) != c.templates || kept.LeftOut(f.Spec) != c.why {
+				t.Errorf("%s: %d templates, left out: %q", c.reason, len(f.Templates), kept.LeftOut(f.Spec))
 			}
-			if obstacle := Decide(f, Settings{}).Obstacle; c.why == tooLarge && (obstacle == nil || obstacle.Reason != v1alpha1.ReasonInjectionConflict) {
+			if !MayBeInjected(f.Spec) && c.why != "" {
+				t.Error("nobody knows whether it needs the scripts")
+			}
+			if obstacle := Decide(f, Settings{}).Obstacle; c.why == kept.TooLarge && (obstacle == nil || obstacle.Reason != v1alpha1.ReasonInjectionConflict) {
 				t.Errorf("nothing is said: %+v", obstacle)
 			}
 		})

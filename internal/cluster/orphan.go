@@ -10,6 +10,7 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/keys"
+	"github.com/raytls/raytls/internal/kept"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/policy"
@@ -51,7 +52,7 @@ func (g *Gatherer) orphan(ctx context.Context, f *Facts) error {
 func (f *Facts) mayBeOrphaned() bool {
 	record := f.Record()
 	switch {
-	case f.Policy != nil || f.AuthoritySecret != nil || notKept(f.Spec) != "":
+	case f.Policy != nil || f.AuthoritySecret != nil || kept.LeftOut(f.Spec) != "":
 		return false
 	case record.Enabled || record.FailedAttempt != "" || record.Progress != nil && record.Progress.Goal != v1alpha1.GoalPlaintext:
 		return false

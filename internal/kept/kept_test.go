@@ -1,4 +1,4 @@
-package cluster
+package kept
 
 import (
 	"fmt"
@@ -55,7 +55,7 @@ func kept(t testing.TB, k *Keeper, object *unstructured.Unstructured) *unstructu
 }
 
 func why(object *unstructured.Unstructured) string {
-	return notKept(jsonpatch.Map(object.Object["spec"]))
+	return LeftOut(jsonpatch.Map(object.Object["spec"]))
 }
 
 func TestTheKeeperKeepsBySize(t *testing.T) {
@@ -66,14 +66,14 @@ func TestTheKeeperKeepsBySize(t *testing.T) {
 	}{
 		"small":    {rayCluster("1"), ""},
 		"large":    {rayCluster("1", tolerating(perMiB*9/10)), ""},
-		"larger":   {rayCluster("1", tolerating(perMiB*11/10)), readLive},
-		"too much": {rayCluster("1", tolerating(perMiB*9)), tooLarge},
+		"larger":   {rayCluster("1", tolerating(perMiB*11/10)), ReadLive},
+		"too much": {rayCluster("1", tolerating(perMiB*9)), TooLarge},
 		"too many groups": {rayCluster("1", func(o map[string]any) {
 			jsonpatch.Map(o["spec"])["workerGroupSpecs"] = make([]any, injection.MaxWorkerGroups+1)
-		}), tooLarge},
+		}), TooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := NewKeeper()
+			k := New()
 			whole := c.object.DeepCopy()
 			got := kept(t, k, c.object)
 			if why(got) != c.want {
@@ -85,8 +85,8 @@ func TestTheKeeperKeepsBySize(t *testing.T) {
 				}
 				return
 			}
-			if !MayBeInjected(jsonpatch.Map(got.Object["spec"])) || k.Left() != 1 {
-				t.Errorf("nobody knows whether it needs the scripts; %d are left out", k.Left())
+			if k.Left() != 1 {
+				t.Errorf("%d are left out", k.Left())
 			}
 			if got.GetUID() != "1" || got.GetName() != "c-1" || got.GetNamespace() != "ml" || got.GetLabels()["a"] != "b" || jsonpatch.Weigh(got.Object) > 4<<10 {
 				t.Errorf("what stays: %v", got)
@@ -99,7 +99,7 @@ func TestTheKeeperKeepsBySize(t *testing.T) {
 }
 
 func TestANamespaceHasItsRoomAlone(t *testing.T) {
-	k := NewKeeper()
+	k := New()
 	large := func(uid, namespace string) *unstructured.Unstructured {
 		object := rayCluster(uid, tolerating(13_000))
 		object.SetNamespace(namespace)
@@ -110,7 +110,7 @@ func TestANamespaceHasItsRoomAlone(t *testing.T) {
 		last = kept(t, k, large(fmt.Sprint(n), "greedy"))
 	}
 	left := k.Left()
-	if left < 10 || left > 20 || why(last) != readLive {
+	if left < 10 || left > 20 || why(last) != ReadLive {
 		t.Errorf("%d of 30 are left out", left)
 	}
 	if other := kept(t, k, large("other", "ml")); why(other) != "" {
@@ -147,7 +147,7 @@ func TestTrimKeepsWhatIsRead(t *testing.T) {
 			map[string]any{"manager": "kuberay", "fieldsV1": map[string]any{"f:status": map[string]any{}}},
 		}
 	})
-	metadata := jsonpatch.Map(kept(t, NewKeeper(), object).Object["metadata"])
+	metadata := jsonpatch.Map(kept(t, New(), object).Object["metadata"])
 	want := []any{
 		map[string]any{"manager": "kubectl", "fieldsV1": map[string]any{"f:spec": map[string]any{}}},
 		map[string]any{"manager": "kuberay", "fieldsV1": map[string]any{}},
@@ -161,7 +161,7 @@ func TestTrimKeepsWhatIsRead(t *testing.T) {
 	object = rayCluster("1", func(o map[string]any) {
 		jsonpatch.Map(o["metadata"])["annotations"] = map[string]any{"a": string(text)}
 	})
-	if got := jsonpatch.Map(kept(t, NewKeeper(), object).Object["metadata"]); got["annotations"] == nil {
+	if got := jsonpatch.Map(kept(t, New(), object).Object["metadata"]); got["annotations"] == nil {
 		t.Error("a patch that adds an annotation would replace all")
 	}
 }
@@ -199,7 +199,7 @@ func BenchmarkCache(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			cached, k := []*unstructured.Unstructured{}, NewKeeper()
+			cached, k := []*unstructured.Unstructured{}, New()
 			var before, after runtime.MemStats
 			runtime.GC()
 			runtime.GC() // pools let go of what they hold with the second

@@ -1,7 +1,7 @@
-package cluster
+// Package kept decides how much of each RayCluster a cache keeps.
+package kept
 
 import (
-	"fmt"
 	"maps"
 	"sync"
 
@@ -26,19 +26,28 @@ const (
 	maxAnnotation = 4 << 10
 )
 
-// notKeptKey stands alone in a cached RayCluster's spec that was not kept. Its value says why.
+// The reasons for which a RayCluster is not kept.
 const (
-	notKeptKey = "raytls.io/not-kept"
-	// tooLarge: nobody reads it. readLive: it is read past the cache, if the operator has to do with it.
-	tooLarge = "too-large"
-	readLive = "read-live"
+	// TooLarge: nobody reads it.
+	TooLarge = "too-large"
+	// ReadLive: it is read past the cache, if the operator has to do with it.
+	ReadLive = "read-live"
 )
 
-// notKept is why a cached spec is not the RayCluster's; empty if it is.
-func notKept(spec map[string]any) string { return jsonpatch.String(spec[notKeptKey]) }
+// leftOutKey stands alone in the spec of a RayCluster that is not kept. Its value is the reason.
+const leftOutKey = "raytls.io/not-kept"
 
-// MayBeInjected reports whether a cached spec carries a piece of the injection, or was not kept, so that it may.
-func MayBeInjected(spec map[string]any) bool { return notKept(spec) != "" || injection.AnyPiece(spec) }
+// LeftOut is why a cached spec is not the RayCluster's; empty if it is.
+func LeftOut(spec map[string]any) string { return jsonpatch.String(spec[leftOutKey]) }
+
+// Whole is what is worked on of a RayCluster that was read past the cache. If that is too large, LeftOut says so.
+func Whole(object *unstructured.Unstructured) *unstructured.Unstructured {
+	trim(object)
+	if isTooLarge(jsonpatch.Map(object.Object["spec"])) {
+		return stub(object, TooLarge)
+	}
+	return object
+}
 
 // Keeper decides which RayClusters a cache keeps whole. It is safe for concurrent use.
 type Keeper struct {
@@ -49,8 +58,8 @@ type Keeper struct {
 	left    map[types.UID]bool
 }
 
-// NewKeeper makes a Keeper for an empty cache.
-func NewKeeper() *Keeper {
+// New makes a Keeper for an empty cache.
+func New() *Keeper {
 	return &Keeper{weights: map[types.UID]int64{}, totals: map[string]int64{}, left: map[types.UID]bool{}}
 }
 
@@ -60,7 +69,7 @@ func (k *Keeper) Slim(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
-	if notKept(jsonpatch.Map(cluster.Object["spec"])) != "" {
+	if LeftOut(jsonpatch.Map(cluster.Object["spec"])) != "" {
 		return cluster, nil
 	}
 	trim(cluster)
@@ -70,20 +79,13 @@ func (k *Keeper) Slim(object any) (any, error) {
 	return cluster, nil
 }
 
-// unreadable is why a spec is too large to be worked on; nil if it is not.
-func unreadable(spec map[string]any) error {
-	if err := injection.CheckSize(spec); err != nil {
-		return err
-	}
-	if jsonpatch.Weigh(spec) > injection.MaxWeight {
-		return &injection.ConflictError{Field: "spec", Message: fmt.Sprintf("takes more than %d MiB of memory to read: shorten its lists", injection.MaxWeight>>20)}
-	}
-	return nil
+func isTooLarge(spec map[string]any) bool {
+	return injection.TooLarge(spec) || jsonpatch.Weigh(spec) > injection.MaxWeight
 }
 
 // account counts a RayCluster, and returns why it is not kept; empty if it is.
 func (k *Keeper) account(object *unstructured.Unstructured) string {
-	weight, large := jsonpatch.Weigh(object.Object), unreadable(jsonpatch.Map(object.Object["spec"])) != nil
+	weight, large := jsonpatch.Weigh(object.Object), isTooLarge(jsonpatch.Map(object.Object["spec"]))
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	namespace, uid := object.GetNamespace(), object.GetUID()
@@ -95,9 +97,9 @@ func (k *Keeper) account(object *unstructured.Unstructured) string {
 	}
 	k.left[uid] = true
 	if large {
-		return tooLarge
+		return TooLarge
 	}
-	return readLive
+	return ReadLive
 }
 
 // Forget takes back the room of a RayCluster that has left the cache. The object is what an informer's handler is given.
@@ -160,6 +162,6 @@ func stub(object *unstructured.Unstructured, why string) *unstructured.Unstructu
 		}
 	}
 	return &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": object.GetAPIVersion(), "kind": object.GetKind(), "metadata": kept, "spec": map[string]any{notKeptKey: why},
+		"apiVersion": object.GetAPIVersion(), "kind": object.GetKind(), "metadata": kept, "spec": map[string]any{leftOutKey: why},
 	}}
 }
