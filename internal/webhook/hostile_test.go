@@ -96,9 +96,13 @@ func TestWorkGrowsNoFasterThanItsInput(t *testing.T) {
 					t.Errorf("%s: 500 entries take %.0f bytes, 1000 take %.0f", kind, one, two)
 				}
 			}
-			huge := request(t, someone, nil, rayCluster(func(c object) { change(c, 100_000) }))
-			if most := allocated(huge); most > 10*injection.MaxWeight {
-				t.Errorf("100000 entries take %.0f MiB", most/(1<<20))
+			heaviest := rayCluster(func(c object) { change(c, 100_000) })
+			for kind, huge := range map[string]admission.Request{
+				"a creation": request(t, someone, nil, heaviest), "an update of an injected": request(t, someone, born(t), heaviest),
+			} {
+				if most := allocated(huge); most > 10*injection.MaxWeight {
+					t.Errorf("%s: 100000 entries take %.0f MiB", kind, most/(1<<20))
+				}
 			}
 		})
 	}
