@@ -125,7 +125,7 @@ var _ = Describe("Which policy a cluster follows", func() {
 		w.update("a", label(v1alpha1.LabelExclude, v1alpha1.ExcludeTrue))
 		w.eventually(func(g Gomega) {
 			g.Expect(w.get("a").Object["spec"]).To(Equal(before.Object["spec"]))
-			g.Expect(w.status("a").Injection).To(BeZero())
+			g.Expect(w.status("a").Injection.Revision).To(BeZero())
 			g.Expect(gone(w.authority("a"))).To(BeTrue())
 		})
 		w.quiet()
