@@ -245,7 +245,7 @@ func nothingLeft(ctx context.Context, n *namespace, cluster string) {
 			return
 		}
 		g.Expect(api.Get(ctx, n.key(cluster), &rayv1.RayCluster{})).To(Succeed(), "a RayClusterTLS goes with its RayCluster")
-		g.Expect(tls.Status.Injection).To(BeZero())
+		g.Expect(tls.Status.Injection.Revision).To(BeZero())
 		g.Expect(tls.Status.Rollout).To(BeNil())
 	}).Should(Succeed())
 }
