@@ -198,7 +198,7 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 	if slices.ContainsFunc(s.Templates, func(t rollout.Template) bool { return t.Stripped }) {
 		s.Manager = kube.LastManager(f.Object)
 	}
-	if s.Goal == v1alpha1.GoalEncrypted && s.Provisioned && !record.Enabled && record.Progress == nil {
+	if s.Goal == v1alpha1.GoalEncrypted && !s.New && !record.Enabled && record.Progress == nil {
 		options := hazard.OptionsOf(f.Policy)
 		options.HeadDNSNames = slices.Concat(options.HeadDNSNames, f.HeadNames)
 		if h := hazard.Blocking(hazard.Find(f.Spec, options)); h != nil {

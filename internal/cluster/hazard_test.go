@@ -3,6 +3,9 @@ package cluster
 import (
 	"strings"
 	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
@@ -47,8 +50,9 @@ func TestDecide_hazard(t *testing.T) {
 	if healed := Decide(f, settings); healed.Plan.Reason != v1alpha1.ReasonEnabling || healed.Edited == nil {
 		t.Errorf("the policy heals it, but %+v", healed.Plan.Report)
 	}
-	f.Policy.AdditionalContainers, f.Ray = nil, kuberay.Cluster{Replicas: f.Ray.Replicas}
-	if created := Decide(f, settings); created.Plan.Reason == v1alpha1.ReasonHazard {
+	f.Policy.AdditionalContainers, f.Ray, f.Pods = nil, kuberay.Cluster{Replicas: f.Ray.Replicas}, nil
+	f.Object.SetCreationTimestamp(metav1.NewTime(f.Now.Add(-time.Second)))
+	if created := Decide(f, settings); created.Plan.Reason != v1alpha1.ReasonEnabling || created.Edited == nil {
 		t.Errorf("a cluster without work to lose is encrypted, but %+v", created.Plan.Report)
 	}
 }
