@@ -72,7 +72,7 @@ func (d *Decision) release(f *Facts) {
 		d.Plan.RequeueAt = until
 		return
 	}
-	s := rollout.Snapshot{Now: f.Now, Goal: v1alpha1.GoalPlaintext, Record: d.Plan.Record, Suspended: f.Ray.Suspended}
+	s := rollout.Snapshot{Now: f.Now, Goal: v1alpha1.GoalPlaintext, Record: d.Plan.Record, Suspended: f.Ray.Suspended, New: true}
 	for i := range f.Pods {
 		s.Pods = append(s.Pods, f.Pods[i].Pod)
 	}

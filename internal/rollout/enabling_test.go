@@ -26,7 +26,7 @@ func TestStartingToEnable(t *testing.T) {
 		"blocked":              {"what blocks is stronger than an approval", with(blockedNow(), approved()), `Blocked`},
 		"hazard":               {"what TLS would break is corrected first, even before an approval", with(hazardous(), approved()), `Hazard`},
 		"hazard, suspended":    {"a cluster without pods loses no work", with(hazardous(), gone(allPods()...)), `[InjectAll []; record enabled=false failed=false phase=none] Enabling`},
-		"hazard, no work":      {"nor does a new one", with(hazardous(), set(func(s *Snapshot) { s.New = true })), `[InjectAll []; record enabled=false failed=false phase=none] Enabling`},
+		"hazard, no work":      {"nor does one that never was ready", with(hazardous(), set(func(s *Snapshot) { s.New = true })), `[InjectAll []; record enabled=false failed=false phase=none] Enabling`},
 		"hazard, begun":        {"a restart that has begun is finished", with(hazardous(), phase(v1alpha1.GoalEncrypted, v1alpha1.PhaseCanary, time.Second, "a2"), templatesWithTLS("a")), `[delete a2] Enabling`},
 		"no slot":              {"others come first", with(noSlot()), `WaitingForSlot`},
 		"no slot approved":     {"even before what is approved", with(noSlot(), approved()), `WaitingForSlot`},
