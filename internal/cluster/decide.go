@@ -84,8 +84,8 @@ func Decide(f *Facts, s Settings) Decision {
 	case f.Deleting():
 		return d
 	case kept.LeftOut(f.Spec) != "":
-		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonInjectionConflict, "RayCluster %s has more than %d worker groups, or takes more than %d MiB of memory to read, which is more than can be injected; use fewer groups, or shorten its lists",
-			f.Key.Name, injection.MaxWorkerGroups, injection.MaxWeight>>20)
+		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonInjectionConflict, "RayCluster %s has more than %d worker groups, more than %d containers in one, or takes more than %d MiB of memory to read, which is more than can be injected; use fewer, or shorten its lists",
+			f.Key.Name, injection.MaxWorkerGroups, injection.MaxContainers, injection.MaxWeight>>20)
 		return d
 	case f.Policy != nil:
 		d.plan(f, s)

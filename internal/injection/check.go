@@ -38,17 +38,33 @@ const MaxWorkerGroups = 256
 // of common containers weigh half of it.
 const MaxWeight = 8 << 20
 
-// CheckSize refuses a spec with too many worker groups with a *ConflictError.
+// MaxContainers is the highest number of containers, init containers included, that a template can have to be injected. Each is
+// looked at several times, and an empty one has two bytes.
+const MaxContainers = 256
+
+// CheckSize refuses a spec with too many worker groups, or with too many containers in one, with a *ConflictError.
 func CheckSize(spec map[string]any) error {
-	if TooLarge(spec) {
-		return conflict("spec.workerGroupSpecs", "has %d worker groups, of which at most %d can be injected: use fewer", len(jsonpatch.List(spec["workerGroupSpecs"])), MaxWorkerGroups)
+	workers := jsonpatch.List(spec["workerGroupSpecs"])
+	if len(workers) > MaxWorkerGroups {
+		return conflict("spec.workerGroupSpecs", "has %d worker groups, of which at most %d can be injected: use fewer", len(workers), MaxWorkerGroups)
+	}
+	if count := containersIn(spec["headGroupSpec"]); count > MaxContainers {
+		return conflict("spec.headGroupSpec.template.spec", "has %d containers, of which at most %d can be injected: use fewer", count, MaxContainers)
+	}
+	for n, group := range workers {
+		if count := containersIn(group); count > MaxContainers {
+			return conflict(fmt.Sprintf("spec.workerGroupSpecs[%d].template.spec", n), "has %d containers, of which at most %d can be injected: use fewer", count, MaxContainers)
+		}
 	}
 	return nil
 }
 
-// TooLarge reports whether CheckSize refuses the spec.
-func TooLarge(spec map[string]any) bool {
-	return len(jsonpatch.List(spec["workerGroupSpecs"])) > MaxWorkerGroups
+func containersIn(group any) int {
+	pod, count := jsonpatch.Map(jsonpatch.Map(jsonpatch.Map(group)["template"])["spec"]), 0
+	for _, list := range containerLists() {
+		count += len(jsonpatch.List(pod[list]))
+	}
+	return count
 }
 
 func checkOptionsShape(spec map[string]any) error {

@@ -80,7 +80,7 @@ func (k *Keeper) Slim(object any) (any, error) {
 }
 
 func isTooLarge(spec map[string]any) bool {
-	return injection.TooLarge(spec) || jsonpatch.Weigh(spec) > injection.MaxWeight
+	return injection.CheckSize(spec) != nil || jsonpatch.Weigh(spec) > injection.MaxWeight
 }
 
 // account counts a RayCluster, and returns why it is not kept; empty if it is.

@@ -42,7 +42,8 @@ func TestEnvsubst(t *testing.T) {
 	}
 }
 
-// TestInstallationSurvives reads the manifests of the installation, which people apply with the same tools.
+// TestInstallationSurvives reads the manifests of the installation, which people apply with the same tools. One that has
+// variables of its own tells Flux to leave it as it is.
 func TestInstallationSurvives(t *testing.T) {
 	manifests, err := filepath.Glob(filepath.Join("..", "..", "..", "config", "*", "*.yaml"))
 	if err != nil {
@@ -59,6 +60,9 @@ func TestInstallationSurvives(t *testing.T) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "kustomize.toolkit.fluxcd.io/substitute: disabled") {
+			continue
 		}
 		for name, substitute := range Substitutions() {
 			if diff := cmp.Diff(string(text), substitute(string(text))); diff != "" {
