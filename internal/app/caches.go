@@ -13,7 +13,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/controller/webhookconfig"
 	"github.com/raytls/raytls/internal/kept"
 	"github.com/raytls/raytls/internal/kuberay"
@@ -32,7 +31,7 @@ func controllerCaches(keeper *kept.Keeper) (cache.Options, error) {
 	options.ByObject = map[client.Object]cache.ByObject{
 		&corev1.Secret{}:        own,
 		&corev1.ConfigMap{}:     own,
-		&corev1.Pod{}:           {Label: rays, Transform: cluster.SlimPod},
+		&corev1.Pod{}:           {Label: rays, Transform: kept.SlimPod},
 		kuberay.NewRayCluster(): {Transform: keeper.Slim},
 		&admissionregistrationv1.MutatingWebhookConfiguration{}: {Field: fields.OneTermEqualSelector("metadata.name", webhookconfig.Configuration)},
 	}

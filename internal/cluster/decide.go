@@ -95,7 +95,7 @@ func Decide(f *Facts, s Settings) Decision {
 		d.rebuild(f)
 	}
 	d.Plan.RequeueAt = keys.Earlier(d.Plan.RequeueAt, f.certificates(f.Keys).Next)
-	carries := MayBeInjected(f.Spec) && !d.Plan.Release
+	carries := kept.MayBeInjected(f.Spec) && !d.Plan.Release
 	injects := d.Obstacle == nil && d.injects()
 	d.WantsKeys = f.Key.Namespace != s.Namespace && (f.Policy != nil || f.AuthoritySecret != nil) && (carries || injects)
 	d.WantsScripts = d.WantsKeys && d.Parameters.ScriptsPath == ""

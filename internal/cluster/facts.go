@@ -212,7 +212,7 @@ func (g *Gatherer) coverage(ctx context.Context, f *Facts) error {
 func Subject(object metav1.Object, owners []v1alpha1.TargetReference, tls *v1alpha1.RayClusterTLS) policy.Subject {
 	out := policy.Subject{Object: object, Owners: owners}
 	if tls != nil && kube.OwnedBy(tls, object.GetUID()) {
-		out.Bound, out.UnderWay = Bound(&tls.Status), UnderWay(&tls.Status)
+		out.Bound, out.UnderWay = policy.Bound(&tls.Status), policy.UnderWay(&tls.Status)
 	}
 	return out
 }
@@ -340,8 +340,3 @@ func (g *Gatherer) envFrom(ctx context.Context, f *Facts) error {
 
 // admissionPatience is how long admission may take to reach a namespace with a new policy, or an operator that has started.
 const admissionPatience = 15 * time.Second
-
-// MayBeInjected reports whether a cached spec carries a piece of the injection, or was not kept, so that it may.
-func MayBeInjected(spec map[string]any) bool {
-	return kept.LeftOut(spec) != "" || injection.AnyPiece(spec)
-}

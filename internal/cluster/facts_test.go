@@ -123,7 +123,7 @@ func TestWhatIsNotCachedIsReadLive(t *testing.T) {
 			if len(f.Templates) != c.templates || kept.LeftOut(f.Spec) != c.why {
 				t.Errorf("%s: %d templates, left out: %q", c.reason, len(f.Templates), kept.LeftOut(f.Spec))
 			}
-			if !MayBeInjected(f.Spec) && c.why != "" {
+			if !kept.MayBeInjected(f.Spec) && c.why != "" {
 				t.Error("nobody knows whether it needs the scripts")
 			}
 			if obstacle := Decide(f, Settings{}).Obstacle; c.why == kept.TooLarge && (obstacle == nil || obstacle.Reason != v1alpha1.ReasonInjectionConflict) {

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -12,15 +11,11 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/gencert"
 	"github.com/raytls/raytls/internal/injection"
-	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/policy"
 	"github.com/raytls/raytls/internal/probe"
 	"github.com/raytls/raytls/internal/rollout"
 )
-
-// maxTerminationMessage is how many bytes of an init container's message are repeated.
-const maxTerminationMessage = 256
 
 // Pod is one of the cluster's pods.
 type Pod struct {
@@ -62,8 +57,8 @@ func readPod(pod *corev1.Pod, containers map[string]string) Pod {
 			out.Ready, out.ReadySince = true, cmp.Or(c.LastTransitionTime.Time, out.Created)
 		}
 	}
-	for _, status := range initStatuses(pod) {
-		out.Failure = failure(&status)
+	for _, status := range injection.InitStatuses(pod) {
+		out.Failure = injection.InitFailure(&status)
 		if ended := status.State.Terminated; ended != nil && ended.ExitCode == 0 {
 			out.Certified = true
 			if report, err := gencert.ParseReport(ended.Message); err == nil {
@@ -81,84 +76,4 @@ func (f *Facts) initImageNotAllowed(images policy.Allowlist) *Pod {
 		name, _, _ := strings.Cut(p.InitImage, "@")
 		return p.Injected && !p.Terminating && !images.Allows(p.InitImage) && !images.Allows(name)
 	})
-}
-
-// SlimPod keeps the fields of a pod that readPod reads: a cluster can have thousands of pods.
-func SlimPod(object any) (any, error) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return object, nil
-	}
-	pod.ManagedFields = nil
-	pod.Annotations = only(pod.Annotations, v1alpha1.AnnotationSync)
-	pod.Labels = only(pod.Labels, kuberay.LabelCluster, kuberay.LabelNodeType, kuberay.LabelGroup)
-	pod.Spec = corev1.PodSpec{
-		NodeName: pod.Spec.NodeName, HostNetwork: pod.Spec.HostNetwork,
-		InitContainers: injection.SlimContainers(pod.Spec.InitContainers), Containers: injection.SlimContainers(pod.Spec.Containers),
-	}
-	pod.Status = corev1.PodStatus{
-		Phase: pod.Status.Phase, Conditions: pod.Status.Conditions, InitContainerStatuses: initStatuses(pod), PodIPs: pod.Status.PodIPs,
-	}
-	return pod, nil
-}
-
-func only(from map[string]string, keys ...string) map[string]string {
-	out := map[string]string{}
-	for _, key := range keys {
-		if value, ok := from[key]; ok {
-			out[key] = value
-		}
-	}
-	return out
-}
-
-// initStatuses holds the status of the init container of ours; it is empty if there is none.
-func initStatuses(pod *corev1.Pod) []corev1.ContainerStatus {
-	var out []corev1.ContainerStatus
-	for i := range pod.Status.InitContainerStatuses {
-		if pod.Status.InitContainerStatuses[i].Name == injection.InitContainerName {
-			out = append(out, pod.Status.InitContainerStatuses[i])
-		}
-	}
-	return out
-}
-
-// failure is why the init container cannot make a certificate. It is empty for an obstacle that may pass by itself, such as a
-// registry that does not answer.
-func failure(status *corev1.ContainerStatus) string {
-	if ended := status.State.Terminated; ended != nil && ended.ExitCode == 0 {
-		return "" // an earlier attempt does not count
-	}
-	for _, state := range []corev1.ContainerState{status.State, status.LastTerminationState} {
-		ended := state.Terminated
-		if ended == nil || ended.ExitCode == 0 {
-			continue
-		}
-		if said := sentence(ended.Message); said != "" {
-			return fmt.Sprintf("init container %s failed: %s", injection.InitContainerName, kube.Steady(said))
-		}
-		return fmt.Sprintf("init container %s ended with exit code %d (%s); see its log", injection.InitContainerName, ended.ExitCode, ended.Reason)
-	}
-	if waiting := status.State.Waiting; waiting != nil {
-		switch waiting.Reason {
-		case "CreateContainerConfigError", "InvalidImageName", "ErrImageNeverPull", "CreateContainerError", "RunContainerError":
-			return fmt.Sprintf("init container %s cannot start: %s: %s", injection.InitContainerName, waiting.Reason, kube.Steady(sentence(waiting.Message)))
-		}
-	}
-	return ""
-}
-
-// sentence makes an init container's message fit for a condition: one line, printable, bounded, and without key material.
-func sentence(message string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(message), "\n")
-	if strings.Contains(line, "PRIVATE KEY") {
-		return "(not repeated here: it holds key material)"
-	}
-	line = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(line, ""))
-	return kube.Truncate(line, maxTerminationMessage)
 }

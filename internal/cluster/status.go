@@ -10,6 +10,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/kept"
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/policy"
@@ -102,7 +103,7 @@ func uncovered(f *Facts) rollout.Report {
 			Message: "no policy covers the cluster, and its templates carry the injection, so its pods wait for keys that nobody makes; create a RayTLSPolicy for it, or remove the injection from its manifest",
 		}
 	}
-	if altered := f.pod(func(p *Pod) bool { return p.Pieces && p.Differs != "" }); altered != nil && MayBeInjected(f.Spec) {
+	if altered := f.pod(func(p *Pod) bool { return p.Pieces && p.Differs != "" }); altered != nil && kept.MayBeInjected(f.Spec) {
 		return rollout.Report{
 			Reason: v1alpha1.ReasonPodsAltered, UserMustAct: true,
 			Message: fmt.Sprintf("pod %s is not as its template: %s; correct the webhook or admission policy that changes pods, then delete the pod", altered.Name, altered.Differs),

@@ -1,4 +1,4 @@
-// Package kept decides how much of each RayCluster a cache keeps.
+// Package kept decides how much of RayClusters and of their pods a cache keeps.
 package kept
 
 import (
@@ -39,6 +39,9 @@ const leftOutKey = "raytls.io/not-kept"
 
 // LeftOut is why a cached spec is not the RayCluster's; empty if it is.
 func LeftOut(spec map[string]any) string { return jsonpatch.String(spec[leftOutKey]) }
+
+// MayBeInjected reports whether a cached spec carries a piece of the injection, or was left out, so that it may.
+func MayBeInjected(spec map[string]any) bool { return LeftOut(spec) != "" || injection.AnyPiece(spec) }
 
 // Whole is what is worked on of a RayCluster that was read past the cache. If that is too large, LeftOut says so.
 func Whole(object *unstructured.Unstructured) *unstructured.Unstructured {

@@ -26,6 +26,7 @@ import (
 	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/jsonpatch"
+	"github.com/raytls/raytls/internal/kept"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/policy"
 )
@@ -158,7 +159,7 @@ func (r *Reconciler) injectedIn(ctx context.Context, o client.Object) []reconcil
 }
 
 func injected(c *unstructured.Unstructured) bool {
-	return cluster.MayBeInjected(jsonpatch.Map(c.Object["spec"]))
+	return kept.MayBeInjected(jsonpatch.Map(c.Object["spec"]))
 }
 
 func (r *Reconciler) clustersIn(ctx context.Context, namespace string, keep func(*unstructured.Unstructured) bool) []reconcile.Request {

@@ -25,7 +25,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/policy"
@@ -146,8 +145,8 @@ func (r *Reconciler) held(ctx context.Context, p *v1alpha1.RayTLSPolicy) (bool, 
 
 // holds reports whether a cluster of that status needs the policy until it is disabled, or until its restart has ended.
 func holds(status *v1alpha1.RayClusterTLSStatus, p *v1alpha1.RayTLSPolicy) bool {
-	disable := p.Spec.DeletionPolicy == v1alpha1.DeletionDisable && cluster.Bound(status) == p.Name
-	return status.PolicyRef.Name == p.Name && (cluster.UnderWay(status) || disable)
+	disable := p.Spec.DeletionPolicy == v1alpha1.DeletionDisable && policy.Bound(status) == p.Name
+	return status.PolicyRef.Name == p.Name && (policy.UnderWay(status) || disable)
 }
 
 // patchFinalizer patches only the finalizers, so that fields of a newer version of the API survive.

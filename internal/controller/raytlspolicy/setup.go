@@ -22,7 +22,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/policy"
 )
@@ -76,7 +75,7 @@ func (r *Reconciler) recordUpdated(ctx context.Context, e event.UpdateEvent, q q
 		return
 	}
 	old, status := &before.Status, &after.Status
-	if old.PolicyRef.Name != status.PolicyRef.Name || cluster.Bound(old) != cluster.Bound(status) || cluster.UnderWay(old) != cluster.UnderWay(status) {
+	if old.PolicyRef.Name != status.PolicyRef.Name || policy.Bound(old) != policy.Bound(status) || policy.UnderWay(old) != policy.UnderWay(status) {
 		r.updated(ctx, e, q)
 		return
 	}
