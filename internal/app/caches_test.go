@@ -15,7 +15,7 @@ func TestSlimBoundsContent(t *testing.T) {
 	}{
 		"scripts":       {"the operator compares them with what it wrote", &corev1.ConfigMap{BinaryData: map[string][]byte{"a": {1}}}, true},
 		"text":          {"text beside the scripts is an alteration, which must be seen", &corev1.ConfigMap{Data: map[string]string{"a": "x"}}, true},
-		"large":         {"anybody can label a large object", &corev1.ConfigMap{BinaryData: map[string][]byte{"a": append(large, 1)}}, false},
+		"large":         {"anybody can label a large object", &corev1.ConfigMap{BinaryData: map[string][]byte{"a": make([]byte, maxOwnBytes+1)}}, false},
 		"large in sum":  {"two halves are as large as a whole", &corev1.ConfigMap{Data: map[string]string{"a": "x"}, BinaryData: map[string][]byte{"b": large}}, false},
 		"large as text": {"anybody can label a large object", &corev1.ConfigMap{Data: map[string]string{"a": string(large) + "x"}}, false},
 	}

@@ -45,7 +45,7 @@ func TestConflicts(t *testing.T) {
 			edit: func(s map[string]any) {
 				add(ray(s), "env", map[string]any{"name": EnvCACert, "value": "/tls/ca.crt"}, map[string]any{"name": EnvUseTLS, "value": "0"})
 			},
-			want: ConflictError{head + "containers[0].env[RAY_TLS_CA_CERT]", `belongs to TLS that is off, because RAY_USE_TLS is "0": remove the 4 variables of Ray's TLS`},
+			want: ConflictError{head + "containers[0].env[RAY_TLS_CA_CERT]", `belongs to TLS that is off, because RAY_USE_TLS is "0": remove it, as all variables of Ray's TLS`},
 		},
 		"TLS with our very values": {
 			reason: "the TLS guide's stanza by hand has the same values, so that alone is not ours",

@@ -98,7 +98,7 @@ func foreignEnv(at string, container map[string]any, lookup func(kind, name stri
 		field := fmt.Sprintf("%s.env[%s]", at, name)
 		switch {
 		case off:
-			report(field, "belongs to TLS that is off, because %s is %s: remove the %d variables of Ray's TLS", EnvUseTLS, value, len(rayEnvNames()))
+			report(field, "belongs to TLS that is off, because %s is %s: remove it, as all variables of Ray's TLS", EnvUseTLS, value)
 			continue
 		case !use:
 			report(field, "is set, but %s is not, so TLS is off unless the image sets it: remove this variable", EnvUseTLS)

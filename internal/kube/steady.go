@@ -3,6 +3,8 @@ package kube
 import "regexp"
 
 // varying finds what differs between two attempts that fail in the same way, and varied is what stands for it.
+//
+//nolint:gochecknoglobals // compiled once; nothing changes it
 var varying = []struct {
 	pattern *regexp.Regexp
 	varied  string

@@ -137,7 +137,7 @@ func (s *Server) bounded() http.Handler {
 		e := &exchange{release: sync.OnceFunc(release), deadline: http.NewResponseController(w).SetReadDeadline}
 		e.conn, _ = ctx.Value(connKey{}).(*conn)
 		defer e.end()
-		if err := e.deadline(time.Now().Add(s.Limits.Body)); err != nil {
+		if err := e.deadline(time.Now().Add(s.Limits.Body)); err != nil { //nolint:forbidigo // the kernel holds it against its own clock
 			http.Error(w, "the connection cannot be bounded", http.StatusInternalServerError)
 			return
 		}

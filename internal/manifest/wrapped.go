@@ -30,7 +30,7 @@ type Template struct {
 // Wrapped finds the RayClusters inside an object by their shape. It finds none in an object that ClusterSpec knows.
 func (o *Object) Wrapped() Wrapped {
 	var found Wrapped
-	o.eachWrapped(func(path []any, inner *Object) { found.Objects = append(found.Objects, inner) },
+	o.eachWrapped(func(_ []any, inner *Object) { found.Objects = append(found.Objects, inner) },
 		func(path []any, v any) {
 			if spec := jsonpatch.Map(v); spec != nil {
 				found.Templates = append(found.Templates, Template{Path: spell(path), Spec: spec})

@@ -74,7 +74,7 @@ func (i *Injector) carry(ctx context.Context, old, object *unstructured.Unstruct
 	case injected:
 		return answer{}, nil // it was stripped while admission was not there; the operator decides what becomes of it
 	case large != nil:
-		return answer{}, nil // it is plain, and could not be injected
+		return answer{}, nil //nolint:nilerr // it is plain, and could not be injected
 	}
 	if large != nil {
 		return answer{}, large

@@ -11,8 +11,9 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 )
 
-// startup is how long Ray takes: longer than it takes until plaintext pods that came first are replaced.
-const startup = 6 * time.Second
+// startup is how long Ray takes: longer than it takes until plaintext pods that came first are replaced. Pods that KubeRay makes
+// just after the templates changed may be of either, so they wait for fifteen seconds.
+const startup = 18 * time.Second
 
 var _ = Describe("A RayService that serves in plaintext", func() {
 	var w *world

@@ -36,6 +36,9 @@ var _ = Describe("A tool that takes the injection out", func() {
 		}
 		w.update("a", func(c *unstructured.Unstructured) { c.Object["spec"] = plain })
 		w.says("p", "a", v1alpha1.ReasonFieldConflict, `"some-tool"`, "let that tool ignore")
+		w.eventually(func(g Gomega) {
+			g.Expect(w.status("a").Injection.Templates).To(BeEmpty(), "the operator's own changes are on record until caches show that they are gone")
+		})
 		w.quiet()
 		Expect(injectedTemplates(w.get("a"))).To(BeZero())
 		Expect(uids(w.pods("a"))).To(Equal(pods))
