@@ -164,8 +164,8 @@ var _ = Describe("A RayService that serves in plaintext", func() {
 		pods := uids(w.pods(old))
 		w.mark()
 		w.ray.startup, w.ray.holdTraffic = startup, true
-		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve", immediately, func(s *v1alpha1.RayTLSPolicySpec) { s.Rollout.ProgressDeadlineSeconds = 10 }))
-		w.says("p", old, v1alpha1.ReasonBlocked, "has not become ready to take over within 10s", "serves on")
+		w.policy("p", forOwner(v1alpha1.TargetRayService, "serve", immediately, func(s *v1alpha1.RayTLSPolicySpec) { s.Rollout.ProgressDeadlineSeconds = 30 }))
+		w.says("p", old, v1alpha1.ReasonBlocked, "has not become ready to take over within 30s", "serves on")
 		Expect(w.clusterCondition(old, v1alpha1.ConditionEncrypted).Message).To(ContainSubstring("RayCluster " + w.upcoming("serve")))
 		w.approve("p", old)
 		w.consistently(func(g Gomega) {
