@@ -128,7 +128,8 @@ var _ = Describe("Admission that changes pods", func() {
 		message := n.condition(ctx, "altered", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonPodsAltered)
 		Expect(message).To(And(ContainSubstring("RAY_USE_TLS"), ContainSubstring("container ray-")))
 		n.condition(ctx, "altered", v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonPodsAltered)
-		n.running(ctx, "altered", 2)
+		// The worker is not Ready: KubeRay's own init container in it keeps TLS, and waits for a head with TLS.
+		Eventually(ctx, func() int { return len(n.pods.live("altered")) }).Should(Equal(2))
 		n.keeps(ctx, "altered")
 		Expect(n.pods.counts("altered")).To(Equal(map[string]int{"head": 1, "small": 1}))
 
