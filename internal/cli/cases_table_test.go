@@ -92,7 +92,7 @@ func cases() map[string]wanted {
 		},
 		"tls-variables-switched-off": {
 			reason:  "there is no TLS to leave the cluster to",
-			inject:  outcome{fails: []string{`belongs to TLS that is off, because RAY_USE_TLS is "0": remove the 4 variables`, "env[RAY_TLS_CA_CERT]"}},
+			inject:  outcome{fails: []string{`belongs to TLS that is off, because RAY_USE_TLS is "0": remove it, as all variables`, "env[RAY_TLS_CA_CERT]"}},
 			migrate: outcome{notes: []string{"its TLS is off", "No policy is added", "containers[0]: the variables of Ray's TLS"}, notOut: []string{"RAY_USE_TLS", "RAY_TLS", "kind: RayTLSPolicy"}},
 		},
 		"codeflare-create-cert": {

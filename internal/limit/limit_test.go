@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 )
@@ -13,6 +14,7 @@ import (
 type asking struct {
 	t        *testing.T
 	limiter  *Limiter
+	mu       sync.Mutex // the end of a test answers all who still wait, at once
 	got      []string
 	refused  []string
 	releases map[string]func()
@@ -28,6 +30,8 @@ func (a *asking) ask(ctx context.Context, name string, key Key, weight int64) {
 	a.t.Helper()
 	go func() {
 		release, err := a.limiter.Acquire(ctx, key, weight)
+		a.mu.Lock()
+		defer a.mu.Unlock()
 		if err != nil {
 			a.refused = append(a.refused, name)
 			return
