@@ -4,7 +4,8 @@ package hostile
 
 import (
 	"context"
-	"encoding/json"
+	"regexp"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,33 +35,25 @@ func (w *world) watchMemory(ctx context.Context, pods map[string]corev1.Pod) {
 }
 
 func (w *world) readMemory(ctx context.Context, node string) error {
-	text, err := w.kube.CoreV1().RESTClient().Get().Resource("nodes").Name(node).SubResource("proxy").Suffix("stats/summary").DoRaw(ctx)
+	text, err := w.kube.CoreV1().RESTClient().Get().Resource("nodes").Name(node).SubResource("proxy").Suffix("metrics/resource").DoRaw(ctx)
 	if err != nil {
-		return err
-	}
-	var summary struct {
-		Pods []struct {
-			PodRef     struct{ Namespace, Name string }
-			Containers []struct {
-				Memory struct{ WorkingSetBytes uint64 }
-			}
-		}
-	}
-	if err := json.Unmarshal(text, &summary); err != nil {
 		return err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, pod := range summary.Pods {
-		if pod.PodRef.Namespace != operatorNamespace {
-			continue
+	for _, found := range workingSet.FindAllStringSubmatch(string(text), -1) {
+		bytes, err := strconv.ParseFloat(found[3], 64)
+		if err != nil {
+			return err
 		}
-		for _, c := range pod.Containers {
-			w.memory[pod.PodRef.Name] = max(w.memory[pod.PodRef.Name], c.Memory.WorkingSetBytes)
+		if found[1] == operatorNamespace {
+			w.memory[found[2]] = max(w.memory[found[2]], uint64(bytes))
 		}
 	}
 	return nil
 }
+
+var workingSet = regexp.MustCompile(`(?m)^container_memory_working_set_bytes\{.*namespace="([^"]*)",pod="([^"]*)"\} ([^ ]+)`)
 
 // memoryLimit is that of the operator's container in bytes; zero for none.
 func memoryLimit(pod *corev1.Pod) uint64 {
