@@ -30,7 +30,7 @@ func said(t *testing.T, f *Facts, store keys.Store) (encrypted, message string, 
 	return string(condition.Status) + " " + condition.Reason, condition.Message, d.Plan.RequeueAt
 }
 
-// before has the cluster reported as encrypted, or not, at its last report.
+// before gives the condition Encrypted of the last report a status.
 func before(status metav1.ConditionStatus) func(*Facts) {
 	return func(f *Facts) {
 		meta.SetStatusCondition(&f.TLS.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionEncrypted, Status: status, Reason: "Any"})

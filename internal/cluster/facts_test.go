@@ -56,7 +56,7 @@ func TestOnlyClustersOfTheOperatorsAreDescribed(t *testing.T) {
 		want    int
 	}{
 		"nobody's":     {reason: "it is not looked at"},
-		"a policy's":   {reason: "it is to be injected", objects: []client.Object{&v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: "p"}, Spec: v1alpha1.RayTLSPolicySpec{Selector: &metav1.LabelSelector{}}}}, want: 1},
+		"a policy's":   {reason: "the operator injects it", objects: []client.Object{&v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: "p"}, Spec: v1alpha1.RayTLSPolicySpec{Selector: &metav1.LabelSelector{}}}}, want: 1},
 		"on record":    {reason: "it may be injected", objects: []client.Object{&v1alpha1.RayClusterTLS{ObjectMeta: owned}}, want: 1},
 		"an authority": {reason: "its record may be lost", objects: []client.Object{&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "raytls-system", Name: keys.AuthoritySecretName(key), Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}}}}, want: 1},
 	} {
@@ -93,7 +93,7 @@ func leftOut(object *unstructured.Unstructured, why string) *unstructured.Unstru
 	return out
 }
 
-// What the cache has no room for is read past it, and only for clusters that the operator has to do with.
+// The operator reads clusters past the cache that the cache has no room for, if they have a policy, a record or an authority.
 func TestWhatIsNotCachedIsReadLive(t *testing.T) {
 	policy := &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "p"}, Spec: v1alpha1.RayTLSPolicySpec{Selector: &metav1.LabelSelector{}}}
 	large := tolerating("u", 20_000)
@@ -107,7 +107,7 @@ func TestWhatIsNotCachedIsReadLive(t *testing.T) {
 		failed       bool
 	}{
 		"nobody's":         {reason: "it is not read", cached: leftOut(large, kept.ReadLive), live: large, why: kept.ReadLive},
-		"a policy's":       {reason: "it is to be injected", cached: leftOut(large, kept.ReadLive), live: large, objects: []client.Object{policy}, templates: 1},
+		"a policy's":       {reason: "the operator injects it", cached: leftOut(large, kept.ReadLive), live: large, objects: []client.Object{policy}, templates: 1},
 		"larger meanwhile": {reason: "it is too large to be worked on", cached: leftOut(large, kept.ReadLive), live: tolerating("u", 200_000), objects: []client.Object{policy}, why: kept.TooLarge},
 		"another":          {reason: "it is not the one in the cache", cached: leftOut(large, kept.ReadLive), live: tolerating("another", 0), objects: []client.Object{policy}, failed: true},
 		"too large":        {reason: "it is not read", cached: leftOut(large, kept.TooLarge), live: large, objects: []client.Object{policy}, why: kept.TooLarge},

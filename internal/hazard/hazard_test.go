@@ -144,8 +144,7 @@ func TestFind_bound(t *testing.T) {
 	}
 }
 
-// TestFind_grows: twice the text takes about twice the memory, whatever it repeats. Whoever may create RayClusters decides what
-// the webhook reads.
+// TestFind_grows expects about twice the memory for twice the text. Everyone who may create RayClusters chooses that text.
 func TestFind_grows(t *testing.T) {
 	for _, part := range []string{"ray --address x ", "grpcurl :6379 ", "ray ", "export RAY_USE_TLS ", "$(", "$(hostname) ", "${A} ", "ray://h.x ", "openssl ", "--node-ip-address a "} {
 		cost := func(n int) float64 {

@@ -42,7 +42,7 @@ func withRecord(t testing.TB, spec map[string]any, change func(r map[string]any)
 	return out
 }
 
-// A quantity with a large exponent takes seconds to parse. Whoever can write a RayCluster writes them.
+// A quantity with a large exponent takes seconds to parse, and everyone who can write a RayCluster chooses its quantities.
 func TestQuantitiesAreNotParsed(t *testing.T) {
 	injected := mustApply(t, plain(t), Parameters{}, All())
 	with := func(quantity string) map[string]any {

@@ -262,7 +262,7 @@ func TestAuthorityRestored(t *testing.T) {
 					t.Errorf("%s, %s: got %v", c.reason, when, err)
 				}
 				if why != "" || got.Issuer.ID() != store.Issuer.ID() || got.Settings.LeafValidityDays != 100 {
-					t.Errorf("%s: nothing is to be written", when)
+					t.Errorf("%s: the operator must write nothing", when)
 				}
 			}
 		})
