@@ -12,7 +12,6 @@ import (
 	"github.com/raytls/raytls/internal/hazard"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/kept"
-	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/policy"
@@ -94,7 +93,7 @@ func Decide(f *Facts, s Settings) Decision {
 	default:
 		d.rebuild(f)
 	}
-	d.Plan.RequeueAt = keys.Earlier(d.Plan.RequeueAt, f.certificates(f.Keys).Next)
+	d.Plan.RequeueAt = kube.Earlier(d.Plan.RequeueAt, f.certificates(f.Keys).Next)
 	carries := kept.MayBeInjected(f.Spec) && !d.Plan.Release
 	injects := d.Obstacle == nil && d.injects()
 	d.WantsKeys = f.Key.Namespace != s.Namespace && (f.Policy != nil || f.AuthoritySecret != nil) && (carries || injects)
@@ -127,13 +126,13 @@ func (d *Decision) plan(f *Facts, s Settings) {
 		}
 	}
 	acts := d.Plan.Changes(snapshot) || len(d.Plan.Delete) > 0 || d.Plan.Release
+	forbidden := f.initImageNotAllowed(s.Images)
 	switch {
 	case (d.Plan.Reason == v1alpha1.ReasonEncrypted || d.injects()) && !s.Images.Allows(d.Parameters.Image):
 		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonNotAccepted, "the templates carry the init image %s, which is not among those that the operator's administrator allows with --allowed-init-image", d.Parameters.Image)
 		return
-	case d.Plan.Reason == v1alpha1.ReasonEncrypted && f.initImageNotAllowed(s.Images) != nil:
-		pod := f.initImageNotAllowed(s.Images)
-		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonNotAccepted, "the init container of pod %s runs the image %s, which is not among those that the operator's administrator allows with --allowed-init-image; delete the pod, or ask for the image to be added", pod.Name, pod.InitImage)
+	case forbidden != nil && d.Plan.Reason == v1alpha1.ReasonEncrypted:
+		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonNotAccepted, "the init container of pod %s runs the image %s, which is not among those that the operator's administrator allows with --allowed-init-image; delete the pod, or ask for the image to be added", forbidden.Name, forbidden.InitImage)
 		return
 	case f.Policy.Paused && acts:
 		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonPaused, "spec.paused of RayTLSPolicy %s keeps the operator from this step: %s", f.Decision.Policy.Name, d.Plan.Message)

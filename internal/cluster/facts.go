@@ -43,8 +43,8 @@ type Facts struct {
 	// Object is the RayCluster with all fields, unknown ones included, and Spec its spec.
 	Object *unstructured.Unstructured
 	Spec   map[string]any
-	// Ray is what KubeRay is asked for and reports, and Templates describes the pod templates, head first. A cluster without a
-	// policy, a RayClusterTLS and an authority has none.
+	// Ray is what KubeRay is asked for and reports, and Templates describes the pod templates, head first. It is empty
+	// for a cluster without a policy, a RayClusterTLS, an authority and a piece of the injection.
 	Ray       kuberay.Cluster
 	Templates []injection.Template
 
@@ -114,7 +114,7 @@ func (g *Gatherer) Gather(ctx context.Context, key types.NamespacedName, now tim
 	}
 	f.read()
 	for _, read := range []func(context.Context, *Facts) error{
-		g.tls, g.whole, g.coverage, g.authority, g.templates, g.pods, g.jobs, g.owner, g.keys, g.orphan, g.wire, g.envFrom,
+		g.tls, g.policies, g.authority, g.whole, g.coverage, g.templates, g.pods, g.jobs, g.owner, g.keys, g.orphan, g.wire, g.envFrom,
 	} {
 		if err := read(ctx, f); err != nil {
 			return nil, err
@@ -134,16 +134,8 @@ func (f *Facts) read() {
 
 // whole reads a RayCluster past the cache that the cache did not keep, if the operator may have to do with it.
 func (g *Gatherer) whole(ctx context.Context, f *Facts) error {
-	if kept.LeftOut(f.Spec) != kept.ReadLive {
+	if kept.LeftOut(f.Spec) != kept.ReadLive || len(f.Policies) == 0 && f.TLS == nil && f.AuthoritySecret == nil {
 		return nil
-	}
-	policies, err := policy.List(ctx, g.Cached, f.Key.Namespace)
-	if err != nil {
-		return err
-	}
-	authority, err := kube.ReadSecret(ctx, g.Cached, types.NamespacedName{Namespace: g.Namespace, Name: keys.AuthoritySecretName(f.Key)})
-	if err != nil || len(policies) == 0 && f.TLS == nil && authority == nil {
-		return err
 	}
 	object := kuberay.NewRayCluster()
 	if err := g.Live.Get(ctx, f.Key, object); err != nil {
@@ -191,11 +183,13 @@ func (g *Gatherer) tls(ctx context.Context, f *Facts) error {
 	return nil
 }
 
-func (g *Gatherer) coverage(ctx context.Context, f *Facts) error {
+func (g *Gatherer) policies(ctx context.Context, f *Facts) error {
 	var err error
-	if f.Policies, err = policy.List(ctx, g.Cached, f.Key.Namespace); err != nil {
-		return err
-	}
+	f.Policies, err = policy.List(ctx, g.Cached, f.Key.Namespace)
+	return err
+}
+
+func (g *Gatherer) coverage(ctx context.Context, f *Facts) error {
 	owners, err := kuberay.Owners(ctx, g.Cached, f.Object)
 	if err != nil {
 		return err

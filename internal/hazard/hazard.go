@@ -153,7 +153,7 @@ func (f *finder) words(t text, words []string, c, pod map[string]any, equipped, 
 	runs := t.variable == ""
 	plain := runs && f.dialsPort(words)
 	assigned := map[string]bool{}
-	for _, name := range tlsVariables() {
+	for _, name := range injection.TLSVariables() {
 		assigned[name] = strings.Contains(t.text, name+"=") && !strings.Contains(t.text, injection.EnvUseTLS+"=1")
 	}
 	previous, ray := "", false
@@ -197,11 +197,7 @@ func dialing() []string {
 	return []string{"health-check", "status", "start", "list", "get", "summary", "memory", "timeline", "stack", "drain-node", "microbenchmark"}
 }
 
-func tlsVariables() []string {
-	return []string{injection.EnvUseTLS, injection.EnvServerCert, injection.EnvServerKey, injection.EnvCACert}
-}
-
-func isTLSVariable(word string) bool { return slices.Contains(tlsVariables(), word) }
+func isTLSVariable(word string) bool { return slices.Contains(injection.TLSVariables(), word) }
 
 func plaintextTool(name string) bool {
 	return slices.Contains([]string{"grpc_health_probe", "grpc-health-probe", "grpcurl"}, name)

@@ -86,7 +86,7 @@ func dropNamed(parent map[string]any, key string, names ...string) {
 	parent[key] = slices.DeleteFunc(jsonpatch.List(parent[key]), func(item any) bool { return slices.Contains(names, jsonpatch.Name(item)) })
 }
 
-func stripEnv(container map[string]any) { dropNamed(container, "env", rayEnvNames()...) }
+func stripEnv(container map[string]any) { dropNamed(container, "env", TLSVariables()...) }
 
 // What an applying tool strips in part is still ours, is reported as partial, and goes or is put right wholly.
 func TestPartlyStrippedTemplates(t *testing.T) {

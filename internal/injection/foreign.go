@@ -92,7 +92,7 @@ func foreignEnv(at string, container map[string]any, lookup func(kind, name stri
 	use := slices.ContainsFunc(jsonpatch.List(container["env"]), func(item any) bool { return jsonpatch.Name(item) == EnvUseTLS })
 	for _, item := range jsonpatch.List(container["env"]) {
 		name := jsonpatch.Name(item)
-		if !slices.Contains(rayEnvNames(), name) {
+		if !slices.Contains(TLSVariables(), name) {
 			continue
 		}
 		field := fmt.Sprintf("%s.env[%s]", at, name)

@@ -149,7 +149,7 @@ func SlimContainers(containers []corev1.Container) []corev1.Container {
 			slim.Command, slim.Args = c.Command, c.Args
 		}
 		for _, env := range c.Env {
-			if env.Name == EnvInjection || slices.Contains(rayEnvNames(), env.Name) {
+			if env.Name == EnvInjection || slices.Contains(TLSVariables(), env.Name) {
 				slim.Env = append(slim.Env, corev1.EnvVar{Name: env.Name, Value: env.Value})
 			}
 		}

@@ -101,7 +101,7 @@ func (t template) touched() bool {
 
 // ourEnv reports whether a variable is exactly as Apply writes it.
 func ourEnv(item any) bool {
-	return slices.Contains(rayEnvNames(), jsonpatch.Name(item)) && slices.ContainsFunc(rayEnv(), func(ours any) bool { return jsonpatch.Equal(item, ours) })
+	return slices.Contains(TLSVariables(), jsonpatch.Name(item)) && slices.ContainsFunc(rayEnv(), func(ours any) bool { return jsonpatch.Equal(item, ours) })
 }
 
 // strip removes every piece of ours from the template, and for the head from root's autoscalerOptions.

@@ -30,7 +30,8 @@ func rayEnv() []any {
 	return list
 }
 
-func rayEnvNames() []string { return []string{EnvUseTLS, EnvServerCert, EnvServerKey, EnvCACert} }
+// TLSVariables are the names of the variables that Ray's TLS consists of.
+func TLSVariables() []string { return []string{EnvUseTLS, EnvServerCert, EnvServerKey, EnvCACert} }
 
 func rayMount() map[string]any {
 	return map[string]any{"name": CertsVolume, "mountPath": MountPath, "readOnly": true}

@@ -88,12 +88,14 @@ func isTooLarge(spec map[string]any) bool {
 
 // account counts a RayCluster, and returns why it is not kept; empty if it is.
 func (k *Keeper) account(object *unstructured.Unstructured) string {
-	weight, large := jsonpatch.Weigh(object.Object), isTooLarge(jsonpatch.Map(object.Object["spec"]))
+	spec, weight := jsonpatch.Map(object.Object["spec"]), jsonpatch.Weigh(object.Object)
+	light := weight <= maxKept && injection.CheckSize(spec) == nil
+	large := !light && isTooLarge(spec)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	namespace, uid := object.GetNamespace(), object.GetUID()
 	k.forget(namespace, uid)
-	if !large && weight <= maxKept && k.totals[namespace]+weight <= maxKeptNamespace {
+	if light && k.totals[namespace]+weight <= maxKeptNamespace {
 		k.weights[uid] = weight
 		k.totals[namespace] += weight
 		return ""

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
 )
 
 // Grace is how long a pod may wait for its certificate before its cluster, which was encrypted, no longer counts as such. Every
@@ -73,9 +74,9 @@ func (c *Census) judge(pod Holder, judged Judgement) {
 		return
 	}
 	if pod.Reports {
-		c.First = Earlier(c.First, judged.End)
+		c.First = kube.Earlier(c.First, judged.End)
 	}
-	c.Next = Earlier(c.Next, judged.Next)
+	c.Next = kube.Earlier(c.Next, judged.Next)
 	end := End{pod.Name, judged.End}
 	switch judged.Reason {
 	case v1alpha1.ReasonCertificateExpired:
@@ -91,7 +92,7 @@ func (c *Census) wait(pod Holder, now time.Time) {
 	c.Waiting++
 	switch until := pod.Created.Add(Grace); {
 	case now.Before(until):
-		c.Next = Earlier(c.Next, until)
+		c.Next = kube.Earlier(c.Next, until)
 	case c.Overdue == "":
 		c.Overdue = pod.Name
 	}

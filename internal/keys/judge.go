@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
 )
 
 // Leaf is what is known of a certificate that a pod presents.
@@ -45,11 +46,11 @@ func Judge(leaf Leaf, by Signers, now time.Time) Judgement {
 	outdated := leaf.Authority != "" && by.Authority != "" && leaf.Authority != by.Authority
 	end := leaf.NotAfter
 	if !outdated {
-		end = Earlier(end, by.AuthorityEnd)
+		end = kube.Earlier(end, by.AuthorityEnd)
 	}
 	// The ends of earlier issuers are not known. A leaf says itself that it does not outlive them.
 	if leaf.Issuer == by.Issuer || leaf.Issuer == "" && leaf.NotAfter.IsZero() {
-		end = Earlier(end, by.IssuerEnd)
+		end = kube.Earlier(end, by.IssuerEnd)
 	}
 	out := Judgement{End: end}
 	warnAt := end
@@ -91,12 +92,4 @@ func (s Settings) Assumed(created time.Time, head bool) Leaf {
 		life = s.issuerValidity()
 	}
 	return Leaf{IssuedAt: created, NotAfter: created.Add(life)}
-}
-
-// Earlier is the earlier of two times; the zero time stands for none.
-func Earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }

@@ -72,7 +72,7 @@ func Next(store Store, settings Settings, parent *pki.Parent, pods Pods, now tim
 	}
 	renewAt = next.issuerRenewal()
 	if ending := next.endingFrom(); now.Before(ending) {
-		renewAt = Earlier(renewAt, ending)
+		renewAt = kube.Earlier(renewAt, ending)
 	}
 	return next, why, renewAt, nil
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/raytls/raytls/internal/jsonpatch"
@@ -95,16 +96,13 @@ func (o *Object) eachWrapped(whole func(path []any, inner *Object), part func(pa
 				visit(item, slices.Concat(path, []any{i}))
 			}
 		case string:
-			if strings.Contains(typed, "headGroupSpec") && !slices.Contains(path, any(lastApplied)) {
+			if strings.Contains(typed, "headGroupSpec") && !slices.Contains(path, any(corev1.LastAppliedConfigAnnotation)) {
 				part(path, typed)
 			}
 		}
 	}
 	visit(o.Object, nil)
 }
-
-// lastApplied is kubectl's copy of what was applied.
-const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
 // isClusterSpec tells a RayCluster's spec by its head, which has a pod template. A schema of that name has none.
 func isClusterSpec(fields map[string]any) bool {

@@ -3,8 +3,11 @@ package migration
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/raytls/raytls/internal/hazard"
 	"github.com/raytls/raytls/internal/injection"
@@ -24,7 +27,7 @@ func (s *stanza) tell(t template, generator int, p pieces, given []speaker) {
 		speakers = append(speakers, name)
 	}
 	s.removed = append(s.removed, fmt.Sprintf("%s: init container %s; volumes %s with all their mounts; the variables %s of %s.",
-		t.path, jsonpatch.Name(container), strings.Join(sortedNames(p.volumes), ", "), strings.Join(sortedNames(p.env), ", "), strings.Join(speakers, ", ")))
+		t.path, jsonpatch.Name(container), strings.Join(slices.Sorted(maps.Keys(p.volumes)), ", "), strings.Join(slices.Sorted(maps.Keys(p.env)), ", "), strings.Join(speakers, ", ")))
 	var ray map[string]any
 	if containers := jsonpatch.List(t.pod["containers"]); len(containers) > 0 {
 		ray = jsonpatch.Map(containers[0])
@@ -61,20 +64,10 @@ func lostField(at, key, field string, value any) string {
 	return told
 }
 
-func sortedNames[V any](m map[string]V) []string {
-	var names []string
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
 // takeSwitchedOff takes out the variables of TLS that is off everywhere. If any container has it on, or leaves it to something
 // else, nothing is taken out.
 func (s *stanza) takeSwitchedOff(spec map[string]any) {
-	names := []string{injection.EnvUseTLS, injection.EnvServerCert, injection.EnvServerKey, injection.EnvCACert}
-	isTLS := func(item any) bool { return slices.Contains(names, jsonpatch.Name(item)) }
+	isTLS := func(item any) bool { return slices.Contains(injection.TLSVariables(), jsonpatch.Name(item)) }
 	var off []speaker
 	head := newTemplate("spec.headGroupSpec", spec["headGroupSpec"])
 	head.options = jsonpatch.Map(spec["autoscalerOptions"])
@@ -167,7 +160,7 @@ func (m *migration) clean(o *manifest.Object) {
 	metadata := jsonpatch.Map(o.Object["metadata"])
 	drop(metadata, "uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
 	annotations := jsonpatch.Map(metadata["annotations"])
-	drop(annotations, "kubectl.kubernetes.io/last-applied-configuration")
+	drop(annotations, corev1.LastAppliedConfigAnnotation)
 	if annotations != nil && len(annotations) == 0 && len(taken) > 0 {
 		delete(metadata, "annotations")
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
 )
 
 // A pod is deleted for what it holds only if it may come from an earlier template. Its replacement would hold the same
@@ -108,9 +109,7 @@ func (p *Plan) change(s *Snapshot) {
 			next[t.Group] = change
 		case found && unseen:
 			next[t.Group] = change
-			if end := change.At.Add(inEffect); p.RequeueAt.IsZero() || end.Before(p.RequeueAt) {
-				p.RequeueAt = end
-			}
+			p.RequeueAt = kube.Earlier(p.RequeueAt, change.At.Add(inEffect))
 		}
 	}
 	if !maps.EqualFunc(next, s.Changed, Change.equal) {

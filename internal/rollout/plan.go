@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
 )
 
 // Edit is a change of the cluster's templates.
@@ -118,9 +119,7 @@ func (s *Snapshot) seen(pods []Pod) (old []Pod, later time.Time) {
 			at = changed.Add(inEffect)
 		}
 		if s.Now.Before(at) {
-			if later.IsZero() || at.Before(later) {
-				later = at
-			}
+			later = kube.Earlier(later, at)
 			continue
 		}
 		old = append(old, p)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -37,23 +39,18 @@ func checkPolicy(p *v1alpha1.RayTLSPolicy) error {
 	return wrong
 }
 
-// maxAnnotations is how many bytes all annotations of an object may have together.
-const maxAnnotations = 256 << 10
-
 // sizeNote says so if kubectl cannot keep a copy of the object in its annotation, as it does unless it applies server-side.
 func sizeNote(o *manifest.Object) string {
 	annotations := 0
 	for key, value := range jsonpatch.Map(jsonpatch.Map(o.Object["metadata"])["annotations"]) {
-		if key != lastApplied {
+		if key != corev1.LastAppliedConfigAnnotation {
 			annotations += len(key) + len(jsonpatch.String(value))
 		}
 	}
 	text, err := json.Marshal(o.Object)
 	size := len(text) + 1 // kubectl ends it with a line feed
-	if err != nil || annotations+len(lastApplied)+size <= maxAnnotations {
+	if err != nil || annotations+len(corev1.LastAppliedConfigAnnotation)+size <= apivalidation.TotalAnnotationSizeLimitB {
 		return ""
 	}
-	return fmt.Sprintf("has %d bytes as JSON, and kubectl's annotation %s holds at most %d with all others: use `kubectl apply --server-side`", size, lastApplied, maxAnnotations)
+	return fmt.Sprintf("has %d bytes as JSON, and kubectl's annotation %s holds at most %d with all others: use `kubectl apply --server-side`", size, corev1.LastAppliedConfigAnnotation, apivalidation.TotalAnnotationSizeLimitB)
 }
-
-const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"

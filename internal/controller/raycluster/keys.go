@@ -170,12 +170,15 @@ func (a *application) writeAuthority(ctx context.Context, next keys.Store, why s
 	if err := a.writeSecret(ctx, existing, want, nil); err != nil {
 		return err
 	}
-	switch before := a.facts.Keys.Authority; {
+	before := a.facts.Keys.Authority
+	replaced := before != nil && before.ID() != next.Authority.ID()
+	if existing == nil || replaced {
+		a.logIssued(ctx, "Issued authority", next, next.Authority.Certificate())
+	}
+	switch {
 	case existing == nil:
-		a.logIssued(ctx, "Issued authority", next, next.Authority.Certificate())
 		a.event(false, "AuthorityCreated", "Create", "created the cluster's authority in the operator's namespace")
-	case before != nil && before.ID() != next.Authority.ID():
-		a.logIssued(ctx, "Issued authority", next, next.Authority.Certificate())
+	case replaced:
 		a.event(false, "AuthorityReplaced", "Create", fmt.Sprintf("made authority %s as generation %d: %s", next.Authority.ID(), next.Generation, why))
 	}
 	return nil

@@ -202,7 +202,7 @@ func TestAnEndedAuthorityOfABroughtCAWaitsForAPolicy(t *testing.T) {
 	}
 	var authority corev1.Secret
 	if err := stored.Get(t.Context(), client.ObjectKeyFromObject(a.facts.AuthoritySecret), &authority); err != nil || string(authority.Data["authority.crt"]) != string(before["authority.crt"]) {
-		t.Errorf("nothing is to be written: %v", err)
+		t.Errorf("the operator must write nothing: %v", err)
 	}
 }
 
@@ -222,8 +222,7 @@ func TestAnEndIsWarnedOfOnce(t *testing.T) {
 		"is over": {certified(v1alpha1.ReasonCertificateEnding), certified(v1alpha1.ReasonCertified), 0},
 	} {
 		a, _, recorder := keyed(t, epoch())
-		a.tls = &v1alpha1.RayClusterTLS{Status: v1alpha1.RayClusterTLSStatus{Conditions: c.after}}
-		a.warnOfEnd(c.before)
+		a.tellConditions(c.before, c.after)
 		told := drain(recorder)
 		if len(told) != c.want || c.want == 1 && !strings.Contains(told[0], "Warning CertificateEnding the certificate of pod a ends") {
 			t.Errorf("%s: got %q", name, told)

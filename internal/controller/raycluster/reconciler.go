@@ -107,7 +107,7 @@ type application struct {
 
 // requeueAt asks for a reconcile at that time at the latest.
 func (a *application) requeueAt(at time.Time) {
-	a.requeue = keys.Earlier(a.requeue, at)
+	a.requeue = kube.Earlier(a.requeue, at)
 }
 
 // apply carries the decision out. Keys come first, so that no pod waits for them, and they are kept also where the plan may not be

@@ -152,33 +152,28 @@ func (a *application) writeStatus(ctx context.Context, err error) error {
 	}
 	before := a.tls.Status.Conditions
 	a.tls = changed
-	if refused := newlyStalled(before, status.Conditions); refused != nil {
-		a.event(true, refused.Reason, "Refuse", refused.Message)
-	}
-	a.warnOfEnd(before)
+	a.tellConditions(before, status.Conditions)
 	return nil
 }
 
-// newlyStalled returns the condition Stalled if a user must act from now on, or for another reason than before; nil otherwise.
-// The step that puts a cluster back after a failure has told its own event.
-func newlyStalled(before, after []metav1.Condition) *metav1.Condition {
-	now, was := meta.FindStatusCondition(after, v1alpha1.ConditionStalled), meta.FindStatusCondition(before, v1alpha1.ConditionStalled)
-	switch {
-	case now == nil || now.Status != metav1.ConditionTrue || now.Reason == v1alpha1.ReasonEnableFailed:
-		return nil
-	case was != nil && was.Status == now.Status && was.Reason == now.Reason:
-		return nil
+// tellConditions emits an event when a user must act, and when the first certificate enters the last part of its life.
+func (a *application) tellConditions(before, after []metav1.Condition) {
+	// The step that puts a cluster back after a failure has told its own event.
+	if c := turned(before, after, v1alpha1.ConditionStalled); c != nil && c.Status == metav1.ConditionTrue && c.Reason != v1alpha1.ReasonEnableFailed {
+		a.event(true, c.Reason, "Refuse", c.Message)
 	}
-	return now
+	if c := turned(before, after, v1alpha1.ConditionCertified); c != nil && c.Reason == v1alpha1.ReasonCertificateEnding {
+		a.event(true, c.Reason, "Judge", c.Message)
+	}
 }
 
-// warnOfEnd emits an event when the first certificate enters the last part of its life.
-func (a *application) warnOfEnd(before []metav1.Condition) {
-	const reason = v1alpha1.ReasonCertificateEnding
-	was, is := meta.FindStatusCondition(before, v1alpha1.ConditionCertified), meta.FindStatusCondition(a.tls.Status.Conditions, v1alpha1.ConditionCertified)
-	if is != nil && is.Reason == reason && (was == nil || was.Reason != reason) {
-		a.event(true, reason, "Judge", is.Message)
+// turned returns a condition if its status or its reason is another one than before; nil otherwise.
+func turned(before, after []metav1.Condition, kind string) *metav1.Condition {
+	was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
+	if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason {
+		return nil
 	}
+	return is
 }
 
 // ownerReference has the garbage collector delete what the cluster owns with it. It does not block the cluster's
