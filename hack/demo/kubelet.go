@@ -128,14 +128,15 @@ func (k *kubelet) start(ctx context.Context, pod *corev1.Pod) error {
 	return nil
 }
 
-// address is the pod's, and a new one the first time. It is no address of this machine: a loopback address, which
-// every pod has, would prove nothing in a certificate.
+// address is the pod's, and a new one the first time. A loopback address, which every pod has, would prove nothing in a
+// certificate. The operator does not dial link-local addresses to see what a head serves: nothing of Ray runs here, and some
+// other machine or proxy may answer at any other address.
 func (k *kubelet) address(pod *corev1.Pod) string {
 	if pod.Status.PodIP != "" {
 		return pod.Status.PodIP
 	}
 	k.next++
-	return fmt.Sprintf("10.244.%d.%d", k.next/250, k.next%250+1)
+	return fmt.Sprintf("169.254.%d.%d", k.next/250, k.next%250+1)
 }
 
 func isOurs(c corev1.Container) bool { return c.Name == injection.InitContainerName }

@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/raytls/raytls/internal/probe"
 )
 
 func rayPod() *corev1.Pod {
@@ -185,5 +187,16 @@ func TestProcess_stopEndsTheGroup(t *testing.T) {
 	}
 	if rest, err := io.ReadAll(read); err != nil || len(rest) > 0 {
 		t.Errorf("the group wrote %q, %v", rest, err)
+	}
+}
+
+func TestNobodyDialsPodsOfTheDemo(t *testing.T) {
+	k := &kubelet{}
+	for range 300 {
+		pod := &corev1.Pod{}
+		pod.Status.PodIPs = []corev1.PodIP{{IP: k.address(pod)}}
+		if address, err := probe.Address(pod); err == nil {
+			t.Fatalf("the operator would look for a head at %s, where anybody may answer", address)
+		}
 	}
 }
