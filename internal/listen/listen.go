@@ -31,7 +31,8 @@ type Limits struct {
 	Readers int
 	// Header and Body are how long a peer may take to send each. Idle is how long it may keep a connection without a request.
 	Header, Body, Idle time.Duration
-	// Answer is how long a request may wait, be read and be worked on together.
+	// Answer is how long a request may wait, be read and be worked on together. API servers wait no longer, as the webhook's
+	// configuration says.
 	Answer time.Duration
 }
 

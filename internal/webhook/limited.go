@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/raytls/raytls/internal/limit"
 	"github.com/raytls/raytls/internal/listen"
 )
-
-// patience is how long an API server waits for an answer at most, as the webhook's configuration says.
-const patience = 10 * time.Second
 
 // Limited hands over a few requests at a time, and fewer of one namespace: whoever may create objects there decides how many
 // come, and all namespaces wait for the same replicas.
@@ -30,8 +26,6 @@ func Limits() limit.Options {
 // Handle answers one admission request.
 func (l *Limited) Handle(ctx context.Context, request admission.Request) admission.Response {
 	listen.Received(ctx)
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	weight := len(request.Object.Raw) + len(request.OldObject.Raw)
 	release, err := l.Limiter.Acquire(ctx, limit.Key{Source: listen.Peer(ctx), Name: request.Namespace}, int64(weight))
 	if err != nil {

@@ -8,8 +8,6 @@ import (
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -73,12 +71,7 @@ const maxMessage = 1024
 // unknown is the status of a cluster whose present state cannot be read: that of before, which no longer holds.
 func unknown(before *v1alpha1.RayClusterTLSStatus, cause error, now time.Time) v1alpha1.RayClusterTLSStatus {
 	out := *before.DeepCopy()
-	message := "the operator cannot read the present state and tries again: " + kube.Steady(cause.Error())
-	for _, kind := range []string{v1alpha1.ConditionEncrypted, v1alpha1.ConditionCertified, v1alpha1.ConditionUpToDate} {
-		meta.SetStatusCondition(&out.Conditions, metav1.Condition{
-			Type: kind, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonError, Message: kube.Truncate(message, maxMessage),
-			ObservedGeneration: out.ObservedGeneration, LastTransitionTime: metav1.NewTime(now.Truncate(time.Second)),
-		})
-	}
+	kube.SetUnknown(&out.Conditions, kube.UnreadCondition(v1alpha1.ReasonError, cause, maxMessage, out.ObservedGeneration, now),
+		v1alpha1.ConditionEncrypted, v1alpha1.ConditionCertified, v1alpha1.ConditionUpToDate)
 	return out
 }

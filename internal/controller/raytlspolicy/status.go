@@ -77,12 +77,8 @@ func (s *summary) status(before *v1alpha1.RayTLSPolicyStatus, generation int64) 
 // unknown is the status of a policy whose clusters' state cannot be read: that of before, which no longer holds.
 func unknown(before *v1alpha1.RayTLSPolicyStatus, cause error, now time.Time) v1alpha1.RayTLSPolicyStatus {
 	out := *before.DeepCopy()
-	message := kube.Truncate("the operator cannot read the present state and tries again: "+kube.Steady(cause.Error()), maxMessage)
-	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionUpToDate} {
-		c := condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonError, message)
-		c.ObservedGeneration, c.LastTransitionTime = out.ObservedGeneration, metav1.NewTime(now.Truncate(time.Second))
-		meta.SetStatusCondition(&out.Conditions, c)
-	}
+	kube.SetUnknown(&out.Conditions, kube.UnreadCondition(v1alpha1.ReasonError, cause, maxMessage, out.ObservedGeneration, now),
+		v1alpha1.ConditionReady, v1alpha1.ConditionUpToDate)
 	return out
 }
 
