@@ -138,6 +138,16 @@ func newManager(config *rest.Config, options Options, more ctrl.Options) (ctrl.M
 	return mgr, nil
 }
 
+// watchOwnKinds has the cache hold the kinds of raytls in a process or a replica in which no controller does.
+func watchOwnKinds(ctx context.Context, mgr ctrl.Manager) error {
+	for _, object := range []client.Object{&v1alpha1.RayTLSPolicy{}, &v1alpha1.RayClusterTLS{}} {
+		if _, err := mgr.GetCache().GetInformer(ctx, object); err != nil {
+			return fmt.Errorf("watching %T: %w", object, err)
+		}
+	}
+	return nil
+}
+
 // run watches KubeRay's kinds and runs a manager until ctx ends.
 func run(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds) error {
 	if err := kinds.Discover(ctx); err != nil {

@@ -14,7 +14,6 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -95,10 +94,8 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds,
 
 // report has every replica report, also one that does not lead, where no controller has the cache hold what is reported.
 func report(ctx context.Context, mgr ctrl.Manager, collector prometheus.Collector) error {
-	for _, object := range []client.Object{&v1alpha1.RayTLSPolicy{}, &v1alpha1.RayClusterTLS{}} {
-		if _, err := mgr.GetCache().GetInformer(ctx, object); err != nil {
-			return fmt.Errorf("watching %T: %w", object, err)
-		}
+	if err := watchOwnKinds(ctx, mgr); err != nil {
+		return err
 	}
 	if err := metrics.Registry.Register(collector); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)

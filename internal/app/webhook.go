@@ -16,7 +16,6 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -72,11 +71,8 @@ func RunWebhook(ctx context.Context, config *rest.Config, options WebhookOptions
 	if err != nil {
 		return fmt.Errorf("adding the readiness probes: %w", err)
 	}
-	// There is no controller here that has the cache hold what the handlers read.
-	for _, object := range []client.Object{&v1alpha1.RayTLSPolicy{}, &v1alpha1.RayClusterTLS{}} {
-		if _, err := mgr.GetCache().GetInformer(ctx, object); err != nil {
-			return fmt.Errorf("watching %T: %w", object, err)
-		}
+	if err := watchOwnKinds(ctx, mgr); err != nil {
+		return err
 	}
 	kinds := &kuberay.Kinds{Mapper: mgr.GetRESTMapper()}
 	kinds.Register(func(ctx context.Context, kind v1alpha1.TargetKind, object *unstructured.Unstructured) error {

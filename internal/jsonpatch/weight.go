@@ -103,7 +103,7 @@ func stringEnd(text []byte, from int) int {
 	return len(text)
 }
 
-// What values take on the heap of a 64-bit machine, beside the slot in their parent.
+// These are the bytes that values take on the heap of a 64-bit machine, beside the slot in their parent.
 const (
 	numberWeight = 32 // a string in an interface
 	// A map has a header, up to eight entries in one group, and beyond that groups that are about half full.

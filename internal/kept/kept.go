@@ -15,8 +15,8 @@ import (
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
-// What a cache keeps, in bytes as jsonpatch.Weigh gives them. Whoever may create RayClusters decides how many there are, and a list
-// of empty objects takes thirty times its text.
+// These bound a cache, in bytes as jsonpatch.Weigh gives them. Everyone who may create RayClusters decides how many there are, and a
+// list of empty objects takes thirty times its text.
 const (
 	// maxKept is the weight of the heaviest RayCluster that is kept, and maxKeptNamespace that of all of one namespace.
 	maxKept, maxKeptNamespace = 1 << 20, 16 << 20

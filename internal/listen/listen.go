@@ -87,7 +87,7 @@ func (s *Server) Start(ctx context.Context) error {
 		Handler: s.bounded(), TLSConfig: s.TLS.Clone(), Protocols: protocols,
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }, ConnContext: withConn,
 		ReadHeaderTimeout: s.Limits.Header, WriteTimeout: 2 * s.Limits.Answer, IdleTimeout: s.Limits.Idle, MaxHeaderBytes: 16 << 10,
-		// Whoever can reach the port can fail a handshake, as often as they like.
+		// Everyone who can reach the port can fail a handshake, as often as they like.
 		ErrorLog: log.New(lines(func(line string) { logger.V(1).Info("Serving a connection", "error", strings.TrimSpace(line)) }), "", 0),
 	}
 	ended := make(chan error, 1)

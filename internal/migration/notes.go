@@ -32,7 +32,7 @@ func (m *migration) describe() {
 func (done migrated) rollout() string {
 	o := done.object
 	if by := o.Wrapper(); by != nil {
-		return fmt.Sprintf("%[1]s creates it. Whether a change reaches a cluster that runs is the matter of that kind: apply the changed %[2]s as you do any other change of it, or delete it and create it anew. "+
+		return fmt.Sprintf("%[1]s creates it. That kind decides whether a change reaches a cluster that runs: apply the changed %[2]s as you do any other change of it, or delete it and create it anew. "+
 			"A cluster that is created anew is encrypted at its creation by the operator's admission webhook; one that runs waits for your approval.", by.Title(), by.GetKind())
 	}
 	switch v1alpha1.TargetKind(o.GetKind()) {
