@@ -201,18 +201,9 @@ func TestLostRecordIsRebuilt(t *testing.T) {
 }
 
 func TestPendingRestart(t *testing.T) {
-	f, store := encryptedFacts(t)
-	plain, err := injection.Remove(f.Spec, injection.All())
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Spec, f.TLS = plain, &v1alpha1.RayClusterTLS{}
-	f.Templates = injection.Inspect(plain, "train")
-	for i := range f.Pods {
-		f.Pods[i].Injected, f.Pods[i].Certified, f.Pods[i].Report = false, false, nil
-	}
+	f := plaintextFacts(t)
 	d := Decide(f, Settings{Namespace: "raytls-system"})
-	pending := Status(f, &d, Done{Keys: store, Recorded: d.Writes()}).PendingRestart
+	pending := Status(f, &d, Done{Keys: f.Keys, Recorded: d.Writes()}).PendingRestart
 	if pending == nil || pending.Reason != v1alpha1.ReasonAwaitingApproval || pending.Action != v1alpha1.ActionEnable {
 		t.Fatalf("a running cluster waits for approval: got %+v", pending)
 	}

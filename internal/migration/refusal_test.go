@@ -21,12 +21,7 @@ func TestMigrate_refuses(t *testing.T) {
 `
 	)
 	now := time.Now()
-	in, _ := caText(t, now)
-	text, err := os.ReadFile(filepath.Join("testdata", "kuberay-1.3", "in.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sample := in.Replace(string(text))
+	sample := kubeRaySample(t, now)
 	for name, c := range map[string]struct {
 		reason string
 		old    string
@@ -175,4 +170,15 @@ stringData: {USE_TLS: "1"}
 	if err == nil || !strings.Contains(err.Error(), at+".env[RAY_USE_TLS]: ") || !strings.Contains(err.Error(), "\n"+at+".envFrom[0].secretRef: ") {
 		t.Errorf("both findings, under the fields that the user has, are expected; got %v", err)
 	}
+}
+
+// kubeRaySample is KubeRay's sample of TLS by hand, with a CA that is valid at a time.
+func kubeRaySample(t *testing.T, at time.Time) string {
+	t.Helper()
+	in, _ := caText(t, at)
+	text, err := os.ReadFile(filepath.Join("testdata", "kuberay-1.3", "in.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return in.Replace(string(text))
 }

@@ -1,8 +1,6 @@
 package migration
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,12 +14,7 @@ func TestMigrate_tells(t *testing.T) {
 		caEnv     = "- {name: RAY_TLS_CA_CERT, value: /etc/ca/tls/ca.crt}"
 	)
 	now := time.Now()
-	in, _ := caText(t, now)
-	text, err := os.ReadFile(filepath.Join("testdata", "kuberay-1.3", "in.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sample := in.Replace(string(text))
+	sample := kubeRaySample(t, now)
 	for name, c := range map[string]struct {
 		reason, old, new string
 		want             string
