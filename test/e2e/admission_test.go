@@ -196,7 +196,7 @@ var _ = Describe("Admission that is down", Serial, func() {
 				}
 				return names
 			}).ShouldNot(ContainElement(pod.Name))
-			awaitDeployment(ctx, webhookName)
+			awaitOperator(ctx)
 		}
 		close(stop)
 		<-ended

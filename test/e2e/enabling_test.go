@@ -137,11 +137,11 @@ var _ = Describe("The sample", Label("core"), Ordered, func() {
 		By("a client without a certificate being refused")
 		with, err := n.sh(ctx, worker, workerContainer, sClient("-cert "+leafFile+" -key "+keyFile+" -cert_chain "+leafFile), "")
 		Expect(err).NotTo(HaveOccurred())
-		Expect(with.output()).To(And(ContainSubstring("Verify return code: 0 (ok)"), Not(ContainSubstring("alert"))), "with its certificate it is let in")
+		Expect(with.Output()).To(And(ContainSubstring("Verify return code: 0 (ok)"), Not(ContainSubstring("alert"))), "with its certificate it is let in")
 		without, err := n.sh(ctx, worker, workerContainer, sClient(""), "")
 		Expect(err).NotTo(HaveOccurred())
-		Expect(without.code).NotTo(Or(BeZero(), Equal(124)), "the server ends the connection: %s", without.output())
-		Expect(without.output()).To(MatchRegexp(`alert (certificate required|handshake failure|bad certificate)|unexpected eof`))
+		Expect(without.Code).NotTo(Or(BeZero(), Equal(124)), "the server ends the connection: %s", without.Output())
+		Expect(without.Output()).To(MatchRegexp(`alert (certificate required|handshake failure|bad certificate)|unexpected eof`))
 	}, SpecTimeout(2*time.Minute))
 
 	It("refuses another cluster's certificate", func(ctx SpecContext) {

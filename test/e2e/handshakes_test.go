@@ -9,6 +9,8 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	gomegatypes "github.com/onsi/gomega/types"
+
+	"github.com/raytls/raytls/test/live"
 )
 
 const (
@@ -19,12 +21,12 @@ const (
 )
 
 // healthCheck runs what KubeRay's wait-gcs-ready runs, in a worker. address may use the pod's variables.
-func (n *namespace) healthCheck(ctx context.Context, pod, env, address string) (result, error) {
+func (n *namespace) healthCheck(ctx context.Context, pod, env, address string) (live.Result, error) {
 	return n.sh(ctx, pod, workerContainer, env+` ray health-check --address "`+address+`:6379"`, "")
 }
 
 func endsWell() gomegatypes.GomegaMatcher {
-	return WithTransform(result.ended, BeZero())
+	return HaveField("Code", BeZero())
 }
 
 // joined waits until a worker reaches its head by the name in the head's certificate and, where the head tells whom it
@@ -34,7 +36,7 @@ func (n *namespace) joined(ctx context.Context, cluster string, worker podRecord
 	Eventually(ctx, func(g Gomega, ctx context.Context) {
 		ended, err := n.healthCheck(ctx, worker.pod.Name, "", "$FQ_RAY_IP")
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(ended.code).To(BeZero(), ended.output())
+		g.Expect(ended.Code).To(BeZero(), ended.Output())
 	}).Should(Succeed())
 	head := n.only(cluster, isHead)
 	said, err := n.logs(ctx, head.pod.Name, headContainer)
@@ -60,7 +62,7 @@ func sClient(arguments string) string {
 // refused is for a command that ends badly and says what the expression matches. gRPC's releases word it differently.
 func refused(saying string) gomegatypes.GomegaMatcher {
 	return And(
-		WithTransform(result.ended, Not(BeZero())),
-		WithTransform(result.output, MatchRegexp(saying)),
+		HaveField("Code", Not(BeZero())),
+		WithTransform(live.Result.Output, MatchRegexp(saying)),
 	)
 }

@@ -220,7 +220,7 @@ func (n *namespace) serve(ctx context.Context, service, child string) {
 		g.Expect(heads).To(HaveLen(1))
 		ended, err := n.sh(ctx, heads[0].pod.Name, dashboardContainer, "echo RUNNING >/tmp/status", "")
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(ended.code).To(BeZero(), ended.output())
+		g.Expect(ended.Code).To(BeZero(), ended.Output())
 	}).Should(Succeed())
 	Eventually(ctx, func(ctx context.Context) string {
 		return n.service(ctx, service).Status.ActiveServiceStatus.RayClusterName

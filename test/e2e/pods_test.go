@@ -85,7 +85,7 @@ type recorder struct {
 func record(ctx context.Context, namespace string) *recorder {
 	GinkgoHelper()
 	r := &recorder{pods: map[types.UID]*podRecord{}}
-	factory := informers.NewSharedInformerFactoryWithOptions(clientset, 0, informers.WithNamespace(namespace))
+	factory := informers.NewSharedInformerFactoryWithOptions(target.Clients, 0, informers.WithNamespace(namespace))
 	informer := factory.Core().V1().Pods().Informer()
 	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { r.see(o, false) },
