@@ -1,0 +1,84 @@
+//go:build ray
+
+package ray
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/raytls/raytls/test/ray/expected"
+)
+
+// The specs share the machine and the capture, so they run in this order.
+var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
+	var network *capture
+	seen := &census{of: map[string]string{}}
+
+	BeforeAll(func(ctx SpecContext) { network = startCapture(ctx) }, NodeTimeout(2*time.Minute))
+	// Pods that a spec deletes are missed here, and are counted where the spec ends, together with their successors.
+	BeforeEach(func(ctx SpecContext) { seen.count(ctx) }, NodeTimeout(10*time.Second))
+	AfterEach(func(ctx SpecContext) { seen.count(ctx) }, NodeTimeout(10*time.Second))
+
+	Describe("in a standing cluster", Ordered, ContinueOnFailure, func() {
+		s := &standing{}
+		BeforeAll(func(ctx SpecContext) { s.start(ctx) }, NodeTimeout(5*time.Minute))
+		workSpecs(s)
+		clientSpecs(s)
+		doorSpecs(s)
+		metricSpecs(s)
+
+		It("shows the audit a text that it sends in clear on purpose", Label("ci"), func(ctx SpecContext) {
+			url := fmt.Sprintf("http://%s/?%s", dashboardOf(s.head(ctx)), marker("canary"))
+			ended, err := s.n.sh(ctx, s.client, "wget -q -O /dev/null '"+url+"'")
+			Expect(err).NotTo(HaveOccurred())
+			Expect(ended.Code).To(BeZero(), ended.Output())
+			Eventually(ctx, func(ctx context.Context) []string { return markersOf(network.streams(ctx)) }).Should(ContainElement(marker("canary")))
+		}, SpecTimeout(time.Minute))
+	})
+
+	It("sends between its pods nothing in clear that is not expected", Label("ci"), func(ctx SpecContext) {
+		table, err := expected.Of(rayVersion)
+		Expect(err).NotTo(HaveOccurred())
+		streams := network.streams(ctx)
+		kinds, wrong := map[string]int{}, []string{}
+		for _, stream := range streams {
+			client, server := seen.of[host(stream.Client)], seen.of[host(stream.Server)]
+			if client == "" || server == "" {
+				continue
+			}
+			name, path := stream.protocol()
+			_, port, err := net.SplitHostPort(stream.Server)
+			Expect(err).NotTo(HaveOccurred())
+			if name != "TLS" && name != "nothing" {
+				name = strings.TrimSpace(fmt.Sprintf("%s to port %s %s", name, port, path))
+			}
+			kinds[name]++
+			if name != "TLS" && name != "nothing" && !stream.expectedBy(table) {
+				wrong = append(wrong, fmt.Sprintf("%s from %s (%s) to %s (%s), begins %s, answered %s", name, client, stream.Client, server, stream.Server, stream.ClientBegins, stream.ServerBegins))
+			}
+		}
+		GinkgoWriter.Printf("streams between pods: %v\n", kinds)
+		AddReportEntry("streams between pods", fmt.Sprint(kinds))
+		Expect(kinds["TLS"]).To(BeNumerically(">", 20), "the capture has to see the cluster")
+		Expect(wrong).To(BeEmpty())
+		// The client submits its job over HTTP, which is one of the doors that TLS leaves open.
+		Expect(markersOf(streams)).To(ConsistOf(marker("canary"), marker("job")), "the markers that crossed the network in clear")
+	}, SpecTimeout(2*time.Minute))
+})
+
+// markersOf are the markers that streams carried in clear.
+func markersOf(streams []stream) []string {
+	var out []string
+	for _, stream := range streams {
+		out = append(out, stream.Markers...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

@@ -1,0 +1,265 @@
+//go:build ray
+
+package ray
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/raytls/raytls/test/ray/expected"
+)
+
+// standing is the cluster that most specs use: a head and two workers, born with TLS. beside is a second cluster, a head with
+// certificates of its own authority. client is a pod without a certificate.
+type standing struct {
+	n, beside *namespace
+	client    *corev1.Pod
+}
+
+const (
+	standingName = "train"
+	besideName   = "beside"
+)
+
+func (s *standing) start(ctx context.Context) {
+	GinkgoHelper()
+	s.n, s.beside = newTLSNamespace(ctx), newTLSNamespace(ctx)
+	s.n.create(ctx, newCluster(standingName, workers("small", 2, 4)))
+	s.beside.create(ctx, newCluster(besideName))
+	s.client = s.n.outsider(ctx, "client")
+	s.n.encrypted(ctx, standingName, 3)
+	s.beside.encrypted(ctx, besideName, 1)
+}
+
+// outsider starts a pod of Ray's image that has no certificate and does nothing by itself.
+func (n *namespace) outsider(ctx context.Context, name string) *corev1.Pod {
+	GinkgoHelper()
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{outsiderLabel: "yes"}},
+		Spec: corev1.PodSpec{
+			TerminationGracePeriodSeconds: new(int64(0)),
+			Containers:                    []corev1.Container{{Name: "client", Image: rayImage, Command: []string{"sleep", "infinity"}}},
+		},
+	}
+	n.create(ctx, pod)
+	return pod
+}
+
+func (s *standing) head(ctx context.Context) *corev1.Pod {
+	GinkgoHelper()
+	return s.n.head(ctx, standingName)
+}
+
+// workSpecs do each kind of work in the standing cluster.
+func workSpecs(s *standing) {
+	script := func(does, file string, labels ...string) {
+		It(does, Label(labels...), func(ctx SpecContext) {
+			s.n.passes(ctx, s.head(ctx), file, marker(strings.TrimSuffix(file, ".py")))
+		}, SpecTimeout(6*time.Minute))
+	}
+	script("runs tasks on every worker", "tasks.py", "ci")
+	script("has actors on two nodes call each other", "actors.py", "ci")
+	script("moves objects between workers and to the driver", "objects.py", "ci")
+	script("spreads a placement group", "placement_groups.py")
+	script("answers the command line tools", "state.py")
+	script("prepares runtime environments", "runtime_env.py")
+	script("shows logs at the driver and by the API", "logs.py")
+	script("spills objects", "spill.py")
+	script("runs Ray Data", "data.py")
+	script("replaces a worker process that is killed", "kill.py")
+
+	It("tells of every node in the dashboard", func(ctx SpecContext) {
+		head := s.head(ctx)
+		s.n.passes(ctx, head, "dashboard.py", dashboardOf(head), "3")
+	}, SpecTimeout(3*time.Minute))
+
+	It("takes a job over HTTP from a pod without a certificate", Label("ci"), func(ctx SpecContext) {
+		s.n.passes(ctx, s.client, "job.py", dashboardOf(s.head(ctx)), marker("job"))
+	}, SpecTimeout(5*time.Minute))
+
+	It("works on after a worker pod is deleted", func(ctx SpecContext) {
+		old := s.n.workers(ctx, standingName)[0]
+		Expect(target.API.Delete(ctx, &old)).To(Succeed())
+		Eventually(ctx, func(ctx context.Context) []string {
+			var names []string
+			for _, pod := range s.n.workers(ctx, standingName) {
+				if isReady(&pod) {
+					names = append(names, pod.Name)
+				}
+			}
+			return names
+		}).Should(And(HaveLen(2), Not(ContainElement(old.Name))))
+		// The head calls a node dead only after some missed heartbeats.
+		Eventually(ctx, func(g Gomega, ctx context.Context) {
+			ended, err := s.n.python(ctx, s.head(ctx), "tasks.py", marker("tasks"))
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(ended.Code).To(BeZero(), ended.Output())
+		}).Should(Succeed())
+	}, SpecTimeout(5*time.Minute))
+}
+
+// clientSpecs connect with the Ray Client.
+func clientSpecs(s *standing) {
+	Describe("the Ray Client", Label("ci"), func() {
+		fqdn := func() string { return fmt.Sprintf("%s-head-svc.%s.svc.cluster.local:10001", standingName, s.n.name) }
+
+		It("gets in with a certificate of the cluster", func(ctx SpecContext) {
+			s.n.passes(ctx, &s.n.workers(ctx, standingName)[0], "client.py", fqdn())
+		}, SpecTimeout(3*time.Minute))
+
+		// Each refusal takes Ray thirty seconds, so they are tried at the same time.
+		It("is kept out without one, with another cluster's, and by the short name", func(ctx SpecContext) {
+			type attempt struct {
+				from *namespace
+				pod  *corev1.Pod
+				to   string
+			}
+			attempts := map[string]attempt{
+				"without a certificate":              {s.n, s.client, fqdn()},
+				"with another cluster's certificate": {s.beside, s.beside.head(ctx, besideName), fqdn()},
+				"by a name not in the certificate":   {s.n, &s.n.workers(ctx, standingName)[0], standingName + "-head-svc:10001"},
+			}
+			said := make(chan string, len(attempts))
+			for name, a := range attempts {
+				go func() {
+					defer GinkgoRecover()
+					ended, err := a.from.python(ctx, a.pod, "client.py", a.to)
+					said <- fmt.Sprintf("%s: code %d, err %v: %s", name, ended.Code, err, ended.Output())
+				}()
+			}
+			for range attempts {
+				Expect(<-said).To(MatchRegexp(`(?s)^[^:]+: code 1, err <nil>: .*ConnectionError: ray client connection timeout`))
+			}
+		}, SpecTimeout(3*time.Minute))
+	})
+}
+
+// listening is a port on which a process of a pod listens.
+type listening struct {
+	Port    int
+	Bound   string
+	Process string
+}
+
+// ports are the ports of a pod that other pods can reach.
+func (n *namespace) ports(ctx context.Context, pod *corev1.Pod) []listening {
+	GinkgoHelper()
+	var all []listening
+	Expect(json.Unmarshal([]byte(n.passes(ctx, pod, "listening.py")), &all)).To(Succeed())
+	return slices.DeleteFunc(all, func(l listening) bool { return l.Bound != "0.0.0.0" && l.Bound != "::" && l.Bound != pod.Status.PodIP })
+}
+
+// fixed are the numbers that Ray does not choose anew at each start.
+func fixed(port int) bool { return port < 30000 || port == 52365 || port == 44217 || port == 44227 }
+
+// doorSpecs knock at each port of each pod.
+func doorSpecs(s *standing) {
+	It("answers at every port as its release is expected to", Label("ci"), func(ctx SpecContext) {
+		table, err := expected.Of(rayVersion)
+		Expect(err).NotTo(HaveOccurred())
+		head, others := s.head(ctx), s.n.workers(ctx, standingName)
+		found := map[string][]expected.Port{
+			"head":   s.knock(ctx, head, &others[0]),
+			"worker": s.knock(ctx, &others[0], head),
+		}
+		for nodeType := range found {
+			// Worker processes come and go.
+			found[nodeType] = slices.Compact(slices.SortedFunc(slices.Values(found[nodeType]), comparePorts))
+			want := slices.SortedFunc(slices.Values(table.Ports[nodeType]), comparePorts)
+			Expect(found[nodeType]).To(Equal(want), "the ports of a %s with Ray %s", nodeType, rayVersion)
+		}
+	}, SpecTimeout(3*time.Minute))
+}
+
+func comparePorts(a, b expected.Port) int {
+	return strings.Compare(fmt.Sprint(a.Port, a.Process, a), fmt.Sprint(b.Port, b.Process, b))
+}
+
+// knock knocks at each port of a pod: from the client without a certificate, from the other cluster's head, and from a pod of the
+// same cluster.
+func (s *standing) knock(ctx context.Context, pod, own *corev1.Pod) []expected.Port {
+	GinkgoHelper()
+	all := s.n.ports(ctx, pod)
+	var addresses []string
+	for _, l := range all {
+		addresses = append(addresses, address(pod, l.Port))
+	}
+	answers := func(n *namespace, from *corev1.Pod, way string) map[string]string {
+		out := map[string]string{}
+		Expect(json.Unmarshal([]byte(n.passes(ctx, from, "doors.py", append([]string{way}, addresses...)...)), &out)).To(Succeed())
+		Expect(slices.Collect(maps.Keys(out))).To(ConsistOf(addresses))
+		return out
+	}
+	plaintext, none := answers(s.n, s.client, "plaintext"), answers(s.n, s.client, "no-certificate")
+	foreign, ours := answers(s.beside, s.beside.head(ctx, besideName), "certificate"), answers(s.n, own, "certificate")
+	var out []expected.Port
+	for i, l := range all {
+		port, a := expected.Random, addresses[i]
+		if fixed(l.Port) {
+			port = fmt.Sprint(l.Port)
+		}
+		out = append(out, expected.Port{Port: port, Process: l.Process, Plaintext: plaintext[a], NoCertificate: none[a], Foreign: foreign[a], Own: ours[a]})
+	}
+	return out
+}
+
+// metricSpecs compare metrics with those of a cluster without TLS.
+func metricSpecs(s *standing) {
+	It("exports the metrics that it exports without TLS", Label("ci"), func(ctx SpecContext) {
+		table, err := expected.Of(rayVersion)
+		Expect(err).NotTo(HaveOccurred())
+		n := newNamespace(ctx)
+		twin := newCluster("plain", workers("small", 2, 2))
+		twin.Labels = map[string]string{outsiderLabel: "yes"}
+		twin.Spec.HeadGroupSpec.Template.Labels = map[string]string{outsiderLabel: "yes"}
+		twin.Spec.WorkerGroupSpecs[0].Template.Labels = map[string]string{outsiderLabel: "yes"}
+		n.create(ctx, twin)
+		n.ready(ctx, "plain", 3)
+		for _, of := range []struct {
+			n    *namespace
+			name string
+		}{{s.n, standingName}, {n, "plain"}} {
+			of.n.passes(ctx, of.n.head(ctx, of.name), "tasks.py", "no marker")
+		}
+		for _, nodeType := range []string{"head", "worker"} {
+			same := func(g Gomega, ctx context.Context) {
+				g.Expect(s.n.metrics(ctx, g, standingName, nodeType)).To(Equal(n.metrics(ctx, g, "plain", nodeType)))
+			}
+			if table.Fault("metrics") == nil {
+				Eventually(ctx, same).WithPolling(2*time.Second).Should(Succeed(), "metrics of a %s", nodeType)
+				continue
+			}
+			// Ray exports them every ten seconds, so that they would be there by now.
+			Eventually(ctx, func(g Gomega, ctx context.Context) {
+				g.Expect(len(n.metrics(ctx, g, "plain", nodeType))).To(BeNumerically(">", 60))
+			}).Should(Succeed())
+			Expect(len(s.n.metrics(ctx, Default.(Gomega), standingName, nodeType))).To(BeNumerically("<", 60),
+				"Ray %s does not lose its metrics under TLS any more: take the fault out of the table", rayVersion)
+		}
+		n.remove(ctx, "plain")
+	}, SpecTimeout(6*time.Minute))
+}
+
+// metrics are the names of what one pod of a node type exports.
+func (n *namespace) metrics(ctx context.Context, g Gomega, cluster, nodeType string) []string {
+	GinkgoHelper()
+	pods, err := n.find(ctx, cluster, nodeType)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(pods).NotTo(BeEmpty())
+	ended, err := n.python(ctx, &pods[0], "metrics.py", address(&pods[0], 8080))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(ended.Code).To(BeZero(), ended.Output())
+	var names []string
+	g.Expect(json.Unmarshal([]byte(ended.Stdout), &names)).To(Succeed())
+	return names
+}

@@ -1,0 +1,88 @@
+//go:build ray
+
+// Package ray proves with the real Ray what the documentation says of a cluster's traffic. It needs a kubeconfig, a running
+// KubeRay, in IMG an image of the operator, and in RAY_IMAGE an image of Ray, both of which the cluster's nodes can get.
+package ray
+
+import (
+	"context"
+	"os"
+	"regexp"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/raytls/raytls/test/live"
+)
+
+// What BeforeSuite connects to.
+var (
+	target   *live.Cluster
+	rayImage string
+	// rayVersion is what the image's tag says.
+	rayVersion string
+	// redisImage runs redis-server. Without it, the specs of GCS fault tolerance are skipped.
+	redisImage string
+)
+
+// TestRay runs the suite.
+func TestRay(t *testing.T) {
+	RegisterFailHandler(Fail)
+	SetDefaultEventuallyTimeout(2 * time.Minute)
+	SetDefaultEventuallyPollingInterval(500 * time.Millisecond)
+	EnforceDefaultTimeoutsWhenUsingContexts()
+	RunSpecs(t, "the real Ray")
+}
+
+var _ = BeforeSuite(func(ctx SpecContext) {
+	log.SetLogger(GinkgoLogr)
+	image := os.Getenv("IMG")
+	rayImage, redisImage = os.Getenv("RAY_IMAGE"), os.Getenv("REDIS_IMAGE")
+	Expect(image).NotTo(BeEmpty(), "IMG must name the operator's image")
+	rayVersion = regexp.MustCompile(`:(\d+\.\d+\.\d+)`).FindStringSubmatch(rayImage + ":0.0.0")[1]
+	Expect(rayVersion).NotTo(Equal("0.0.0"), "RAY_IMAGE must name an image of Ray whose tag begins with its version")
+	var err error
+	target, err = live.Connect("../..")
+	Expect(err).NotTo(HaveOccurred())
+	Expect(target.Deploy(ctx, image)).To(Succeed())
+	DeferCleanup(func(ctx SpecContext) { Expect(target.Undeploy(ctx, image)).To(Succeed()) }, NodeTimeout(2*time.Minute))
+	// The operator must be there to let go of what the specs leave behind.
+	DeferCleanup(func(ctx SpecContext) {
+		Eventually(ctx, namespaces).Should(BeEmpty())
+	}, NodeTimeout(3*time.Minute))
+	Eventually(ctx, target.OperatorRuns).Should(Succeed())
+}, NodeTimeout(3*time.Minute))
+
+// suiteLabel marks the namespaces of this suite.
+const suiteLabel = "raytls-ray"
+
+// namespaces are those of this suite that are there.
+func namespaces(ctx context.Context) ([]string, error) {
+	list, err := target.Clients.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: suiteLabel})
+	if err != nil {
+		return nil, err
+	}
+	names := []string{}
+	for _, namespace := range list.Items {
+		names = append(names, namespace.Name)
+	}
+	return names, nil
+}
+
+// isReady reports whether a pod is Ready and stays.
+func isReady(pod *corev1.Pod) bool {
+	if pod.DeletionTimestamp != nil {
+		return false
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
