@@ -6,8 +6,12 @@ const (
 	// for no cluster, so a GitOps tool's health check can rely on it.
 	ConditionAccepted = "Accepted"
 
-	// ConditionReady reports whether every covered cluster is encrypted as asked. It is never True while a covered
-	// pod speaks plaintext.
+	// ConditionReady reports whether every covered cluster is encrypted as asked. It is never True while the gRPC of a covered
+	// pod is plaintext.
+	//
+	// It says nothing of Ray's HTTP ports. Anyone who can reach port 8265 or 52365 of a Ray pod can run code in the cluster
+	// without a certificate, also while the policy is Ready. Close them with Ray's token authentication (KubeRay's
+	// authOptions) and a NetworkPolicy: see docs/tasks/close-http-ports.md.
 	ConditionReady = "Ready"
 
 	// ConditionAdmissionActive reports whether RayClusters of the namespace pass through the operator's admission webhook.
@@ -18,9 +22,12 @@ const (
 
 // Condition types of a RayClusterTLS.
 const (
-	// ConditionEncrypted reports whether every running pod of the RayCluster speaks TLS. It is never True while
-	// a pod speaks plaintext, has a certificate that other pods refuse, or has waited for one for longer than a minute,
+	// ConditionEncrypted reports whether every running pod of the RayCluster uses TLS for Ray's gRPC. It is never True while
+	// a pod uses none, has a certificate that other pods refuse, or has waited for one for longer than a minute,
 	// and never while there is no pod. It is Unknown while the operator cannot read the present state.
+	//
+	// It says nothing of Ray's HTTP ports. Anyone who can reach port 8265 or 52365 of a Ray pod can run code in the cluster
+	// without a certificate, also while the cluster is Encrypted. The remedy is that of ConditionReady.
 	ConditionEncrypted = "Encrypted"
 
 	// ConditionCertified reports whether every running pod has a valid certificate of the current authority.

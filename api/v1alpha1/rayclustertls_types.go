@@ -7,6 +7,9 @@ import (
 // RayClusterTLS reports how one RayCluster is encrypted, and holds the operator's record of it. It has the
 // RayCluster's name and is deleted with it. The operator alone writes it.
 //
+// It reports on Ray's gRPC. Anyone who can reach port 8265 or 52365 of a Ray pod can run code in the RayCluster without a
+// certificate, also while it is Encrypted. Close these ports with KubeRay's authOptions and a NetworkPolicy.
+//
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Namespaced,path=rayclustertlses,shortName=rctls,categories=ray
@@ -54,9 +57,9 @@ type RayClusterTLSStatus struct {
 	// +optional
 	PolicyRef PolicyReference `json:"policyRef,omitempty,omitzero"`
 
-	// conditions answer one question each. Encrypted: does every running pod speak TLS? UpToDate: does the RayCluster run
-	// with the policy's present values? Certified: has every pod a valid certificate of the current authority? Stalled:
-	// must a user act?
+	// conditions answer one question each. Encrypted: does every running pod use TLS for Ray's gRPC? Encrypted says nothing of
+	// the HTTP ports 8265 and 52365, which TLS does not close. UpToDate: does the RayCluster run with the policy's present
+	// values? Certified: has every pod a valid certificate of the current authority? Stalled: must a user act?
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -7,6 +7,9 @@ import (
 // RayTLSPolicy gives the RayClusters that it covers mutual TLS on all of Ray core's gRPC. The operator creates an
 // authority per cluster, gives each pod a certificate, and injects both into head, worker and autoscaler.
 //
+// TLS does not close Ray's HTTP ports. Anyone who can reach port 8265 or 52365 of a Ray pod can run code in the RayCluster
+// without a certificate. Close these ports with KubeRay's authOptions and a NetworkPolicy.
+//
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Namespaced,path=raytlspolicies,shortName=rtls,categories=ray
@@ -232,9 +235,10 @@ type RayTLSPolicyStatus struct {
 	// +kubebuilder:validation:Minimum=0
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions answer one question each. Accepted: can the operator use the spec? Ready: is every covered cluster
-	// encrypted as asked? UpToDate: does every covered cluster run with the spec's present values? AdmissionActive: do
-	// the namespace's RayClusters go through the operator's webhook? Stalled: must a user act?
+	// conditions answer one question each. Accepted: can the operator use the spec? Ready: is the gRPC of every covered
+	// cluster encrypted as asked? Ready says nothing of the HTTP ports 8265 and 52365, which TLS does not close. UpToDate:
+	// does every covered cluster run with the spec's present values? AdmissionActive: do the namespace's RayClusters go
+	// through the operator's webhook? Stalled: must a user act?
 	// +optional
 	// +listType=map
 	// +listMapKey=type

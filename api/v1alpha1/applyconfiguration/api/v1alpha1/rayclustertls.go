@@ -19,6 +19,9 @@ import (
 //
 // RayClusterTLS reports how one RayCluster is encrypted, and holds the operator's record of it. It has the
 // RayCluster's name and is deleted with it. The operator alone writes it.
+//
+// It reports on Ray's gRPC. Anyone who can reach port 8265 or 52365 of a Ray pod can run code in the RayCluster without a
+// certificate, also while it is Encrypted. Close these ports with KubeRay's authOptions and a NetworkPolicy.
 type RayClusterTLSApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the object's metadata. Its name and namespace are those of the RayCluster.

@@ -19,9 +19,9 @@ type RayClusterTLSStatusApplyConfiguration struct {
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// policyRef names the policy that covers the RayCluster. It is absent when no policy does.
 	PolicyRef *PolicyReferenceApplyConfiguration `json:"policyRef,omitempty"`
-	// conditions answer one question each. Encrypted: does every running pod speak TLS? UpToDate: does the RayCluster run
-	// with the policy's present values? Certified: has every pod a valid certificate of the current authority? Stalled:
-	// must a user act?
+	// conditions answer one question each. Encrypted: does every running pod use TLS for Ray's gRPC? Encrypted says nothing of
+	// the HTTP ports 8265 and 52365, which TLS does not close. UpToDate: does the RayCluster run with the policy's present
+	// values? Certified: has every pod a valid certificate of the current authority? Stalled: must a user act?
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// injection records what the operator injected into the RayCluster's templates.
 	Injection *InjectionStatusApplyConfiguration `json:"injection,omitempty"`

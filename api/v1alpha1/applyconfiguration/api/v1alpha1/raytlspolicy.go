@@ -19,6 +19,9 @@ import (
 //
 // RayTLSPolicy gives the RayClusters that it covers mutual TLS on all of Ray core's gRPC. The operator creates an
 // authority per cluster, gives each pod a certificate, and injects both into head, worker and autoscaler.
+//
+// TLS does not close Ray's HTTP ports. Anyone who can reach port 8265 or 52365 of a Ray pod can run code in the RayCluster
+// without a certificate. Close these ports with KubeRay's authOptions and a NetworkPolicy.
 type RayTLSPolicyApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the object's metadata.
