@@ -188,6 +188,39 @@ func TestInject_sources(t *testing.T) {
 	}
 }
 
+// TestInject_ports looks for the note on the ports that TLS does not close, and for the page that it names.
+func TestInject_ports(t *testing.T) {
+	t.Parallel()
+	const says = "TLS does not close ports 8265 and 52365"
+	injected, _ := mustRun(t, cluster, "inject", "-f", "-")
+	for name, c := range map[string]struct {
+		reason string
+		in     string
+		args   []string
+		want   int
+	}{
+		"injected": {"who reads that a cluster is injected has read it before", cluster, nil, 1},
+		"two":      {"once is enough", cluster + "---\n" + strings.Replace(cluster, "name: train", "name: other", 1), nil, 1},
+		"again":    {"a manifest that is injected already opens the same ports", injected, nil, 1},
+		"removed":  {"nobody expects TLS to close a port where it is taken out", injected, []string{"--remove"}, 0},
+		"no Ray":   {"there are no ports", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n", nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, notes := mustRun(t, c.in, append([]string{"inject", "-f", "-"}, c.args...)...)
+			if got := strings.Count(notes, says); got != c.want || c.want > 0 && !strings.HasPrefix(notes, says) {
+				t.Errorf("%s: it is noted %d times, not %d times and first:\n%s", c.reason, got, c.want, notes)
+			}
+			if _, page, found := strings.Cut(notes, "/blob/main/"); found {
+				page, _, _ = strings.Cut(page, "\n")
+				if _, err := os.Stat(filepath.Join("..", "..", page)); err != nil {
+					t.Errorf("the note names a page that is not there: %v", err)
+				}
+			}
+		})
+	}
+}
+
 func TestInject_errors(t *testing.T) {
 	t.Parallel()
 	other := strings.Replace(strings.Replace(fast, "name: fast", "name: slow, namespace: a", 1), "selector: {}", "selector: {}", 1)

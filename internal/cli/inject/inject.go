@@ -25,6 +25,10 @@ import (
 	"github.com/raytls/raytls/internal/policy"
 )
 
+// portsNote comes before the first note that speaks of a RayCluster, so that nobody takes "injected" for "closed".
+const portsNote = "TLS does not close ports 8265 and 52365 of Ray pods: anyone who can reach them can run code in the cluster without a certificate. " +
+	"Close them with KubeRay's authOptions and a NetworkPolicy: https://github.com/raytls/raytls/blob/main/docs/tasks/close-http-ports.md"
+
 // New makes the command.
 func New() *cobra.Command {
 	var files *[]string
@@ -48,7 +52,7 @@ injected names the cluster's Secret. The operator's admission webhook encrypts t
 
 All fields survive, those too that this version does not know, and so do comments, quotes and the order of keys. Anchors
 that the injection changes are written out. JSON is printed as YAML with sorted keys. Notes go to standard error. On an
-error nothing is printed.`,
+error nothing is printed. The first note says which ports TLS does not close.`,
 		Example: "  raytls inject -f cluster.yaml -f policy.yaml > injected.yaml\n" +
 			"  kustomize build . | raytls inject -f -\n" +
 			"  raytls inject --remove -f injected.yaml",
@@ -83,6 +87,8 @@ type injector struct {
 	given *v1alpha1.RayTLSPolicy
 	// policies are those of the input.
 	policies []*v1alpha1.RayTLSPolicy
+	// toldPorts reports whether portsNote is printed already.
+	toldPorts bool
 }
 
 func (i *injector) findPolicies(cmd *cobra.Command, documents []*manifest.Document, file string) (err error) {
@@ -144,6 +150,9 @@ func (i *injector) all(documents []*manifest.Document) error {
 				failed = errors.Join(failed, fmt.Errorf("%s: %w", cluster, err))
 				continue
 			}
+			if err := i.tellPorts(); err != nil {
+				return err
+			}
 			if err := i.notef("%s: %s", cluster, done); err != nil {
 				return err
 			}
@@ -153,6 +162,9 @@ func (i *injector) all(documents []*manifest.Document) error {
 		}
 		for _, template := range wrapped.Templates {
 			found = true
+			if err := i.tellPorts(); err != nil {
+				return err
+			}
 			if err := i.notef("%s: printed unchanged; %s is a template, and the RayClusters made from it get their names later. The operator's admission webhook encrypts them at creation "+
 				"if a RayTLSPolicy covers them by its selector; a targetRef cannot name a %s", o, template.Path, o.GetKind()); err != nil {
 				return err
@@ -175,6 +187,15 @@ func (i *injector) all(documents []*manifest.Document) error {
 		return i.notef("nothing is injected: the input has no RayCluster")
 	}
 	return i.sizes(documents)
+}
+
+// tellPorts notes once what TLS does not close, except where TLS is taken out.
+func (i *injector) tellPorts() error {
+	if i.toldPorts || i.remove {
+		return nil
+	}
+	i.toldPorts = true
+	return i.notef("%s", portsNote)
 }
 
 // warn notes what TLS breaks in the spec at a path, which the operator and its webhook tell too.
