@@ -26,7 +26,7 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 	BeforeEach(func(ctx SpecContext) { seen.count(ctx) }, NodeTimeout(10*time.Second))
 	AfterEach(func(ctx SpecContext) { seen.count(ctx) }, NodeTimeout(10*time.Second))
 
-	Describe("in a standing cluster", Ordered, ContinueOnFailure, func() {
+	Describe("in a standing cluster", Ordered, func() {
 		s := &standing{}
 		BeforeAll(func(ctx SpecContext) { s.start(ctx) }, NodeTimeout(5*time.Minute))
 		workSpecs(s)
