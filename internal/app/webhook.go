@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -36,9 +37,6 @@ func RunWebhook(ctx context.Context, config *rest.Config, options WebhookOptions
 		Directory: options.CADirectory, DNSNames: options.DNSNames, IPs: options.IPs, Clock: clock.RealClock{},
 		Report: func(err error) { ctrl.Log.Error(err, "Serving the certificate of before") },
 	}
-	if err := metrics.Registry.Register(certificateMetrics(options.CertDirectory, certificates)); err != nil {
-		return fmt.Errorf("registering metrics: %w", err)
-	}
 	mgr, err := newManager(config, options.Options, ctrl.Options{Cache: webhookCaches()})
 	if err != nil {
 		return err
@@ -56,9 +54,12 @@ func RunWebhook(ctx context.Context, config *rest.Config, options WebhookOptions
 	if err != nil {
 		return err
 	}
-	serving, err := servingConfig(mgr, options, certificates)
+	serving, err := servingConfig(mgr.Add, options.CertDirectory, certificates)
 	if err != nil {
 		return err
+	}
+	if err := metrics.Registry.Register(certificateMetrics(serving)); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
 	}
 	server := &listen.Server{Address: options.Address, Handler: handler, TLS: serving, Limits: listen.DefaultLimits(), Draining: told}
 	if err := mgr.Add(server); err != nil {
@@ -85,21 +86,17 @@ func RunWebhook(ctx context.Context, config *rest.Config, options WebhookOptions
 	return run(ctx, mgr, kinds)
 }
 
-// certificateMetrics says when the certificate ends that the webhook serves; directory is where another program keeps it, empty for
-// nowhere.
-func certificateMetrics(directory string, certificates *servingcert.Server) prometheus.Collector {
+// certificateMetrics says when the certificate ends that the webhook serves.
+func certificateMetrics(serving *tls.Config) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "raytls_webhook_certificate_expiration_timestamp_seconds",
 		Help: "When the certificate that the admission webhook serves ends, in seconds since 1970; 0 if there is none.",
 	}, func() float64 {
-		at := certificates.NotAfter
-		if directory != "" {
-			at = func() time.Time { return servingcert.NotAfterOfFile(filepath.Join(directory, corev1.TLSCertKey)) }
+		certificate, err := serving.GetCertificate(nil)
+		if err != nil {
+			return 0
 		}
-		if end := at(); !end.IsZero() {
-			return float64(end.Unix())
-		}
-		return 0
+		return float64(certificate.Leaf.NotAfter.Unix())
 	})
 }
 
@@ -116,18 +113,19 @@ func admissions(handlers map[string]admission.Handler) (http.Handler, error) {
 	return mux, nil
 }
 
-// servingConfig has the certificate in CertDirectory, or else one under the authority in CADirectory.
-func servingConfig(mgr ctrl.Manager, options WebhookOptions, certificates *servingcert.Server) (*tls.Config, error) {
+// servingConfig has the certificate in directory, where another program keeps it, and hands what looks out for another one to add.
+// Without a directory, it has one of certificates.
+func servingConfig(add func(manager.Runnable) error, directory string, certificates *servingcert.Server) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS13}
-	if options.CertDirectory == "" {
+	if directory == "" {
 		certificates.Configure(config)
 		return config, nil
 	}
-	watcher, err := certwatcher.New(filepath.Join(options.CertDirectory, corev1.TLSCertKey), filepath.Join(options.CertDirectory, corev1.TLSPrivateKeyKey))
+	watcher, err := certwatcher.New(filepath.Join(directory, corev1.TLSCertKey), filepath.Join(directory, corev1.TLSPrivateKeyKey))
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate in --webhook-cert-dir: %w", err)
 	}
-	if err := mgr.Add(watcher); err != nil {
+	if err := add(watcher); err != nil {
 		return nil, fmt.Errorf("adding the look-out for another certificate: %w", err)
 	}
 	config.GetCertificate = watcher.GetCertificate

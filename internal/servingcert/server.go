@@ -2,8 +2,6 @@ package servingcert
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -73,32 +71,6 @@ func (s *Server) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 		s.Report(err)
 	}
 	return s.leaf, nil
-}
-
-// NotAfter is when the certificate ends that is served now. It is zero if there is none to serve.
-func (s *Server) NotAfter() time.Time {
-	certificate, err := s.GetCertificate(nil)
-	if err != nil {
-		return time.Time{}
-	}
-	return certificate.Leaf.NotAfter
-}
-
-// NotAfterOfFile is when the first certificate of a PEM file ends. It is zero if the file holds none.
-func NotAfterOfFile(name string) time.Time {
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return time.Time{}
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return time.Time{}
-	}
-	certificate, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return time.Time{}
-	}
-	return certificate.NotAfter
 }
 
 // Format keeps the keys out of whatever prints the value.

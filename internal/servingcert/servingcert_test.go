@@ -356,35 +356,3 @@ func TestKeysAreNotPrinted(t *testing.T) {
 		}
 	}
 }
-
-func TestNotAfter(t *testing.T) {
-	folder := t.TempDir()
-	clock := testingclock.NewFakePassiveClock(start)
-	server := &Server{Directory: folder, DNSNames: []string{host}, Clock: clock}
-	if got := server.NotAfter(); !got.IsZero() {
-		t.Errorf("nothing is served: got %s", got)
-	}
-	for name, content := range dataOf(t, newAuthority(t, start)) {
-		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got, want := server.NotAfter(), start.Add(leafValidity); !got.Equal(want) {
-		t.Errorf("the leaf ends at %s: got %s", want, got)
-	}
-	file := filepath.Join(folder, keyCertificate)
-	if got := NotAfterOfFile(file); !got.After(start.Add(authorityValidity - 48*time.Hour)) {
-		t.Errorf("the file holds the authority: got %s", got)
-	}
-	for content, reason := range map[string]string{"x": "no PEM", "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n": "no certificate"} {
-		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got := NotAfterOfFile(file); !got.IsZero() {
-			t.Errorf("%s: got %s", reason, got)
-		}
-	}
-	if got := NotAfterOfFile(file + "x"); !got.IsZero() {
-		t.Errorf("no file: got %s", got)
-	}
-}
