@@ -56,6 +56,8 @@ const (
 	ReasonInvalidSelector = "InvalidSelector"
 	// ReasonImageNotAllowed: the administrator has not allowed the image in spec.issuance.initContainer.image.
 	ReasonImageNotAllowed = "ImageNotAllowed"
+	// ReasonInvalidResources: a request in spec.issuance.initContainer.resources is more than its limit.
+	ReasonInvalidResources = "InvalidResources"
 	// ReasonTargetKindNotServed: the API server does not serve the kind in spec.targetRef.
 	ReasonTargetKindNotServed = "TargetKindNotServed"
 	// ReasonCASecretNotFound: the Secret in spec.certificateAuthority.secretRef does not exist.

@@ -51,6 +51,7 @@ type InitContainer struct {
 
 	// resources are the init container's requests and limits of cpu, memory and ephemeral-storage. Without it, they are
 	// those of the pod's Ray container. With it, a resource that is left out here is neither requested nor limited.
+	// No request may be more than its limit: the API server refuses the pods.
 	// A quantity is a number, alone or with one of the suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!has(self.claims)",fieldPath=".claims",message="claims are not supported: the init container uses no devices"

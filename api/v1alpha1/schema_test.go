@@ -182,7 +182,7 @@ func TestPolicySchema(t *testing.T) {
 		"two for a cluster":      {`{selector: {}, rollout: {approvals: [{cluster: a, restart: 3f2a9c}, {cluster: a, restart: 3f2a9d}]}}`, []string{"spec.rollout.approvals[1]", "Duplicate value"}},
 		"unreadable approval":    {`{selector: {}, rollout: {approvals: [{cluster: a, restart: "yes"}]}}`, []string{"spec.rollout.approvals[0].restart"}},
 
-		"resources":       {spec: resources(`requests: {cpu: 1, memory: 0.5Gi}, limits: {cpu: 500m, memory: 64Mi, ephemeral-storage: 1G}`)},
+		"resources":       {spec: resources(`requests: {cpu: 1, memory: 0.5Gi}, limits: {cpu: 1500m, memory: 512Mi, ephemeral-storage: 1G}`)},
 		"no resources":    {spec: resources(`requests: {}`)},
 		"exponent":        {resources(`requests: {cpu: "1e-9999999"}`), []string{"resources.requests[cpu]", quantity}},
 		"large exponent":  {resources(`limits: {memory: "1E9"}`), []string{"resources.limits[memory]", quantity}},

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -48,7 +49,7 @@ type Acceptance struct {
 
 // Accept judges a policy's spec. The first check that returns a verdict decides.
 func Accept(a Acceptance) Verdict {
-	for _, check := range []func(*Acceptance) *Verdict{checkSelector, checkImage, checkTargetKind, checkCA} {
+	for _, check := range []func(*Acceptance) *Verdict{checkSelector, checkImage, checkResources, checkTargetKind, checkCA} {
 		if verdict := check(&a); verdict != nil {
 			return *verdict
 		}
@@ -81,6 +82,23 @@ func checkImage(a *Acceptance) *Verdict {
 	}
 	return refuse(v1alpha1.ReasonImageNotAllowed,
 		"spec.issuance.initContainer.image: %s is not among the images that the operator's administrator allows with --allowed-init-image; ask for it to be added, or leave the field out to use each Ray container's own image", image)
+}
+
+// checkResources refuses an init container that no API server lets a pod have.
+func checkResources(a *Acceptance) *Verdict {
+	asked := a.Spec.Issuance.InitContainer.Resources
+	if asked == nil {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(asked.Requests)) {
+		request := asked.Requests[name]
+		if limit, limited := asked.Limits[name]; limited && request.Cmp(limit) > 0 {
+			return refuse(v1alpha1.ReasonInvalidResources,
+				"spec.issuance.initContainer.resources: the request of %s, %s, is more than its limit, %s, so the API server would refuse every pod; lower the request or raise the limit",
+				name, request.String(), limit.String())
+		}
+	}
+	return nil
 }
 
 func checkTargetKind(a *Acceptance) *Verdict {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -47,6 +48,19 @@ func spec(change func(*v1alpha1.RayTLSPolicySpec)) *v1alpha1.RayTLSPolicySpec {
 	return &s
 }
 
+// amounts are requests and limits, each spelt as cpu=1 memory=64Mi.
+func amounts(requests, limits string) *corev1.ResourceRequirements {
+	list := func(text string) corev1.ResourceList {
+		out := corev1.ResourceList{}
+		for _, word := range strings.Fields(text) {
+			name, amount, _ := strings.Cut(word, "=")
+			out[corev1.ResourceName(name)] = resource.MustParse(amount)
+		}
+		return out
+	}
+	return &corev1.ResourceRequirements{Requests: list(requests), Limits: list(limits)}
+}
+
 func TestAccept(t *testing.T) {
 	for name, c := range map[string]struct {
 		reason string
@@ -67,6 +81,27 @@ func TestAccept(t *testing.T) {
 		"allowed image": {
 			"what the administrator allows is allowed", spec(func(s *v1alpha1.RayTLSPolicySpec) { s.Issuance.InitContainer.Image = "good" }),
 			v1alpha1.ReasonAccepted, "in force",
+		},
+		"request above limit": {
+			"the API server would refuse the pods", spec(func(s *v1alpha1.RayTLSPolicySpec) {
+				s.Issuance.InitContainer.Resources = amounts("memory=65Mi", "cpu=250m memory=64Mi")
+			}), v1alpha1.ReasonInvalidResources,
+			"spec.issuance.initContainer.resources: the request of memory, 65Mi, is more than its limit, 64Mi, so the API server would refuse every pod; lower the request or raise the limit",
+		},
+		"request of the limit": {
+			"another spelling of the same amount is no more", spec(func(s *v1alpha1.RayTLSPolicySpec) {
+				s.Issuance.InitContainer.Resources = amounts("cpu=1 memory=0.0625Gi", "cpu=1000m memory=64Mi")
+			}), v1alpha1.ReasonAccepted, "in force",
+		},
+		"request without limit": {
+			"nothing bounds it", spec(func(s *v1alpha1.RayTLSPolicySpec) {
+				s.Issuance.InitContainer.Resources = amounts("cpu=2", "memory=64Mi")
+			}), v1alpha1.ReasonAccepted, "in force",
+		},
+		"limit without request": {
+			"the limit is requested", spec(func(s *v1alpha1.RayTLSPolicySpec) {
+				s.Issuance.InitContainer.Resources = amounts("", "cpu=1 memory=64Mi")
+			}), v1alpha1.ReasonAccepted, "in force",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -207,6 +242,7 @@ func TestAcceptInOrder(t *testing.T) {
 		s.Selector.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "a", Operator: metav1.LabelSelectorOpIn}}
 		s.TargetRef = &v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCronJob, Name: "x"}
 		s.Issuance.InitContainer.Image = "evil"
+		s.Issuance.InitContainer.Resources = amounts("cpu=2", "cpu=1")
 		s.CertificateAuthority.SecretRef = &v1alpha1.SecretReference{Name: "ca"}
 	})
 	all := Acceptance{Spec: bad, Served: func(v1alpha1.TargetKind) bool { return false }, CAKnown: true, Now: epoch()}
@@ -216,6 +252,7 @@ func TestAcceptInOrder(t *testing.T) {
 	}{
 		{v1alpha1.ReasonInvalidSelector, func() { bad.Selector = nil }},
 		{v1alpha1.ReasonImageNotAllowed, func() { all.Images = Allowlist{"*"} }},
+		{v1alpha1.ReasonInvalidResources, func() { bad.Issuance.InitContainer.Resources = nil }},
 		{v1alpha1.ReasonTargetKindNotServed, func() { all.Served = nil }},
 		{v1alpha1.ReasonCASecretNotFound, func() { all.CAKnown = false }},
 		{v1alpha1.ReasonAccepted, func() {}},

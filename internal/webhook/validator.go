@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
+	"strconv"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -58,16 +60,21 @@ func (v *Validator) Handle(ctx context.Context, request admission.Request) admis
 	return admission.Allowed("").WithWarnings(warnings...)
 }
 
-// decodePolicy leaves out the init container's resources, which are not judged here. Requests come before the schema is checked,
-// and a quantity with a large exponent takes minutes to parse.
+// quantity is the form that the schema demands of amounts.
+var quantity = regexp.MustCompile(`^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|[KMGTPE]i?)?$`)
+
+// decodePolicy leaves out the init container's resources if the schema refuses an amount of them. Requests come before the schema is
+// checked, and a quantity with a large exponent takes minutes to parse.
 func decodePolicy(raw []byte) (v1alpha1.RayTLSPolicy, error) {
 	var out v1alpha1.RayTLSPolicy
 	var object map[string]any
 	if err := json.Unmarshal(raw, &object); err != nil {
 		return out, fmt.Errorf("reading the RayTLSPolicy: %w", err)
 	}
-	issuance := jsonpatch.Map(jsonpatch.Map(object["spec"])["issuance"])
-	delete(jsonpatch.Map(issuance["initContainer"]), "resources")
+	container := jsonpatch.Map(jsonpatch.Map(jsonpatch.Map(object["spec"])["issuance"])["initContainer"])
+	if asked := jsonpatch.Map(container["resources"]); !areQuantities(asked["requests"]) || !areQuantities(asked["limits"]) {
+		delete(container, "resources")
+	}
 	text, err := json.Marshal(object)
 	if err != nil {
 		return out, fmt.Errorf("reading the RayTLSPolicy: %w", err)
@@ -76,6 +83,19 @@ func decodePolicy(raw []byte) (v1alpha1.RayTLSPolicy, error) {
 		return out, fmt.Errorf("reading the RayTLSPolicy: %w", err)
 	}
 	return out, nil
+}
+
+// areQuantities reports whether every amount of a list has the form of the schema.
+func areQuantities(amounts any) bool {
+	for _, amount := range jsonpatch.Map(amounts) {
+		if number, ok := amount.(float64); ok {
+			amount = strconv.FormatFloat(number, 'f', -1, 64)
+		}
+		if !quantity.MatchString(jsonpatch.String(amount)) {
+			return false
+		}
+	}
+	return true
 }
 
 func (v *Validator) warnings(ctx context.Context, asked *v1alpha1.RayTLSPolicy) ([]string, error) {

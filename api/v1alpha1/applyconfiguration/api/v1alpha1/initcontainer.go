@@ -22,6 +22,7 @@ type InitContainerApplyConfiguration struct {
 	ImagePullPolicy *apiv1alpha1.PullPolicy `json:"imagePullPolicy,omitempty"`
 	// resources are the init container's requests and limits of cpu, memory and ephemeral-storage. Without it, they are
 	// those of the pod's Ray container. With it, a resource that is left out here is neither requested nor limited.
+	// No request may be more than its limit: the API server refuses the pods.
 	// A quantity is a number, alone or with one of the suffixes m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei.
 	Resources *v1.ResourceRequirements `json:"resources,omitempty"`
 	// scriptsPath is the absolute path of the folder in the image that holds gencert_head.sh and gencert_worker.sh, as
