@@ -35,6 +35,9 @@ func BenchmarkEnable500(b *testing.B) {
 			b.Error(err)
 		}
 	}()
+	if err := e.start(); err != nil {
+		b.Fatal(err)
+	}
 	p, err := e.startOperator()
 	if err != nil {
 		b.Fatal(err)

@@ -47,6 +47,7 @@ type environment struct {
 	rays []*apiextensionsv1.CustomResourceDefinition
 }
 
+// newEnvironment prepares an environment, of which nothing runs yet, with its files in folder.
 func newEnvironment(folder string) (*environment, error) {
 	rays, err := rayCRDs()
 	if err != nil {
@@ -70,26 +71,28 @@ func newEnvironment(folder string) (*environment, error) {
 	}
 	// Some distributions have it; with it, owner references take permissions of their own.
 	e.server.ControlPlane.GetAPIServer().Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
+	return e, nil
+}
+
+// start starts the API server and installs what the operator needs. Also after an error, the caller calls stop.
+func (e *environment) start() error {
 	config, err := e.server.Start()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("starting the API server: %w", err), e.stop())
+		return fmt.Errorf("starting the API server: %w", err)
 	}
 	config.QPS = -1
 	config.WarningHandler = rest.NoWarnings{} // the stand-in for KubeRay writes fields that older versions lack
 	scheme, err := app.Scheme()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if e.admin, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
-		return nil, err
+		return err
 	}
 	if e.webhook, err = freeAddress(); err != nil {
-		return nil, errors.Join(err, e.stop())
+		return err
 	}
-	if err := errors.Join(e.installRBAC(), e.installGuards()); err != nil {
-		return nil, errors.Join(err, e.stop())
-	}
-	return e, nil
+	return errors.Join(e.installRBAC(), e.installGuards())
 }
 
 func (e *environment) stop() error { return e.server.Stop() }

@@ -43,6 +43,9 @@ var _ = BeforeSuite(func() {
 	var err error
 	env, err = newEnvironment(GinkgoT().TempDir())
 	Expect(err).NotTo(HaveOccurred())
+	// Ginkgo does this after AfterSuite, whatever fails before: nobody else ends the API server.
+	DeferCleanup(env.stop)
+	Expect(env.start()).To(Succeed())
 	Eventually(env.guarded).Should(Succeed())
 	operator, err = env.startOperator()
 	Expect(err).NotTo(HaveOccurred())
@@ -50,15 +53,12 @@ var _ = BeforeSuite(func() {
 })
 
 var _ = AfterSuite(func() {
-	if env == nil {
-		return
+	if operator == nil {
+		return // BeforeSuite says why
 	}
-	if operator != nil {
-		Expect(operator.stop()).To(Succeed(), "the operator ends without an error when it is told to")
-	}
+	Expect(operator.stop()).To(Succeed(), "the operator ends without an error when it is told to")
 	log, err := os.ReadFile(env.logFile)
 	Expect(err).NotTo(HaveOccurred())
-	Expect(env.stop()).To(Succeed())
 	for line := range strings.Lines(string(log)) {
 		Expect(line).NotTo(ContainSubstring("is forbidden"), "the roles and guards allow all that the operator does")
 		Expect(line).NotTo(ContainSubstring("PRIVATE KEY"), "no key is logged")
