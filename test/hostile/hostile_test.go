@@ -20,13 +20,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
-	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/app"
 	"github.com/raytls/raytls/internal/kuberay"
 )
@@ -36,17 +35,21 @@ const (
 	// greedy sends what is hostile, quiet creates small clusters. So does bare, which has no policy, so that only the API server
 	// answers: what quiet waits for longer is the operator's.
 	greedy, quiet, bare = "raytls-hostile", "raytls-hostile-quiet", "raytls-hostile-bare"
+	// tenant is the ServiceAccount that acts in each of these namespaces.
+	tenant = "tenant"
 	// senders is how many requests of each kind are under way at a time, and stored how many clusters of a kind exist at a time.
 	senders, stored = 4, 3
-	// most is how much longer all but a hundredth of the quiet namespace's creations may take than the bare one's.
+	// most is how long all but a hundredth of the quiet namespace's creations may take, and how much longer than the bare one's.
 	most = 2 * time.Second
 )
 
 // world is the cluster, and what was seen of it.
 type world struct {
-	t    *testing.T
-	api  client.Client
-	kube kubernetes.Interface
+	t *testing.T
+	// api and kube are the administrator's. The API server lets those requests pass ahead of all others.
+	api    client.Client
+	kube   kubernetes.Interface
+	config *rest.Config
 
 	mu   sync.Mutex
 	sent map[string]*tally
@@ -63,25 +66,22 @@ type tally struct{ accepted, refused int }
 func TestOneNamespaceDoesNotStopTheOthers(t *testing.T) {
 	w := connect(t)
 	before := w.operator(t.Context())
-	w.namespace(bare)
-	for _, namespace := range []string{greedy, quiet} {
-		w.prepare(namespace)
-	}
+	tenants := map[string]client.Client{bare: w.prepare(bare, false), quiet: w.prepare(quiet, true), greedy: w.prepare(greedy, true)}
 	ctx, cancel := context.WithTimeout(t.Context(), duration(t))
 	defer cancel()
 	var wait sync.WaitGroup
 	for name, kind := range kinds() {
 		for n := range senders {
-			wait.Go(func() { w.dryRuns(ctx, name, kind, n) })
+			wait.Go(func() { w.dryRuns(ctx, tenants[greedy], name, kind, n) })
 		}
 		if kind.storable {
-			wait.Go(func() { w.stores(ctx, name, kind) })
+			wait.Go(func() { w.stores(ctx, tenants[greedy], name, kind) })
 		}
 	}
 	for _, namespace := range []string{quiet, bare} {
-		wait.Go(func() { w.creates(ctx, namespace) })
+		wait.Go(func() { w.creates(ctx, tenants[namespace], namespace) })
 	}
-	wait.Go(func() { w.watchMemory(ctx, before) })
+	wait.Go(func() { w.watchMemory(ctx) })
 	wait.Wait()
 	w.judge(before, w.operator(t.Context()))
 }
@@ -106,7 +106,10 @@ func connect(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, api: api, kube: clients, sent: map[string]*tally{}, took: map[string][]time.Duration{}, refused: map[string][]string{}, memory: map[string]uint64{}}
+	return &world{
+		t: t, api: api, kube: clients, config: config,
+		sent: map[string]*tally{}, took: map[string][]time.Duration{}, refused: map[string][]string{}, memory: map[string]uint64{},
+	}
 }
 
 // duration is how long requests are sent: HOSTILE_DURATION, or five minutes.
@@ -119,50 +122,6 @@ func duration(t *testing.T) time.Duration {
 	return out
 }
 
-// namespace makes a namespace, and removes it and its policies at the end.
-func (w *world) namespace(name string) {
-	w.t.Helper()
-	if err := w.api.Create(w.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() {
-		// The policy goes first: its finalizer waits for the operator.
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		defer cancel()
-		if err := w.api.DeleteAllOf(ctx, &v1alpha1.RayTLSPolicy{}, client.InNamespace(name)); err != nil {
-			w.t.Error(err)
-		}
-		if err := w.api.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
-			w.t.Error(err)
-		}
-	})
-}
-
-// prepare makes a namespace with a policy, and waits until the webhook is asked about it.
-func (w *world) prepare(namespace string) {
-	w.t.Helper()
-	w.namespace(namespace)
-	ctx := w.t.Context()
-	policy := &v1alpha1.RayTLSPolicy{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "default"}, Spec: v1alpha1.RayTLSPolicySpec{Selector: &metav1.LabelSelector{}},
-	}
-	if err := w.api.Create(ctx, policy); err != nil {
-		w.t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	for {
-		probe := small(namespace, "probe")
-		if err := w.api.Create(ctx, probe, client.DryRunAll); err != nil {
-			w.t.Fatal(err)
-		}
-		if strings.Contains(fmt.Sprint(probe.Object["spec"]), "raytls-init") {
-			return
-		}
-		time.Sleep(time.Second)
-	}
-}
-
 // operator are the operator's pods by their names.
 func (w *world) operator(ctx context.Context) map[string]corev1.Pod {
 	w.t.Helper()
@@ -172,7 +131,9 @@ func (w *world) operator(ctx context.Context) map[string]corev1.Pod {
 	}
 	out := map[string]corev1.Pod{}
 	for _, pod := range pods.Items {
-		out[pod.Name] = pod
+		if pod.DeletionTimestamp.IsZero() {
+			out[pod.Name] = pod
+		}
 	}
 	if len(out) == 0 {
 		w.t.Fatalf("the operator is not installed in %s", operatorNamespace)
@@ -181,29 +142,29 @@ func (w *world) operator(ctx context.Context) map[string]corev1.Pod {
 }
 
 // dryRuns sends creations of a kind that nobody stores.
-func (w *world) dryRuns(ctx context.Context, name string, k kind, sender int) {
+func (w *world) dryRuns(ctx context.Context, api client.Client, name string, k kind, sender int) {
 	object := k.make(greedy, fmt.Sprintf("%s-%d", strings.ReplaceAll(name, " ", "-"), sender))
 	for ctx.Err() == nil {
-		w.count(ctx, name+", dry run", w.api.Create(ctx, object.DeepCopy(), client.DryRunAll))
+		w.count(ctx, name+", dry run", api.Create(ctx, object.DeepCopy(), client.DryRunAll))
 	}
 }
 
 // stores creates clusters of a kind, changes each once, and deletes them, the oldest first.
-func (w *world) stores(ctx context.Context, name string, k kind) {
+func (w *world) stores(ctx context.Context, api client.Client, name string, k kind) {
 	for n := 0; ctx.Err() == nil; n++ {
 		next := fmt.Sprintf("%s-stored-%d", strings.ReplaceAll(name, " ", "-"), n)
 		object := k.make(greedy, next)
-		err := w.api.Create(ctx, object)
+		err := api.Create(ctx, object)
 		w.count(ctx, name+", stored", err)
 		if err == nil {
 			object.SetLabels(map[string]string{"changed": "true"})
-			w.count(ctx, name+", changed", w.api.Update(ctx, object))
+			w.count(ctx, name+", changed", api.Update(ctx, object))
 		}
 		if n >= stored {
 			gone := kuberay.NewRayCluster()
 			gone.SetNamespace(greedy)
 			gone.SetName(fmt.Sprintf("%s-stored-%d", strings.ReplaceAll(name, " ", "-"), n-stored))
-			if err := w.api.Delete(ctx, gone); err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
+			if err := api.Delete(ctx, gone); err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
 				w.t.Errorf("deleting RayCluster %s: %v", gone.GetName(), err)
 			}
 		}
@@ -211,7 +172,7 @@ func (w *world) stores(ctx context.Context, name string, k kind) {
 }
 
 // creates is what the quiet and the bare namespace do: five creations a second, of which each tenth is stored.
-func (w *world) creates(ctx context.Context, namespace string) {
+func (w *world) creates(ctx context.Context, api client.Client, namespace string) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for n := 0; ctx.Err() == nil; n++ {
@@ -220,7 +181,7 @@ func (w *world) creates(ctx context.Context, namespace string) {
 			options = nil
 		}
 		began := time.Now()
-		err := w.api.Create(ctx, object, options...)
+		err := api.Create(ctx, object, options...)
 		took := time.Since(began)
 		if ctx.Err() != nil {
 			return
@@ -232,7 +193,7 @@ func (w *world) creates(ctx context.Context, namespace string) {
 		}
 		w.mu.Unlock()
 		if options == nil && err == nil {
-			_ = w.api.Delete(ctx, object)
+			_ = api.Delete(ctx, object)
 		}
 		<-tick.C
 	}
@@ -264,23 +225,7 @@ func (w *world) judge(before, after map[string]corev1.Pod) {
 	for _, kind := range slices.Sorted(maps.Keys(w.sent)) {
 		fmt.Fprintf(table, "%s\t%d\t%d\n", kind, w.sent[kind].accepted, w.sent[kind].refused)
 	}
-	fmt.Fprintln(table, "\npod of the operator\tmemory\tlimit\trestarts")
-	for _, name := range slices.Sorted(maps.Keys(after)) {
-		pod := after[name]
-		limit, restarts := memoryLimit(&pod), restartsOf(&pod)
-		fmt.Fprintf(table, "%s\t%d MiB\t%d MiB\t%d\n", name, w.memory[name]>>20, limit>>20, restarts)
-		old, known := before[name]
-		switch {
-		case !known:
-			w.t.Errorf("pod %s is new, so one of the operator's pods was lost", name)
-		case restarts != restartsOf(&old):
-			w.t.Errorf("pod %s was restarted", name)
-		case w.memory[name] == 0:
-			w.t.Errorf("nothing is known of the memory of pod %s", name)
-		case limit > 0 && w.memory[name] >= limit:
-			w.t.Errorf("pod %s took all of its memory", name)
-		}
-	}
+	w.judgePods(table, before, after)
 	fmt.Fprintln(table, "\ncreations in\tcount\tmedian\tp99\tlongest\trefused")
 	p99 := map[string]time.Duration{}
 	for _, namespace := range []string{bare, quiet} {
@@ -296,6 +241,12 @@ func (w *world) judge(before, after map[string]corev1.Pod) {
 		w.t.Error(err)
 	}
 	w.t.Log("\n" + out.String())
+	switch {
+	case p99[bare] >= most:
+		w.t.Logf("The API server alone takes %s or longer for a hundredth of the creations, so only the difference is judged.", most)
+	case p99[quiet] >= most:
+		w.t.Errorf("a hundredth of the quiet namespace's creations take %s, want less than %s", p99[quiet], most)
+	}
 	if later := p99[quiet] - p99[bare]; later >= most {
 		w.t.Errorf("a hundredth of the quiet namespace's creations take %s longer than without the operator, want less than %s", later, most)
 	}

@@ -4,23 +4,30 @@ package hostile
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // watchMemory asks the kubelets every five seconds what the operator's pods take.
-func (w *world) watchMemory(ctx context.Context, pods map[string]corev1.Pod) {
-	nodes := map[string]bool{}
-	for _, pod := range pods {
-		nodes[pod.Spec.NodeName] = true
+func (w *world) watchMemory(ctx context.Context) {
+	nodes, err := w.kube.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		w.t.Errorf("listing nodes: %v", err)
+		return
 	}
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
 	for {
-		for node := range nodes {
+		for i := range nodes.Items {
+			node := nodes.Items[i].Name
 			if err := w.readMemory(ctx, node); err != nil && ctx.Err() == nil {
 				w.t.Errorf("asking the kubelet of node %s for memory: %v", node, err)
 				return
@@ -54,6 +61,28 @@ func (w *world) readMemory(ctx context.Context, node string) error {
 }
 
 var workingSet = regexp.MustCompile(`(?m)^container_memory_working_set_bytes\{.*namespace="([^"]*)",pod="([^"]*)"\} ([^ ]+)`)
+
+// judgePods prints what the operator's pods took, and fails the test where that was too much. Of the pods before there is none if
+// the test restarted the operator.
+func (w *world) judgePods(table io.Writer, before, after map[string]corev1.Pod) {
+	fmt.Fprintln(table, "\npod of the operator\tmemory\tlimit\trestarts")
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		pod := after[name]
+		limit, restarts := memoryLimit(&pod), restartsOf(&pod)
+		fmt.Fprintf(table, "%s\t%d MiB\t%d MiB\t%d\n", name, w.memory[name]>>20, limit>>20, restarts)
+		old, known := before[name]
+		switch {
+		case !known && before != nil:
+			w.t.Errorf("pod %s is new, so one of the operator's pods was lost", name)
+		case restarts != restartsOf(&old):
+			w.t.Errorf("pod %s was restarted", name)
+		case w.memory[name] == 0:
+			w.t.Errorf("nothing is known of the memory of pod %s", name)
+		case limit > 0 && w.memory[name] >= limit:
+			w.t.Errorf("pod %s took all of its memory", name)
+		}
+	}
+}
 
 // memoryLimit is that of the operator's container in bytes; zero for none.
 func memoryLimit(pod *corev1.Pod) uint64 {
