@@ -81,7 +81,7 @@ test-e2e: ## Run the end-to-end suite against the current kubeconfig, with KubeR
 	IMG='$(IMG)' go test -tags=e2e -count=1 -timeout=45m $(GOTESTFLAGS) ./test/e2e -ginkgo.v -ginkgo.label-filter='$(LABELS)'
 
 .PHONY: test-hostile
-test-hostile: ## Have one namespace of the current kubeconfig's cluster send the deployed operator the worst for HOSTILE_DURATION (5m).
+test-hostile: ## Have one namespace of the current kubeconfig's cluster send the deployed operator the worst for HOSTILE_DURATION (5m), and restart it.
 	HOSTILE_DURATION='$(HOSTILE_DURATION)' go test -tags=hostile -count=1 -timeout=60m -v $(GOTESTFLAGS) ./test/hostile
 
 .PHONY: fuzz
