@@ -65,10 +65,17 @@ func plainVariables(text string) string {
 		}
 		out.WriteString(text[:at+1])
 		text = text[at+1:]
-		closing := map[byte]byte{'{': '}', '(': ')'}[text[0]]
+		closing := byte('}')
+		switch text[0] {
+		case '{':
+		case '(':
+			closing = ')'
+		default:
+			continue
+		}
 		// A name is short; what is longer is no name, and looking further would be work without bound.
 		end := strings.IndexByte(text[:min(len(text), maxName)], closing)
-		if closing == 0 || end < 0 {
+		if end < 0 {
 			continue
 		}
 		name, isKnown := "", true
