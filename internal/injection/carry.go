@@ -44,19 +44,21 @@ func Carry(old, updated map[string]any, clusterName string, lenient bool) (Carri
 			return Carried{}, err
 		}
 	}
+	if len(plans) == 0 {
+		return out, nil
+	}
+	// Each plan's injection comes out again as if it had never been in, so the plain spec is that of all plans.
+	plain, err := Remove(out.Spec, All())
+	if err != nil {
+		return Carried{}, err
+	}
 	for _, p := range plans {
-		plain, err := Remove(out.Spec, All())
-		if err != nil {
-			return Carried{}, err
-		}
 		options := Options{ClusterName: clusterName, Revision: p.record.Revision, Parameters: p.record.Parameters}
 		if out.Spec, err = apply(out.Spec, plain, options, scopeOf(p.templates)); err != nil {
 			return Carried{}, err
 		}
 	}
-	if len(plans) > 0 {
-		out.Spec = keepOrder(old, updated, out.Spec)
-	}
+	out.Spec = keepOrder(old, updated, out.Spec)
 	return out, nil
 }
 
