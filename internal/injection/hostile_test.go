@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -40,6 +41,22 @@ func withRecord(t testing.TB, spec map[string]any, change func(r map[string]any)
 		entry["value"] = string(text)
 	}
 	return out
+}
+
+// Looking through the list for each of its entries would take minutes, and once through takes none. It allocates no more, so that
+// bytes do not show it. The deadline is that of the fuzz targets' inputs.
+func TestReferencesAreListedOnceThrough(t *testing.T) {
+	defer time.AfterFunc(time.Minute, func() { panic("200000 references take longer than a minute") }).Stop()
+	const count = 200_000
+	from := make([]any, count)
+	for n := range from {
+		from[n] = map[string]any{"secretRef": map[string]any{"name": fmt.Sprint("s", n)}}
+	}
+	spec := plain(t)
+	templatesOf(spec)[0].ray()["envFrom"] = from
+	if refs := EnvFromRefs(spec); len(refs) != count {
+		t.Errorf("%d references are listed, want %d", len(refs), count)
+	}
 }
 
 // A quantity with a large exponent takes seconds to parse, and everyone who can write a RayCluster chooses its quantities.
