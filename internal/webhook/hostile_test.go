@@ -4,8 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
+	"sort"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,6 +18,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
 // worst are RayClusters that make much of few bytes. Each takes how many of its entries there are.
@@ -61,6 +66,119 @@ func worst() map[string]func(object, int) {
 			c["metadata"].(object)["labels"] = labels
 		},
 	}
+}
+
+// costly are more RayClusters that take long for their size, where what is too much of worst is refused early.
+func costly() map[string]func(object, int) {
+	sidecar := func(c object, command string) {
+		pod := c["spec"].(object)["headGroupSpec"].(object)["template"].(object)["spec"].(object)
+		pod["containers"] = append(pod["containers"].([]any), object{"name": "sidecar", "command": []any{command}})
+	}
+	groups := func(count int, containers ...any) []any {
+		out := make([]any, count)
+		for n := range out {
+			out[n] = object{"groupName": fmt.Sprint("group-", n), "template": object{"spec": object{"containers": containers}}}
+		}
+		return out
+	}
+	return map[string]func(object, int){
+		"words":         func(c object, count int) { sidecar(c, strings.Repeat("a ", count)) },
+		"substitutions": func(c object, count int) { sidecar(c, strings.Repeat("$(", count)) },
+		"groups": func(c object, count int) {
+			c["spec"].(object)["workerGroupSpecs"] = groups(min(count, injection.MaxWorkerGroups), object{"name": "ray"})
+		},
+		"groups of additional containers": func(c object, count int) {
+			var containers []any
+			for n := range injection.MaxAdditionalContainers {
+				containers = append(containers, object{"name": fmt.Sprint("c", n)})
+			}
+			c["spec"].(object)["workerGroupSpecs"] = groups(min(count, injection.MaxWorkerGroups), containers...)
+		},
+		"containers": func(c object, count int) {
+			containers := make([]any, injection.MaxContainers)
+			for n := range containers {
+				containers[n] = object{"name": fmt.Sprint("c", n)}
+			}
+			c["spec"].(object)["workerGroupSpecs"] = groups(min(count, injection.MaxWorkerGroups), containers...)
+		},
+	}
+}
+
+// largest is the largest RayCluster of a kind that is worked on.
+func largest(b *testing.B, change func(object, int)) object {
+	b.Helper()
+	count := sort.Search(2_000_000, func(count int) bool {
+		text := raw(b, rayCluster(func(c object) { change(c, count) }))
+		_, err := decode(text)
+		return len(text) > maxBytes || err != nil
+	}) - 1
+	return rayCluster(func(c object) { change(c, count) })
+}
+
+// BenchmarkWorst prints how long a processor works on one request with the most that the bounds let through, collection of garbage
+// included.
+func BenchmarkWorst(b *testing.B) {
+	kinds := costly()
+	for name, change := range worst() {
+		if _, ok := kinds[name]; !ok {
+			kinds[name] = change
+		}
+	}
+	var additional []string
+	for n := range injection.MaxAdditionalContainers {
+		additional = append(additional, fmt.Sprint("c", n))
+	}
+	i := injector(b, []client.Object{covering(), record()})
+	naming := injector(b, []client.Object{covering(func(p *v1alpha1.RayTLSPolicy) { p.Spec.AdditionalContainers = additional })})
+	worked := func() float64 {
+		var usage syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+			b.Fatal(err)
+		}
+		return float64(usage.Utime.Nano()+usage.Stime.Nano()) / 1e6
+	}
+	run := func(name string, i *Injector, r admission.Request) {
+		b.Run(name, func(b *testing.B) {
+			before := worked()
+			for b.Loop() {
+				i.Handle(b.Context(), r)
+			}
+			b.ReportMetric((worked()-before)/float64(b.N), "cpu-ms/op")
+		})
+	}
+	old, updated := various(b)
+	run("update of various injections", i, request(b, someone, old, updated))
+	run("create with additional containers", naming, request(b, someone, nil, largest(b, kinds["groups of additional containers"])))
+	for _, name := range slices.Sorted(maps.Keys(kinds)) {
+		heavy := largest(b, kinds[name])
+		run(name+"/create", i, request(b, someone, nil, heavy))
+		run(name+"/update", i, request(b, someone, heavy, heavy))
+		run(name+"/update of an injected", i, request(b, someone, born(b), heavy))
+	}
+}
+
+// various has as many groups and different injections as an update may carry, and the same with a change of each template.
+func various(b *testing.B) (old, updated object) {
+	b.Helper()
+	cluster := rayCluster(func(c object) { costly()["groups"](c, injection.MaxWorkerGroups) })
+	spec := cluster["spec"].(object)
+	for kind := range 8 {
+		var groups []string
+		for n := kind; n < injection.MaxWorkerGroups; n += 8 {
+			groups = append(groups, fmt.Sprint("group-", n))
+		}
+		o := injection.Options{ClusterName: "train", Revision: injection.Revision, Parameters: injection.Parameters{ScriptsPath: fmt.Sprint("/scripts-", kind)}}
+		var err error
+		if spec, err = injection.Apply(spec, o, injection.Only(kind == 0, groups...)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	old = rayCluster(func(c object) { c["spec"] = spec })
+	changed := jsonpatch.CopyMap(spec)
+	for _, group := range changed["workerGroupSpecs"].([]any) {
+		group.(object)["template"].(object)["spec"].(object)["subdomain"] = "x"
+	}
+	return old, rayCluster(func(c object) { c["spec"] = changed })
 }
 
 // requests are the ways in which a cluster reaches the webhook.
@@ -158,6 +276,36 @@ func TestNobodyWaitsForAnAnswer(t *testing.T) {
 	cancel()
 	if response := i.Handle(ctx, request(t, someone, nil, rayCluster())); response.Allowed {
 		t.Error("work goes on after its API server gave up")
+	}
+}
+
+// leaving is a context that ends after it was asked that many times.
+type leaving struct {
+	context.Context
+	asked *int
+}
+
+func (l leaving) Err() error {
+	if *l.asked--; *l.asked < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// An update takes several steps, each of which is long for a large object.
+func TestAnUpdateStopsBetweenItsSteps(t *testing.T) {
+	i := injector(t, []client.Object{covering(), record()})
+	changed := born(t)
+	changed["metadata"].(object)["labels"] = object{"a": "b"}
+	r := request(t, someone, born(t), changed)
+	for asked := range 3 {
+		if response := i.Handle(leaving{t.Context(), &asked}, r); response.Allowed {
+			t.Error("work goes on after its API server gave up")
+		}
+	}
+	enough := 1000
+	if response := i.Handle(leaving{t.Context(), &enough}, r); !response.Allowed {
+		t.Errorf("it is refused: %v", response.Result)
 	}
 }
 

@@ -24,6 +24,9 @@ func (i *Injector) update(ctx context.Context, request admission.Request, object
 	if err != nil && oldLarge == nil {
 		return answer{}, err
 	}
+	if err := ctx.Err(); err != nil {
+		return answer{}, err
+	}
 	old.SetNamespace(request.Namespace)
 	switch {
 	case oldLarge != nil:
@@ -98,6 +101,9 @@ func (i *Injector) carry(ctx context.Context, old, object *unstructured.Unstruct
 
 // warnOfChange tells what TLS breaks in an encrypted cluster's templates since this change.
 func (i *Injector) warnOfChange(ctx context.Context, old, object *unstructured.Unstructured, record *v1alpha1.RayClusterTLS, out *answer) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if len(hazard.Find(specOf(object), hazard.Options{})) == 0 {
 		return nil // a policy only heals more
 	}
