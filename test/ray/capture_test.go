@@ -114,6 +114,8 @@ func (s stream) protocol() (name, path string) {
 		return "nothing", ""
 	case tls(sent) && tls(answered):
 		return "TLS", ""
+	case len(sent) > 0 && tls(sent):
+		return "TLS that the server does not speak", ""
 	case bytes.HasPrefix(sent, []byte("PRI * HTTP/2.0")):
 		return "gRPC", ""
 	case bytes.HasPrefix(answered, []byte("HTTP/1.")) || bytes.Contains(sent, []byte(" HTTP/1.")):

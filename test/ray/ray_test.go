@@ -43,6 +43,9 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 		}, SpecTimeout(time.Minute))
 	})
 
+	faultSpecs()
+	autoscalerSpecs()
+
 	It("sends between its pods nothing in clear that is not expected", Label("ci"), func(ctx SpecContext) {
 		table, err := expected.Of(rayVersion)
 		Expect(err).NotTo(HaveOccurred())
@@ -56,11 +59,12 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 			name, path := stream.protocol()
 			_, port, err := net.SplitHostPort(stream.Server)
 			Expect(err).NotTo(HaveOccurred())
-			if name != "TLS" && name != "nothing" {
+			clear := !slices.Contains([]string{"nothing", "TLS", "TLS that the server does not speak"}, name)
+			if clear {
 				name = strings.TrimSpace(fmt.Sprintf("%s to port %s %s", name, port, path))
 			}
 			kinds[name]++
-			if name != "TLS" && name != "nothing" && !stream.expectedBy(table) {
+			if clear && !stream.expectedBy(table) {
 				wrong = append(wrong, fmt.Sprintf("%s from %s (%s) to %s (%s), begins %s, answered %s", name, client, stream.Client, server, stream.Server, stream.ClientBegins, stream.ServerBegins))
 			}
 		}

@@ -1,6 +1,15 @@
 """Runs Ray Data: a range, a map over batches, and a group-by, which shuffles between nodes."""
 
+import sys
+
 import ray
+
+try:
+    import pandas  # noqa: F401
+    import pyarrow  # noqa: F401
+except ImportError as missing:
+    print("skip: Ray Data needs", missing.name)
+    sys.exit(77)
 
 ray.init(address="auto", logging_level="ERROR")
 ray.data.DataContext.get_current().enable_progress_bars = False

@@ -5,6 +5,7 @@ import signal
 import time
 
 import ray
+from ray.util.state import list_actors
 
 ray.init(address="auto", logging_level="ERROR")
 
@@ -30,7 +31,7 @@ def kill(process):
 
 fragile = Fragile.remote()
 before = ray.get(fragile.process.remote(), timeout=120)
-node = next(a.node_id for a in ray.util.state.list_actors(detail=True) if a.pid == before and a.state == "ALIVE")
+node = next(a.node_id for a in list_actors(detail=True) if a.pid == before and a.state == "ALIVE")
 here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
 ray.get(kill.options(scheduling_strategy=here).remote(before), timeout=120)
 deadline = time.monotonic() + 120
