@@ -21,6 +21,10 @@ ARGS ?=
 GOTESTFLAGS ?=
 # Which end-to-end tests to run, as a Ginkgo label filter; all of them if empty.
 LABELS ?=
+# The image of Ray for test-ray, and that of Redis; if empty, the release RAY on a test cluster.
+RAY_IMAGE ?=
+REDIS_IMAGE ?=
+RAY ?= 2.60.0
 FUZZTIME ?= 20s
 # How long make test-hostile sends.
 HOSTILE_DURATION ?= 5m
@@ -79,6 +83,10 @@ test: ## Run the unit tests, the envtest suites, and the tests with Flux's libra
 .PHONY: test-e2e
 test-e2e: ## Run the end-to-end suite against the current kubeconfig, with KubeRay running and IMG loaded.
 	IMG='$(IMG)' go test -tags=e2e -count=1 -timeout=45m $(GOTESTFLAGS) ./test/e2e -ginkgo.v -ginkgo.label-filter='$(LABELS)'
+
+.PHONY: test-ray
+test-ray: ## Run the suite with the real Ray: of RAY_IMAGE on the current kubeconfig's cluster, or of RAY (2.60.0) on a test cluster.
+	IMG='$(IMG)' RAY='$(RAY)' RAY_IMAGE='$(RAY_IMAGE)' REDIS_IMAGE='$(REDIS_IMAGE)' hack/real-ray -v $(GOTESTFLAGS) ./test/ray -ginkgo.v -ginkgo.label-filter='$(LABELS)'
 
 .PHONY: test-hostile
 test-hostile: ## Have one namespace of the current kubeconfig's cluster send the deployed operator the worst for HOSTILE_DURATION (5m), and restart it.

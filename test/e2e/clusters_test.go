@@ -30,7 +30,7 @@ func newCluster(name string, options ...clusterOption) *rayv1.RayCluster {
 	cluster := &rayv1.RayCluster{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: rayv1.RayClusterSpec{
-			RayVersion: "2.52.0",
+			RayVersion: rayVersion,
 			HeadGroupSpec: rayv1.HeadGroupSpec{
 				RayStartParams: map[string]string{"dashboard-host": "0.0.0.0"},
 				Template:       podTemplate("ray-head"),

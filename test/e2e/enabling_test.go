@@ -35,7 +35,11 @@ var _ = Describe("The sample", Label("core"), Ordered, func() {
 		n, other = newNamespace(ctx), newNamespace(ctx)
 		c := sample("raycluster.yaml", &rayv1.RayCluster{})
 		Expect(c.Name).To(Equal(cluster))
-		everyPod(func(p *corev1.PodSpec) { p.TerminationGracePeriodSeconds = new(int64(2)) })(c)
+		c.Spec.RayVersion = rayVersion
+		everyPod(func(p *corev1.PodSpec) {
+			p.TerminationGracePeriodSeconds = new(int64(2))
+			p.Containers[0].Image = rayImage
+		})(c)
 		n.create(ctx, c)
 		// Meanwhile a cluster that never knew plaintext comes up under a policy that asks for the head's short name.
 		other.create(ctx, newPolicy("short", "", shortName))

@@ -32,8 +32,11 @@ const (
 	specLabel = "raytls-e2e"
 )
 
-// rayImage is RAY_IMAGE, or the image that a test cluster's stand-in has.
+// rayImage is RAY_IMAGE, or the image that a test cluster's stand-in has. KubeRay takes the probes that suit rayVersion, and those
+// for this one suit every Ray.
 var rayImage = cmp.Or(os.Getenv("RAY_IMAGE"), "rayproject/ray:2.52.0")
+
+const rayVersion = "2.52.0"
 
 // What BeforeSuite connects to.
 var (
