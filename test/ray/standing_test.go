@@ -172,6 +172,7 @@ func doorSpecs(s *standing) {
 		table, err := expected.Of(rayVersion)
 		Expect(err).NotTo(HaveOccurred())
 		head, others := s.head(ctx), s.n.workers(ctx, standingName)
+		s.n.passes(ctx, head, "tasks.py", "no marker") // a worker process waits for more work for a while
 		found := map[string][]expected.Port{
 			"head":   s.knock(ctx, head, &others[0]),
 			"worker": s.knock(ctx, &others[0], head),
