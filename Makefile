@@ -56,9 +56,10 @@ manifests: ## Generate the CRDs, and the role of each process, from the markers 
 	$(CONTROLLER_GEN) rbac:roleName=raytls-webhook paths=./internal/webhook/... output:rbac:artifacts:config=config/webhook
 
 .PHONY: docs
-docs: ## Generate the field reference from the API types.
+docs: ## Generate the field reference from the API types, and the tables of what is encrypted from what the real Ray is tested for.
 	$(CRD_REF_DOCS) --log-level=ERROR --source-path=./api/v1alpha1 --config=hack/refdocs/config.yaml \
 		--templates-dir=hack/refdocs/templates --renderer=markdown --output-path=docs/reference/api.md
+	go run ./test/ray/expected/page docs/concepts/what-is-encrypted.md
 
 .PHONY: build
 build: ## Build bin/manager and bin/raytls, static.
