@@ -43,6 +43,7 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 		}, SpecTimeout(time.Minute))
 	})
 
+	enablingSpecs()
 	faultSpecs()
 	autoscalerSpecs()
 

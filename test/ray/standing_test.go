@@ -99,12 +99,7 @@ func workSpecs(s *standing) {
 			}
 			return names
 		}).Should(And(HaveLen(2), Not(ContainElement(old.Name))))
-		// The head calls a node dead only after some missed heartbeats.
-		Eventually(ctx, func(g Gomega, ctx context.Context) {
-			ended, err := s.n.python(ctx, s.head(ctx), "tasks.py", marker("tasks"))
-			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(ended.Code).To(BeZero(), ended.Output())
-		}).Should(Succeed())
+		s.n.works(ctx, standingName)
 	}, SpecTimeout(5*time.Minute))
 }
 
@@ -224,11 +219,7 @@ func metricSpecs(s *standing) {
 		table, err := expected.Of(rayVersion)
 		Expect(err).NotTo(HaveOccurred())
 		n := newNamespace(ctx)
-		twin := newCluster("plain", workers("small", 2, 2))
-		twin.Labels = map[string]string{outsiderLabel: "yes"}
-		twin.Spec.HeadGroupSpec.Template.Labels = map[string]string{outsiderLabel: "yes"}
-		twin.Spec.WorkerGroupSpecs[0].Template.Labels = map[string]string{outsiderLabel: "yes"}
-		n.create(ctx, twin)
+		n.create(ctx, newCluster("plain", workers("small", 2, 2), outside))
 		n.ready(ctx, "plain", 3)
 		for _, of := range []struct {
 			n    *namespace

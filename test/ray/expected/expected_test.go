@@ -41,7 +41,9 @@ func TestDifferences(t *testing.T) {
 	gcs := Port{Port: "6379", Process: "gcs_server", Plaintext: "closed", NoCertificate: "closed", Foreign: "closed", Own: "in"}
 	agent := Port{Port: "52365", Process: "dashboard agent", Plaintext: "HTTP", NoCertificate: "not TLS", Foreign: "not TLS", Own: "not TLS"}
 	novel := Port{Port: "7", Process: "echo a|b", Plaintext: "silent", NoCertificate: "silent", Foreign: "silent", Own: "silent"}
-	table := func(head, worker []Port) Table { return Table{Ports: map[string][]Port{"head": head, "worker": worker}} }
+	table := func(head, worker []Port) Table {
+		return Table{Ports: map[string][]Port{"head": head, "worker": worker}}
+	}
 	newest := table([]Port{gcs, agent}, []Port{agent})
 	for _, c := range []struct {
 		reason string
@@ -49,12 +51,16 @@ func TestDifferences(t *testing.T) {
 		want   string
 	}{
 		{"an equal table says so", newest, "| 2.0.0 | none |"},
-		{"a port that only the newest has is told",
+		{
+			"a port that only the newest has is told",
 			table([]Port{agent}, []Port{agent}),
-			"| 2.0.0 | lacks 6379 (GCS) of a head: closed in plaintext, closed without a certificate, closed with another cluster's, in with the cluster's |"},
-		{"a port that the page has no word for keeps its process's name",
+			"| 2.0.0 | lacks 6379 (GCS) of a head: closed in plaintext, closed without a certificate, closed with another cluster's, in with the cluster's |",
+		},
+		{
+			"a port that the page has no word for keeps its process's name",
 			table([]Port{gcs, agent, novel}, []Port{agent}),
-			"| 2.0.0 | has 7 (echo a\\|b) of a head: silent in plaintext, silent without a certificate, silent with another cluster's, silent with the cluster's |"},
+			"| 2.0.0 | has 7 (echo a\\|b) of a head: silent in plaintext, silent without a certificate, silent with another cluster's, silent with the cluster's |",
+		},
 	} {
 		text := portBlock([]string{"3.0.0", "2.0.0"}, []Table{newest, c.older})
 		if !strings.Contains(text, "\n"+c.want+"\n") {

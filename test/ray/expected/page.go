@@ -61,9 +61,11 @@ func rows(table Table) []row {
 }
 
 func portBlock(releases []string, tables []Table) string {
-	lines := []string{"Ray " + releases[0] + ":", "",
+	lines := []string{
+		"Ray " + releases[0] + ":", "",
 		"| port | process | pods | plaintext | TLS without a certificate | certificate of another cluster | certificate of this cluster |",
-		"|---|---|---|---|---|---|---|"}
+		"|---|---|---|---|---|---|---|",
+	}
 	for _, r := range rows(tables[0]) {
 		lines = append(lines, cells(numberOf(r.Port.Port), processOf(r.Port), r.nodes,
 			answer(r.Port, r.Plaintext), answer(r.Port, r.NoCertificate), answer(r.Port, r.Foreign), answer(r.Port, r.Own)))
