@@ -32,6 +32,7 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 		workSpecs(s)
 		clientSpecs(s)
 		doorSpecs(s)
+		serveSpecs(s)
 		metricSpecs(s)
 
 		It("shows the audit a text that it sends in clear on purpose", Label("ci"), func(ctx SpecContext) {

@@ -181,6 +181,31 @@ func doorSpecs(s *standing) {
 	}, SpecTimeout(3*time.Minute))
 }
 
+// serveSpecs look at what Ray Serve adds.
+func serveSpecs(s *standing) {
+	It("closes the gRPC of Serve's replicas, where its release does", func(ctx SpecContext) {
+		table, err := expected.Of(rayVersion)
+		Expect(err).NotTo(HaveOccurred())
+		head := s.head(ctx)
+		s.n.passes(ctx, head, "serve.py")
+		var open []expected.Port
+		pods := append(s.n.workers(ctx, standingName), *head)
+		for i := range pods {
+			for _, port := range s.knock(ctx, &pods[i], &pods[(i+1)%len(pods)]) {
+				if port.Process == "worker process" && port.Plaintext == "in" {
+					open = append(open, port)
+				}
+			}
+		}
+		s.n.passes(ctx, head, "serve.py", "stop")
+		if table.Fault("serve-replica") == nil {
+			Expect(open).To(BeEmpty(), "ports that serve gRPC without TLS")
+			return
+		}
+		Expect(open).NotTo(BeEmpty(), "Ray %s has lost this fault: take it out of the table", rayVersion)
+	}, SpecTimeout(4*time.Minute))
+}
+
 func comparePorts(a, b expected.Port) int {
 	return strings.Compare(fmt.Sprint(a.Port, a.Process, a), fmt.Sprint(b.Port, b.Process, b))
 }
