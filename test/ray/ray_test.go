@@ -61,12 +61,12 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 			name, path := stream.protocol()
 			_, port, err := net.SplitHostPort(stream.Server)
 			Expect(err).NotTo(HaveOccurred())
-			clear := !slices.Contains([]string{"nothing", "TLS", "TLS that the server does not speak"}, name)
-			if clear {
+			inClear := !slices.Contains([]string{"nothing", "TLS", "TLS that the server does not speak"}, name)
+			if inClear {
 				name = strings.TrimSpace(fmt.Sprintf("%s to port %s %s", name, port, path))
 			}
 			kinds[name]++
-			if clear && !stream.expectedBy(table) {
+			if inClear && !stream.expectedBy(table) {
 				wrong = append(wrong, fmt.Sprintf("%s from %s (%s) to %s (%s), begins %s, answered %s", name, client, stream.Client, server, stream.Server, stream.ClientBegins, stream.ServerBegins))
 			}
 		}

@@ -267,7 +267,7 @@ func metricSpecs(s *standing) {
 			Eventually(ctx, func(g Gomega, ctx context.Context) {
 				g.Expect(len(n.metrics(ctx, g, "plain", nodeType))).To(BeNumerically(">", 60))
 			}).Should(Succeed())
-			Expect(len(s.n.metrics(ctx, Default.(Gomega), standingName, nodeType))).To(BeNumerically("<", 60),
+			Expect(len(s.n.metrics(ctx, Default, standingName, nodeType))).To(BeNumerically("<", 60),
 				"Ray %s does not lose its metrics under TLS any more: take the fault out of the table", rayVersion)
 		}
 		n.remove(ctx, "plain")
