@@ -167,7 +167,7 @@ func doorSpecs(s *standing) {
 		table, err := expected.Of(rayVersion)
 		Expect(err).NotTo(HaveOccurred())
 		head, others := s.head(ctx), s.n.workers(ctx, standingName)
-		s.n.passes(ctx, head, "tasks.py", "no marker") // a worker process waits for more work for a while
+		s.holdProcesses(ctx, &others[0])
 		found := map[string][]expected.Port{
 			"head":   s.knock(ctx, head, &others[0]),
 			"worker": s.knock(ctx, &others[0], head),
@@ -179,6 +179,30 @@ func doorSpecs(s *standing) {
 			Expect(found[nodeType]).To(Equal(want), "the ports of a %s with Ray %s", nodeType, rayVersion)
 		}
 	}, SpecTimeout(3*time.Minute))
+}
+
+// holdProcesses has each worker run a worker process while its ports are tried. It waits until this one does.
+func (s *standing) holdProcesses(ctx context.Context, worker *corev1.Pod) {
+	GinkgoHelper()
+	head := s.head(ctx)
+	ended := make(chan struct{})
+	holding, stop := context.WithCancel(ctx)
+	DeferCleanup(func() {
+		stop()
+		<-ended
+	})
+	go func() {
+		defer close(ended)
+		// The end of the spec interrupts it.
+		_, _ = s.n.python(holding, head, "hold.py", "60")
+	}()
+	Eventually(ctx, func(ctx context.Context) []string {
+		var kinds []string
+		for _, l := range s.n.ports(ctx, worker) {
+			kinds = append(kinds, l.Process)
+		}
+		return kinds
+	}).Should(ContainElement("worker process"))
 }
 
 // serveSpecs look at what Ray Serve adds.
