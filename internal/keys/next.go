@@ -66,7 +66,7 @@ func Next(store Store, settings Settings, parent *pki.Parent, pods Pods, now tim
 			return store, "", time.Time{}, fmt.Errorf("making the issuer: %w", err)
 		}
 		next.altered = false
-		if err := pki.Publishable(next.Issuer, next.Issuer.CertificatePEM(), next.Authority.CertificatePEM(), now); err != nil {
+		if err := pki.Publishable(next.Issuer, next.Issuer.CertificatePEM(), next.Authority.CertificatePEM(), nil, now); err != nil {
 			return store, "", time.Time{}, fmt.Errorf("checking the issuer before it is published: %w", err)
 		}
 	}
