@@ -120,7 +120,7 @@ func TestShorterLeavesReplaceTheIssuerWhenTheyAreDue(t *testing.T) {
 // Under a brought CA that ends soon, all is cut to its end, and replacing the issuer again and again would not help.
 func TestACutIssuerIsNotReplacedInALoop(t *testing.T) {
 	s, brought := settings(), parent(t, 150)
-	made, _, _, err := Next(Store{Cluster: train()}, s, brought, Pods{}, epoch())
+	made, _, _, err := Next(Store{Cluster: train()}, s, Parent{CA: brought}, Pods{}, epoch())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,12 +128,12 @@ func TestACutIssuerIsNotReplacedInALoop(t *testing.T) {
 		t.Fatal("nothing outlives its issuer")
 	}
 	for at := day; at < 149*day; at += day {
-		got, why, _, err := Next(made, s, brought, Pods{}, epoch().Add(at))
+		got, why, _, err := Next(made, s, Parent{CA: brought}, Pods{}, epoch().Add(at))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if why != "" || got.Authority.ID() != made.Authority.ID() {
-			t.Fatalf("day %d: replaced (%s), though the new one ends at the same time", at/day, why)
+		if why.Makes() || got.Authority.ID() != made.Authority.ID() {
+			t.Fatalf("day %d: replaced (%+v), though the new one ends at the same time", at/day, why)
 		}
 	}
 }

@@ -118,8 +118,8 @@ func (a *Authority) SignedBy(parent *Parent) bool {
 // Specimen makes a leaf and its issuer under the authority, both valid until a time or until the authority ends, and forgets their
 // keys: they show later what peers think of the authority's leaves, when its own key is gone.
 func (a *Authority) Specimen(until, now time.Time) ([]*x509.Certificate, error) {
-	life := until.Sub(now)
-	issuer, err := a.NewIssuer(IssuerOptions{KeyAlgorithm: ECDSAP256, Validity: life, Now: now})
+	now = now.Truncate(time.Second)
+	issuer, err := a.NewIssuer(IssuerOptions{KeyAlgorithm: ECDSAP256, Validity: until.Sub(now), Now: now})
 	if err != nil {
 		return nil, err
 	}
@@ -130,14 +130,14 @@ func (a *Authority) Specimen(until, now time.Time) ([]*x509.Certificate, error) 
 	return []*x509.Certificate{leaf, issuer.certificate}, nil
 }
 
-// specimen makes a leaf that lasts as long as the issuer, and forgets its key.
+// specimen makes a leaf that is valid as long as the issuer, and forgets its key. The issuer must be valid now.
 func (i *Issuer) specimen(now time.Time) (*x509.Certificate, error) {
 	if err := checkTime(i.certificate, now, "issuer "+i.ID()); err != nil {
 		return nil, err
 	}
-	now = now.Truncate(time.Second)
 	leafPEM, _, err := i.NewLeaf(LeafOptions{
-		CommonName: "specimen", DNSNames: []string{"localhost"}, KeyAlgorithm: ECDSAP256, Validity: i.NotAfter().Sub(now), Now: now,
+		CommonName: "specimen", DNSNames: []string{"localhost"}, KeyAlgorithm: ECDSAP256,
+		Validity: i.NotAfter().Sub(i.NotBefore()), Now: i.NotBefore(),
 	})
 	if err != nil {
 		return nil, err

@@ -177,7 +177,7 @@ var _ = Describe("The keys of an encrypted cluster", func() {
 		Expect(err).NotTo(HaveOccurred())
 		stored, err := keys.Read(client.ObjectKeyFromObject(before), own, nil)
 		Expect(err).NotTo(HaveOccurred())
-		other, _, _, err := keys.Next(keys.Store{Cluster: client.ObjectKeyFromObject(before)}, stored.Settings, nil, keys.Pods{}, time.Now())
+		other, _, _, err := keys.Next(keys.Store{Cluster: client.ObjectKeyFromObject(before)}, stored.Settings, keys.Parent{}, keys.Pods{}, time.Now())
 		Expect(err).NotTo(HaveOccurred())
 		restored := own.DeepCopy()
 		restored.Data, err = other.AuthorityData()
