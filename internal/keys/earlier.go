@@ -217,6 +217,12 @@ func (s Store) without(unused []int64, now time.Time) Store {
 	if i := slices.IndexFunc(s.forward, func(c *x509.Certificate) bool { return !now.Before(c.NotAfter) }); i >= 0 {
 		s.forward = s.forward[:i]
 	}
+	return s.trim()
+}
+
+// trim leaves out forward bridges that no pod needs, so that there are no more than generations that work together.
+func (s Store) trim() Store {
+	s.forward = s.forward[:min(len(s.forward), max(maxGenerations-1, int(s.Generation-s.oldest())))]
 	return s
 }
 
@@ -252,7 +258,5 @@ func (s Store) bridge(before Store, now time.Time) (Store, error) {
 			return s, fmt.Errorf("making the bridge to generation %d: %w", e.generation, err)
 		}
 	}
-	// Bridges that no pod needs any more make room.
-	s.forward = s.forward[:min(len(s.forward), max(maxGenerations-1, int(s.Generation-s.oldest())))]
-	return s, nil
+	return s.trim(), nil
 }
