@@ -67,7 +67,7 @@ func (s Store) Due(settings Settings, parent Parent, pods Pods, now time.Time) (
 		due.Held = parent.Unusable
 	case asked != "" && next.Generation+1-next.oldest() >= maxGenerations:
 		due.Held = kube.UserMustActf(v1alpha1.ReasonTooManyGenerations,
-			"a new authority is due because %s, but pods may still have certificates of generation %d, and at most %d generations work together; restart the oldest pods, and the operator makes the authority", asked, next.oldest(), maxGenerations)
+			"a new authority is due (%s), but pods may still have certificates of generation %d, and at most %d generations work together; recreate the oldest pods, and the operator makes the authority", asked, next.oldest(), maxGenerations)
 	case asked != "":
 		due.Authority, due.Issuer = asked, causeReplaced
 	}
@@ -168,11 +168,11 @@ func (s Store) asked(ca *pki.Parent, now time.Time) string {
 	before := s.Settings.ReplaceIssuedBefore
 	switch {
 	case !before.IsZero() && !now.Before(before) && s.Authority.IssuedAt().Before(before):
-		return "the present one was issued before " + before.Format(time.RFC3339)
+		return "the one before was issued before " + before.Format(time.RFC3339)
 	case !s.Authority.SignedBy(ca):
 		return "another CA signs authorities now"
 	case !now.Before(s.endingFrom()) && s.newEnd(ca, now).After(s.Authority.NotAfter()):
-		return "the present one is about to end"
+		return "the one before is about to end"
 	}
 	return ""
 }
@@ -221,6 +221,11 @@ func restored(store Store, pods Pods) error {
 		}
 	}
 	return nil
+}
+
+// Works reports whether pods can get certificates of what the CA Secret holds.
+func (s Store) Works(now time.Time) bool {
+	return s.Issuer != nil && s.Authority.CheckIssuer(s.Issuer, now) == nil
 }
 
 // issuerDue is why the issuer cannot stay; empty if it can.

@@ -43,10 +43,9 @@ func (a *application) provideKeys(ctx context.Context) error {
 		}
 		return err
 	}
-	if due.Makes() {
-		if err := a.issuerAllowed(ctx); err != nil {
-			return err
-		}
+	if wait := a.issuers.wait(a.facts.Key, now); due.Makes() && wait > 0 {
+		a.requeueAt(now.Add(wait))
+		return a.waitsForIssuer(ctx, wait)
 	}
 	if len(due.Unused) > 0 {
 		if err := a.knowsPods(ctx); err != nil {
@@ -72,13 +71,10 @@ func (a *application) logIssued(ctx context.Context, what string, store keys.Sto
 		"authority", store.Authority.ID(), "generation", store.Generation, "notAfter", certificate.NotAfter.UTC().Format(time.RFC3339))
 }
 
-// issuerAllowed fails while the cluster got its last issuer a moment ago. A cache that has not seen that one is not reported.
-func (a *application) issuerAllowed(ctx context.Context) error {
-	wait := a.issuers.wait(a.facts.Key, a.facts.Now)
-	if wait == 0 {
-		return nil
-	}
-	if err := a.fresh(ctx); err != nil {
+// waitsForIssuer is for a cluster that got its last issuer a moment ago. It fails if new pods wait for the next one. A cache that has
+// not seen the last one is not reported.
+func (a *application) waitsForIssuer(ctx context.Context, wait time.Duration) error {
+	if err := a.fresh(ctx); err != nil || a.facts.Keys.Works(a.facts.Now) {
 		return err
 	}
 	reason := v1alpha1.ReasonPodsStarting

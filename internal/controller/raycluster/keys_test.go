@@ -123,6 +123,12 @@ func TestAnIssuerThatHasToWaitIsReported(t *testing.T) {
 			}
 		})
 	}
+	working, _, _ := keyed(t, epoch().Add(time.Hour))
+	working.facts.Policy.CertificateAuthority.ReplaceIssuedBefore = &metav1.Time{Time: epoch().Add(time.Hour)}
+	working.issuers.made(train(), working.facts.Now.Add(-4*time.Second))
+	if err := working.provideKeys(t.Context()); err != nil || working.keys.Generation != 1 || !working.requeue.Equal(working.facts.Now.Add(6*time.Second)) {
+		t.Errorf("a replacement that has to wait is no fault: generation %d, again at %s, %v", working.keys.Generation, working.requeue, err)
+	}
 	a, stored, _ := keyed(t, epoch())
 	a.withoutIssuer(t, stored)
 	a.issuers.made(train(), epoch().Add(-issueInterval))
