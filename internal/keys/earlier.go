@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"bytes"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -69,11 +68,12 @@ func (s *Store) readBridges(data map[string][]byte) error {
 		if s.forward, err = pki.ParseBundle(text); err != nil {
 			return fmt.Errorf("its %s cannot be read: %w", keyForward, err)
 		}
-		above := s.Authority.Certificate()
-		for i, bridge := range s.forward {
-			if i > 0 && pki.SignerOf(s.forward[i-1]) != pki.IDOf(bridge) || i == 0 && !bytes.Equal(bridge.RawSubject, above.RawSubject) {
+		leadsTo := s.Authority.ID()
+		for _, bridge := range s.forward {
+			if pki.IDOf(bridge) != leadsTo {
 				return fmt.Errorf("its %s does not lead to the authority", keyForward)
 			}
+			leadsTo = pki.SignerOf(bridge)
 		}
 	}
 	var stored []storedEarlier
@@ -82,9 +82,12 @@ func (s *Store) readBridges(data map[string][]byte) error {
 	}
 	below := s.Generation
 	for _, one := range stored {
+		if one.Generation >= below {
+			return fmt.Errorf("the generations in its %s are not in order", keyEarlier)
+		}
 		read, err := one.read(s.Authority)
-		if err != nil || read.generation >= below {
-			return errors.Join(fmt.Errorf("generation %d in its %s cannot be used", one.Generation, keyEarlier), err)
+		if err != nil {
+			return fmt.Errorf("generation %d in its %s cannot be used: %w", one.Generation, keyEarlier, err)
 		}
 		s.earlier, below = append(s.earlier, read), read.generation
 	}

@@ -9,8 +9,10 @@ import (
 
 func TestJudge(t *testing.T) {
 	after := func(d time.Duration) time.Time { return epoch().Add(d) }
-	by := Signers{Authority: "aa", Issuer: "ii", AuthorityEnd: after(1000 * day), IssuerEnd: after(200 * day),
-		Earlier: []Earlier{{Generation: 3, ID: "cc", End: after(150 * day)}}}
+	by := Signers{
+		Authority: "aa", Issuer: "ii", AuthorityEnd: after(1000 * day), IssuerEnd: after(200 * day),
+		Earlier: []Earlier{{Generation: 3, ID: "cc", End: after(150 * day)}},
+	}
 	leaf := func(change ...func(*Leaf)) Leaf {
 		l := Leaf{Authority: "aa", Issuer: "ii", IssuedAt: epoch(), NotAfter: after(120 * day)}
 		for _, c := range change {

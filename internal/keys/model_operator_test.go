@@ -226,7 +226,7 @@ func boringSSL(t *testing.T) func(chain, bundle []*x509.Certificate, at time.Tim
 		if err := errors.Join(os.WriteFile(chainFile, pki.EncodeBundle(chain...), 0o600), os.WriteFile(bundleFile, pki.EncodeBundle(bundle...), 0o600)); err != nil {
 			return err
 		}
-		out, err := exec.Command(binary, chainFile, bundleFile, strconv.FormatInt(at.Unix(), 10)).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), binary, chainFile, bundleFile, strconv.FormatInt(at.Unix(), 10)).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
 		}

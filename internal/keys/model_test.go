@@ -37,11 +37,12 @@ type version struct {
 // pod is a pod of the model. It reads the CA Secret at some time, and makes its certificate at another.
 type pod struct {
 	name string
-	// until is when its certificate ends: a head's may last as long as the issuer.
+	// A head's certificate lasts as long as the issuer. The operator cannot read the report of a silent pod.
 	head, silent, terminating bool
 	created                   time.Time
-	read                      *version
-	leaf                      *x509.Certificate
+	// read is what it has mounted, and leaf its certificate; nil before.
+	read *version
+	leaf *x509.Certificate
 }
 
 // certified reports whether the pod has a certificate, and others would take it for valid at that time.
@@ -71,8 +72,8 @@ type model struct {
 
 	pods  []*pod
 	names int
-	// held are the pairs of versions that hold, and from when until when.
-	held map[[2]int][2]time.Time
+	// held are the pairs of versions that hold, and until when.
+	held map[[2]int]time.Time
 	stats
 	original func(chain, bundle []*x509.Certificate, at time.Time) error
 }
@@ -175,16 +176,15 @@ func (m *model) check() error {
 	return nil
 }
 
-// checkPair asks the verifiers for the first and the last moment alone: no verifier's path depends on the time, so a pair that holds
-// at both holds between. Pods of one version differ by their leaves alone.
+// checkPair asks the verifiers for the first and the last moment alone: the greedy verifier's path does not depend on the time, so a
+// pair that holds at both holds between. Pods of one version differ by their leaves alone.
 func (m *model) checkPair(a, b *pod) error {
 	key := [2]int{a.read.number, b.read.number}
 	last := a.leaf.NotAfter
 	if b.leaf.NotAfter.Before(last) {
 		last = b.leaf.NotAfter
 	}
-	span, known := m.held[key]
-	if last = last.Add(-time.Second); known && !span[1].Before(last) {
+	if last = last.Add(-time.Second); !m.held[key].Before(last) {
 		return nil
 	}
 	chain := append([]*x509.Certificate{a.leaf}, a.read.chain...)
@@ -199,100 +199,7 @@ func (m *model) checkPair(a, b *pod) error {
 			}
 		}
 	}
-	m.held[key] = [2]time.Time{m.now, last}
-	return nil
-}
-
-// boundaries are the moments at which something changes by itself.
-func (m *model) boundaries() []time.Time {
-	var out []time.Time
-	add := func(at time.Time) {
-		if at.After(m.now) {
-			out = append(out, at)
-		}
-	}
-	for _, p := range m.pods {
-		if p.leaf != nil {
-			add(p.leaf.NotAfter)
-		}
-	}
-	for _, v := range m.versions[max(0, len(m.versions)-3):] {
-		add(v.from.Add(staleness))
-		for _, certificate := range slices.Concat(v.chain, v.bundle) {
-			add(certificate.NotAfter)
-			add(certificate.NotAfter.Add(-ClockTolerance))
-		}
-	}
-	add(m.leader.askAgain)
-	add(m.leader.settledSince.Add(settleTime))
-	add(m.settings.ReplaceIssuedBefore)
-	slices.SortFunc(out, time.Time.Compare)
-	return out
-}
-
-// pass lets time pass: a little, a lot, or to one second either side of the next boundary.
-func (m *model) pass() {
-	to := m.now.Add(time.Duration(1+m.r.IntN(90)) * time.Minute)
-	switch boundaries := m.boundaries(); m.r.IntN(7) {
-	case 0, 1:
-		to = m.now.Add(time.Duration(1+m.r.IntN(60)) * time.Second)
-	case 2:
-		to = m.now.Add(time.Duration(1+m.r.IntN(60)) * time.Hour)
-	case 3, 4, 5:
-		if len(boundaries) > 0 {
-			to = boundaries[m.r.IntN(min(3, len(boundaries)))].Add(time.Duration(m.r.IntN(3)-1) * time.Second)
-		}
-	}
-	if !to.After(m.now) {
-		return
-	}
-	m.now = to.Truncate(time.Second)
-	m.note("time passes")
-	for i := len(m.pods) - 1; i >= 0; i-- {
-		if p := m.pods[i]; p.leaf != nil && !p.certified(m.now) && m.chance(2) {
-			m.pods = slices.Delete(m.pods, i, i+1)
-			m.note("%s, whose certificate has ended, is replaced", p.name)
-			m.create(p.head)
-		}
-	}
-}
-
-// hurry asks for one new authority after another.
-func (m *model) hurry() error {
-	for range 1 + m.r.IntN(4) {
-		m.now = m.now.Add(time.Minute)
-		m.settings.ReplaceIssuedBefore = m.now.Add(m.leader.off)
-		if err := m.operate(); err != nil {
-			return err
-		}
-		if err := m.progress(m.r.IntN(2)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// calm lets all pods get their certificates and then nothing happens for more than an hour, if the leader lives.
-func (m *model) calm() error {
-	if m.lost || m.restored {
-		return nil
-	}
-	for range 4 {
-		if err := m.operate(); err != nil {
-			return err
-		}
-		if len(m.pods) < 12 && m.chance(3) {
-			m.create(false)
-		}
-		if err := m.progress(0); err != nil {
-			return err
-		}
-		if err := m.check(); err != nil {
-			return err
-		}
-		m.now = m.now.Add(time.Duration(5+m.r.IntN(50)) * time.Minute)
-		m.note("time passes")
-	}
+	m.held[key] = last
 	return nil
 }
 
@@ -401,7 +308,7 @@ func (m *model) restore() {
 }
 
 func newModel(seed int) *model {
-	m := &model{r: rand.New(rand.NewPCG(uint64(seed), 0)), now: epoch(), held: map[[2]int][2]time.Time{}}
+	m := &model{r: rand.New(rand.NewPCG(uint64(seed), 0)), now: epoch(), held: map[[2]int]time.Time{}}
 	m.settings = settings(valid(5), func(s *Settings) { s.AuthorityValidityDays = 20 + m.r.Int32N(60) })
 	m.leader = newReplica(m)
 	for i := range 4 {
