@@ -221,17 +221,19 @@ func TestEarlierAuthoritiesGoWhenTheyAreOver(t *testing.T) {
 	s := settings(before(epoch().Add(time.Hour)), func(s *Settings) { s.AuthorityValidityDays = 7300 })
 	store, _, _ := next(t, first(t, settings()), s, epoch().Add(time.Hour))
 	over := epoch().Add(200*day + ClockTolerance)
-	for now, renewAt := epoch().Add(day), (time.Time{}); now.Before(over.Add(day)); now = renewAt {
-		if store, _, renewAt = next(t, store, s, now); !renewAt.After(now) {
+	for now := epoch().Add(day); now.Before(over.Add(day)); {
+		made, _, renewAt := next(t, store, s, now)
+		if !renewAt.After(now) {
 			t.Fatalf("asked again at %s", renewAt)
 		}
-		store = reread(t, store)
+		store = reread(t, made)
 		if kept := len(store.earlier) == 1; kept != now.Before(over) {
 			t.Fatalf("at %s, generation 1 is kept: %t", now, kept)
 		}
 		if len(store.forward) != 1 {
 			t.Fatalf("at %s, the forward bridge is gone; it stays until the authority that signed it ends", now)
 		}
+		now = renewAt
 	}
 	if store, _, _ = next(t, store, s, epoch().Add(3650*day)); len(store.forward) > 0 {
 		t.Error("the forward bridge has ended")
