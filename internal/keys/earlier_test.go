@@ -101,14 +101,19 @@ func TestReplacedKeysAreReadBack(t *testing.T) {
 	} {
 		altered := clone(authority)
 		alter(altered)
-		if outcome := kube.AsOutcome(readError(altered, issuer)); outcome == nil || outcome.Reason != v1alpha1.ReasonAuthorityLost {
+		if outcome := kube.AsOutcome(readError(t, altered, issuer)); outcome == nil || outcome.Reason != v1alpha1.ReasonAuthorityLost {
 			t.Errorf("%s: an authority whose bridges cannot be read is used: %v", name, outcome)
 		}
 	}
 }
 
-func readError(authority, issuer *corev1.Secret) error {
-	_, err := Read(train(), authority, issuer)
+// readError is why the Secrets are not read.
+func readError(t *testing.T, authority, issuer *corev1.Secret) error {
+	t.Helper()
+	store, err := Read(train(), authority, issuer)
+	if store.Authority != nil {
+		t.Error("a part of what could not be read is used")
+	}
 	return err
 }
 

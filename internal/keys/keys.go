@@ -197,7 +197,10 @@ func (s *Store) readAuthority(secret *corev1.Secret) error {
 	if s.Authority, err = pki.ParseAuthority(secret.Data[keyAuthorityCertificate], secret.Data[keyAuthorityKey]); err != nil {
 		return err
 	}
-	return s.readBridges(secret.Data)
+	if err = s.readBridges(secret.Data); err != nil {
+		s.Authority, s.forward, s.earlier = nil, nil, nil // a part of them would part pods
+	}
+	return err
 }
 
 // readIssuer takes the issuer only with its own chain and bundle: anybody in the cluster's namespace may have written the Secret.
@@ -215,7 +218,7 @@ func (s *Store) readIssuer(data map[string][]byte) {
 	case bytes.Equal(data[keyChain], s.chain(issuer)) && bytes.Equal(data[keyBundle], s.Bundle()):
 		s.Issuer, s.fault = issuer, ""
 	case slices.ContainsFunc(s.earlier, func(e earlier) bool { return pki.SignerOf(issuer.Certificate()) == e.id() }):
-		s.fault = "the authority was replaced"
+		s.fault = causeReplaced
 	}
 }
 

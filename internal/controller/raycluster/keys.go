@@ -38,10 +38,7 @@ func (a *application) provideKeys(ctx context.Context) error {
 	pods.Settled = a.settled.since(a.facts.Key, a.facts.KeyState(), now)
 	due, err := a.facts.Keys.Due(settings, parent, pods, now)
 	if err != nil {
-		if lag := a.freshAuthority(ctx); lag != nil {
-			return lag
-		}
-		return err
+		return a.unlessStale(ctx, err)
 	}
 	if wait := a.issuers.wait(a.facts.Key, now); due.Makes() && wait > 0 {
 		a.requeueAt(now.Add(wait))
@@ -82,6 +79,18 @@ func (a *application) waitsForIssuer(ctx context.Context, wait time.Duration) er
 		reason = v1alpha1.ReasonEnabling
 	}
 	return kube.Waitf(reason, "Secret %s was deleted or altered again at once; the operator makes one issuer in %s for a cluster, and new pods wait for it", keys.IssuerSecretName(a.facts.Key), issueInterval).RetryAfter(wait)
+}
+
+// unlessStale is the error, unless it may come of a cache that lags behind the authority's Secret: the record in another cache can be
+// ahead of it.
+func (a *application) unlessStale(ctx context.Context, err error) error {
+	if a.facts.AuthoritySecret == nil {
+		return err
+	}
+	if lag := a.freshAuthority(ctx); lag != nil {
+		return lag
+	}
+	return err
 }
 
 // fresh fails if the cache lags behind one of the cluster's Secrets.
