@@ -131,7 +131,8 @@ const (
 	// ReasonPodsAltered: a pod is not as its template, because something changes pods at admission. The operator does not
 	// delete it, since its replacement would be the same.
 	ReasonPodsAltered = "PodsAltered"
-	// ReasonOutdatedAuthority: a running pod has a certificate of another authority than the cluster's, so other pods refuse it.
+	// ReasonOutdatedAuthority: a running pod has a certificate of an authority that is neither the cluster's nor an earlier one
+	// that its pods still accept, so other pods refuse it.
 	ReasonOutdatedAuthority = "OutdatedAuthority"
 	// ReasonPlaintextOnWire: the head's GCS port serves gRPC without TLS, whatever the pod's spec says.
 	ReasonPlaintextOnWire = "PlaintextOnWire"
@@ -150,7 +151,7 @@ const (
 	ReasonError = "Error"
 )
 
-// Reasons of the condition Certified, besides NoPods, CertificateFailed, CertificateExpired and OutdatedAuthority.
+// Reasons of the condition Certified, besides NoPods, CertificateFailed, CertificateExpired, OutdatedAuthority and PodsOutdated.
 const (
 	// ReasonCertified: every running pod has a valid certificate of the current authority.
 	ReasonCertified = "Certified"
@@ -164,16 +165,20 @@ const (
 const (
 	// ReasonUpToDate: clusters run with the present values of the policy's spec.
 	ReasonUpToDate = "UpToDate"
-	// ReasonAuthorityEnding: the cluster's authority is in the last part of its life. The operator replaces it when no pod
-	// has a certificate of it.
+	// ReasonAuthorityEnding: the cluster's authority is in the last part of its life, and the brought CA that would sign
+	// another ends no later.
 	ReasonAuthorityEnding = "AuthorityEnding"
-	// ReasonAuthorityChangePending: secretRef, keyAlgorithm or validityDays of spec.certificateAuthority changed after
-	// the cluster's authority was created.
+	// ReasonAuthorityChangePending: keyAlgorithm or validityDays of spec.certificateAuthority changed after the cluster's
+	// authority was created, or the CA in secretRef cannot be used.
 	ReasonAuthorityChangePending = "AuthorityChangePending"
+	// ReasonTooManyGenerations: a new authority is due, and pods may still have certificates of the oldest of the
+	// generations that work together.
+	ReasonTooManyGenerations = "TooManyGenerations"
 	// ReasonTemplateChangePending: spec.issuance.initContainer or spec.additionalContainers changed after the cluster was
 	// injected.
 	ReasonTemplateChangePending = "TemplateChangePending"
-	// ReasonPodsOutdated: pods run with an authority or an injection revision that is no longer their cluster's.
+	// ReasonPodsOutdated: pods run with an authority or an injection revision that is no longer their cluster's. Pods of
+	// an earlier generation of the authority connect to all others.
 	ReasonPodsOutdated = "PodsOutdated"
 )
 

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // IssuanceMode is a way in which pods get their certificates.
@@ -111,9 +112,16 @@ type CertificateAuthority struct {
 
 	// secretRef names a Secret in the policy's namespace with a CA that signs the authorities. The Secret
 	// must carry the label raytls.io/ca: "true" and hold ca.crt and ca.key, or tls.crt and tls.key. Pods trust the
-	// authority of their cluster alone, never this CA. Without it, authorities are self-signed.
+	// authority of their cluster alone, never this CA. Without it, authorities are self-signed. When another CA is named, or
+	// the Secret gets another one, the operator replaces the authorities as for replaceIssuedBefore.
 	// +optional
 	SecretRef *SecretReference `json:"secretRef,omitempty"`
+
+	// replaceIssuedBefore has the operator replace each authority that it issued before this time, once the time has come.
+	// Nothing restarts: running pods and new ones accept each other, and a pod gets a certificate of the new authority when
+	// it is created anew. The field asks for nothing more once every authority is younger, so it may stay.
+	// +optional
+	ReplaceIssuedBefore *metav1.Time `json:"replaceIssuedBefore,omitempty"`
 }
 
 // SecretReference names a Secret in the policy's namespace.

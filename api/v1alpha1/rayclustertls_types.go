@@ -288,6 +288,37 @@ type AuthorityStatus struct {
 	// expiryTime is when the authority's certificate ends.
 	// +optional
 	ExpiryTime *metav1.Time `json:"expiryTime,omitempty"`
+
+	// earlier lists the authorities that the current one replaced and that pods may still have certificates of, newest first.
+	// These pods connect to all others.
+	// +optional
+	// +listType=map
+	// +listMapKey=generation
+	// +kubebuilder:validation:MaxItems=32
+	Earlier []EarlierAuthority `json:"earlier,omitempty"`
+}
+
+// EarlierAuthority describes an authority that was replaced, as long as pods may have certificates of it.
+type EarlierAuthority struct {
+	// generation is the number of the authority.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Generation int64 `json:"generation,omitempty"`
+
+	// id is a short hash of the authority's public key.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ID string `json:"id,omitempty"`
+
+	// pods is the number of running pods that have a certificate of the authority.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Pods int32 `json:"pods"`
+
+	// expiryTime is when the pods of the current authority cease to accept those of this one. No certificate of it lasts longer.
+	// +optional
+	ExpiryTime *metav1.Time `json:"expiryTime,omitempty"`
 }
 
 // IssuerStatus describes the issuer that signs the certificates of new pods.
@@ -320,7 +351,8 @@ type PodCounts struct {
 	// +kubebuilder:validation:Minimum=0
 	Plaintext int32 `json:"plaintext"`
 
-	// outdated is the number of pods whose authority or injection revision is no longer the RayCluster's.
+	// outdated is the number of pods whose authority or injection revision is no longer the RayCluster's. It includes pods of
+	// the earlier authorities in authority.earlier.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Outdated int32 `json:"outdated"`

@@ -78,8 +78,9 @@ type RayTLSPolicySpec struct {
 	// +kubebuilder:default={}
 	Issuance Issuance `json:"issuance,omitempty,omitzero"`
 
-	// certificateAuthority describes the authority that the operator creates for each covered cluster. A change applies to
-	// authorities that are created after it; clusters with an older one report UpToDate=False.
+	// certificateAuthority describes the authority that the operator creates for each covered cluster. A change of
+	// keyAlgorithm or validityDays applies to authorities that are created after it; clusters with an older one report
+	// UpToDate=False.
 	// +optional
 	// +kubebuilder:default={}
 	CertificateAuthority CertificateAuthority `json:"certificateAuthority,omitempty,omitzero"`

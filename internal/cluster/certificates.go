@@ -45,11 +45,14 @@ func (p *Pod) leaf(settings keys.Settings) keys.Leaf {
 	return settings.Assumed(p.Created, p.Group == "")
 }
 
-// signers are those of the keys. If the authority's Secret is gone, its pods are still those of the authority on record.
+// signers are those of the keys. If the authority's Secret is gone, its pods are still those of the authorities on record.
 func (f *Facts) signers(store keys.Store) keys.Signers {
 	out := store.Signers()
 	if recorded := &f.status().Authority; out.Authority == "" {
 		out.Authority, out.AuthorityEnd = recorded.ID, instant(recorded.ExpiryTime)
+		for _, e := range recorded.Earlier {
+			out.Earlier = append(out.Earlier, keys.Earlier{Generation: e.Generation, ID: e.ID, End: instant(e.ExpiryTime)})
+		}
 	}
 	return out
 }

@@ -5,10 +5,12 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/gencert"
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/policy"
 )
@@ -171,37 +173,76 @@ func TestAuthorityEndingIsSaidEarly(t *testing.T) {
 		t.Errorf("got %+v", c)
 	}
 	f.Now = epoch().Add(1826 * day)
-	if c := upToDate(); c.Status != metav1.ConditionFalse || c.Reason != v1alpha1.ReasonAuthorityEnding || !strings.Contains(c.Message, "ends at 2035-12-31T03:04:05Z") {
+	if c := upToDate(); c.Reason == v1alpha1.ReasonAuthorityEnding {
+		t.Errorf("the operator replaces it, and no user has to act: got %+v", c)
+	}
+	f.Policy.CertificateAuthority.ValidityDays = 90
+	if c := upToDate(); c.Status != metav1.ConditionFalse || c.Reason != v1alpha1.ReasonAuthorityEnding || !strings.Contains(c.Message, "ends at 2035-12-31T03:04:05Z") || !strings.Contains(c.Message, "validityDays") {
 		t.Errorf("got %+v", c)
 	}
 }
 
 func TestKeyPodsAreThoseWithAUsableCertificate(t *testing.T) {
 	for name, c := range map[string]struct {
-		reason string
-		change func(*Facts)
-		known  int
-		keep   bool
+		reason       string
+		change       func(*Facts)
+		known, inUse int
+		settled      bool
 	}{
-		"both":        {"both can talk", func(*Facts) {}, 2, true},
-		"silent":      {"one that does not say may", silent(1), 2, true},
-		"silent, old": {"however old it is, since that is a guess", func(f *Facts) { silent(1)(f); f.Now = epoch().Add(800 * day); f.Pods[0].Terminating = true }, 1, true},
-		"ended":       {"nobody accepts it", func(f *Facts) { f.Pods[1].Report.NotAfter = epoch() }, 1, true},
-		"waiting":     {"it may be making one", func(f *Facts) { f.Pods = f.Pods[1:]; waits(0, 0)(f) }, 0, true},
-		"terminating": {"it goes", func(f *Facts) { f.Pods = f.Pods[1:]; f.Pods[0].Terminating = true }, 0, false},
-		"plaintext":   {"it has none", func(f *Facts) { f.Pods = f.Pods[1:]; waits(0, 0)(f); f.Pods[0].Injected = false }, 0, false},
-		"no policy":   {"nobody asks for another", func(f *Facts) { f.Pods = nil; uncoveredNow(f) }, 0, true},
-		"none":        {"no pods, no evidence", func(f *Facts) { f.Pods = nil }, 0, false},
+		"both":        {"both can talk", func(*Facts) {}, 2, 2, true},
+		"silent":      {"one that does not say may", silent(1), 2, 2, true},
+		"silent, old": {"however old it is, since that is a guess", func(f *Facts) { silent(1)(f); f.Now = epoch().Add(800 * day); f.Pods[0].Terminating = true }, 1, 1, true},
+		"ended":       {"nobody accepts it", func(f *Facts) { f.Pods[1].Report.NotAfter = epoch() }, 1, 1, true},
+		"waiting":     {"it may be making one", func(f *Facts) { f.Pods = f.Pods[1:]; waits(0, 0)(f) }, 0, 0, false},
+		"terminating": {"it goes, but others still talk to it", func(f *Facts) { f.Pods = f.Pods[1:]; f.Pods[0].Terminating = true }, 0, 1, true},
+		"plaintext":   {"it has none and makes none", func(f *Facts) { f.Pods = f.Pods[1:]; waits(0, 0)(f); f.Pods[0].Injected = false }, 0, 0, true},
+		"none":        {"no pods, no evidence", func(f *Facts) { f.Pods = nil }, 0, 0, true},
+		"no Secret":   {"pods that start then get their certificates later", func(f *Facts) { f.IssuerSecret = nil }, 2, 2, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, _ := encryptedFacts(t)
 			f.TLS.Status.Authority = v1alpha1.AuthorityStatus{Generation: 1, ID: f.Keys.Authority.ID()}
+			f.IssuerSecret = &corev1.Secret{}
 			c.change(f)
 			got := f.KeyPods()
-			if len(got.Authorities) != c.known || got.Keep != c.keep || got.Generation != 1 || got.ID != f.Keys.Authority.ID() {
-				t.Errorf("%s: got %+v", c.reason, got)
+			if len(got.Authorities) != c.known || len(got.InUse) != c.inUse || (f.KeyState() != "") != c.settled || got.Generation != 1 || got.ID != f.Keys.Authority.ID() {
+				t.Errorf("%s: got %+v, %q", c.reason, got, f.KeyState())
 			}
 		})
+	}
+}
+
+// A pod that does not say is of the present authority only if no earlier version of the CA Secret can have been mounted in it.
+func TestASilentPodIsOfAnUnknownAuthority(t *testing.T) {
+	for created, want := range map[time.Duration]string{-time.Hour: "", time.Hour: "", 2 * time.Hour: "present"} {
+		f, store := encryptedFacts(t)
+		silent(1)(f)
+		f.Pods[1].Created = epoch().Add(created)
+		if want == "present" {
+			want = store.Authority.ID()
+		}
+		if got := f.KeyPods(); got.InUse[1] != want || got.Authorities[1] != "" {
+			t.Errorf("created %s after the issuer: got %+v", created, got)
+		}
+	}
+}
+
+func TestKeyStateChangesWithWhatItIsOf(t *testing.T) {
+	f, _ := encryptedFacts(t)
+	f.IssuerSecret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{UID: "u", ResourceVersion: "7"}}
+	before := f.KeyState()
+	f.Pods = append(f.Pods, f.Pods[1])
+	if got := f.KeyState(); got != before {
+		t.Errorf("one pod more of the same authority: %q is not %q", got, before)
+	}
+	f.Pods[1].Report = &gencert.Report{Authority: "ab", NotAfter: epoch().Add(day)}
+	if got := f.KeyState(); got == before {
+		t.Error("a pod of another authority changes it")
+	}
+	f.Pods = f.Pods[:1]
+	f.IssuerSecret.ResourceVersion = "8"
+	if got := f.KeyState(); got == before {
+		t.Error("a write of the CA Secret changes it")
 	}
 }
 
@@ -221,7 +262,7 @@ func TestRecordedAuthorityIsKept(t *testing.T) {
 		"same and same": {v1alpha1.AuthorityStatus{Generation: 1, ID: own}, own},
 	} {
 		status := v1alpha1.RayClusterTLSStatus{Authority: c.recorded}
-		describeKeys(&status, store)
+		describeKeys(&status, store, nil)
 		if status.Authority.ID != c.want {
 			t.Errorf("%s: got %s", name, status.Authority.ID)
 		}

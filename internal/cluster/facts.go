@@ -75,7 +75,7 @@ type Facts struct {
 	// AuthoritySecret, IssuerSecret and Scripts are the operator's own; nil where there is none.
 	AuthoritySecret, IssuerSecret *corev1.Secret
 	Scripts                       *corev1.ConfigMap
-	// BroughtCA is the Secret of a brought CA, read when an authority has to be made; nil if it does not exist.
+	// BroughtCA is the Secret of the CA that the policy names; nil if it does not exist.
 	BroughtCA *corev1.Secret
 
 	// Orphaned reports whether the cluster carries the injection, and neither a policy nor keys exist for it.
@@ -302,10 +302,7 @@ func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
 		return fmt.Errorf("reading ConfigMap %s: %w", name, err)
 	}
 	f.Keys, f.KeysError = keys.Read(f.Key, f.AuthoritySecret, f.IssuerSecret)
-	if f.Policy == nil || f.Policy.CertificateAuthority.SecretRef == nil {
-		return nil
-	}
-	if due, failed := f.Keys.Due(f.KeySettings(), f.KeyPods(), f.Now); failed == nil && due.Authority != "" {
+	if f.Policy != nil && f.Policy.CertificateAuthority.SecretRef != nil {
 		brought := types.NamespacedName{Namespace: f.Key.Namespace, Name: f.Policy.CertificateAuthority.SecretRef.Name}
 		f.BroughtCA, err = kube.ReadSecret(ctx, g.Live, brought)
 	}

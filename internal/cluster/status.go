@@ -55,13 +55,13 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 	if done.Recorded || d.Rebuilt {
 		out.Injection, out.Rollout = writeRecord(d.Plan.Record, d.Groups)
 	}
-	describeKeys(&out, done.Keys)
 	found := f.certificates(done.Keys)
+	describeKeys(&out, done.Keys, found.Earlier)
 	out.Pods, out.EarliestExpiryTime = f.counts(&found), stamp(found.First)
 	report := f.Wire.weaken(f.weaken(d.report(f, done), &found), f.Now)
 	out.PendingRestart = pendingRestart(f, d, report)
 	for _, condition := range []metav1.Condition{
-		encrypted(f, report, &found), certified(f, &found, out.Pods), upToDate(f, d, done, report, out.Pods), stalled(f, report),
+		encrypted(f, report, &found), certified(f, &found, &out), upToDate(f, d, done, report, &found, &out), stalled(f, report),
 	} {
 		condition.ObservedGeneration = out.ObservedGeneration
 		condition.LastTransitionTime = metav1.NewTime(f.Now.Truncate(time.Second))
@@ -143,8 +143,9 @@ func encrypted(f *Facts, report rollout.Report, found *keys.Census) metav1.Condi
 	return condition(kind, metav1.ConditionTrue, report.Reason, "all pods speak TLS")
 }
 
-func certified(f *Facts, found *keys.Census, pods v1alpha1.PodCounts) metav1.Condition {
+func certified(f *Facts, found *keys.Census, status *v1alpha1.RayClusterTLSStatus) metav1.Condition {
 	const kind, counts = v1alpha1.ConditionCertified, "%d of %d pods have a valid certificate of the current authority"
+	pods := &status.Pods
 	failed := f.pod(func(p *Pod) bool { return p.Failure != "" })
 	switch {
 	case pods.Total == 0:
@@ -155,10 +156,16 @@ func certified(f *Facts, found *keys.Census, pods v1alpha1.PodCounts) metav1.Con
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificateFailed, "pod %s: %s", failed.Name, failed.Failure)
 	case len(found.Foreign) > 0:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonOutdatedAuthority, "%d of %d pods have a certificate of another authority, the first is pod %s", pods.Outdated, pods.Total, found.Foreign[0].Pod)
-	case pods.Certified < pods.Total:
+	case pods.Certified+pods.Outdated < pods.Total:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificatesPending, counts, pods.Certified, pods.Total)
 	case len(found.Ending) > 0:
-		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonCertificateEnding, "the certificate of pod %s ends at %s; restart the pod before", found.Ending[0].Pod, stampText(found.Ending[0].At))
+		state := metav1.ConditionTrue
+		if pods.Outdated > 0 {
+			state = metav1.ConditionFalse
+		}
+		return condition(kind, state, v1alpha1.ReasonCertificateEnding, "the certificate of pod %s ends at %s; restart the pod before", found.Ending[0].Pod, stampText(found.Ending[0].At))
+	case pods.Outdated > 0:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "%s", outdated(found, status))
 	}
 	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonCertified, counts, pods.Certified, pods.Total)
 }
@@ -173,23 +180,37 @@ func (f *Facts) pod(test func(*Pod) bool) *Pod {
 	return nil
 }
 
-func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, pods v1alpha1.PodCounts) metav1.Condition {
+// outdated says which earlier generations pods are of.
+func outdated(found *keys.Census, status *v1alpha1.RayClusterTLSStatus) string {
+	if len(found.Earlier) == 0 {
+		return fmt.Sprintf("%d of %d pods have a certificate of another authority", status.Pods.Outdated, status.Pods.Total)
+	}
+	return fmt.Sprintf("%d of %d pods still have a certificate of an earlier generation of the authority (%s; the present one is %d); they connect to all others, and get a new one when they are created anew",
+		status.Pods.Outdated, status.Pods.Total, found.Generations(), status.Authority.Generation)
+}
+
+func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, found *keys.Census, status *v1alpha1.RayClusterTLSStatus) metav1.Condition {
 	const kind = v1alpha1.ConditionUpToDate
+	due := f.due(done.Keys)
 	switch {
 	case f.Policy == nil:
 		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonNotCovered, "no policy covers the cluster")
 	case f.Decision.Goal != v1alpha1.GoalEncrypted || d.Obstacle != nil || !d.Snapshot.Enabled && d.Plan.Reason != v1alpha1.ReasonEncrypted && !d.Plan.Enabled:
 		return condition(kind, metav1.ConditionFalse, report.Reason, report.Message)
-	case done.Keys.AuthorityEnding(f.KeySettings(), f.Now):
+	case due.Held != nil && due.Held.Reason == v1alpha1.ReasonTooManyGenerations:
+		return condition(kind, metav1.ConditionFalse, due.Held.Reason, "%s", due.Held.Message)
+	case due.Held != nil:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonAuthorityChangePending, "%s; until then the cluster keeps its authority", due.Held.Message)
+	case due.Authority == "" && done.Keys.AuthorityEnding(f.KeySettings(), f.Now):
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonAuthorityEnding, "%s", f.authorityEnding(done.Keys))
 	case done.Keys.AuthorityOutdated(f.KeySettings()):
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonAuthorityChangePending,
-			"secretRef, keyAlgorithm or validityDays of certificateAuthority in RayTLSPolicy %s changed after the cluster's authority was made; the cluster keeps its authority", f.Decision.Policy.Name)
+			"keyAlgorithm or validityDays of certificateAuthority in RayTLSPolicy %s changed after the cluster's authority was made; set replaceIssuedBefore to have it replaced", f.Decision.Policy.Name)
 	case !d.Parameters.Equal(policy.Parameters(f.Policy)):
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonTemplateChangePending,
 			"issuance.initContainer or additionalContainers in RayTLSPolicy %s changed after the cluster was injected; the change reaches the templates when the cluster has no pods, so suspend and resume it", f.Decision.Policy.Name)
-	case pods.Outdated > 0:
-		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "%d of %d pods have a certificate of another authority", pods.Outdated, pods.Total)
+	case status.Pods.Outdated > 0:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "%s", outdated(found, status))
 	}
 	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "the cluster runs with the policy's present values")
 }
@@ -205,61 +226,13 @@ func stalled(f *Facts, report rollout.Report) metav1.Condition {
 	return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonNothingToDo, "no user needs to act")
 }
 
-// KeySettings are the settings for new keys: those of the policy, or, without a policy, those kept beside the authority.
-func (f *Facts) KeySettings() keys.Settings {
-	if f.Policy == nil {
-		return f.Keys.Settings
-	}
-	return keys.SettingsOf(f.Policy, f.HeadNames, !f.Ray.FaultTolerant)
-}
-
-// KeyPods is the evidence that pods and record give of the keys in use. A certificate that has ended is none, since nobody accepts
-// it.
-func (f *Facts) KeyPods() keys.Pods {
-	recorded := &f.status().Authority
-	// Without a policy, nobody asked for another authority while this one works.
-	out := keys.Pods{Generation: recorded.Generation, ID: recorded.ID, Keep: f.Policy == nil}
-	by, settings := f.signers(f.Keys), f.KeySettings()
-	for i := range f.Pods {
-		pod := &f.Pods[i]
-		if pod.Terminating {
-			continue
-		}
-		out.Keep = out.Keep || pod.Injected
-		switch {
-		case !pod.Certified:
-		case pod.Report == nil:
-			out.Authorities = append(out.Authorities, "")
-		case keys.Judge(pod.leaf(settings), by, f.Now).Reason != v1alpha1.ReasonCertificateExpired:
-			out.Authorities = append(out.Authorities, pod.Report.Authority)
-		}
-	}
-	return out
-}
-
 // authorityEnding says when the authority ends, and what to do before.
 func (f *Facts) authorityEnding(store keys.Store) string {
-	first := ""
+	remedy := "ask for more certificateAuthority.validityDays"
 	if ref := f.Policy.CertificateAuthority.SecretRef; ref != nil {
-		first = fmt.Sprintf("bring a CA in Secret %s that ends later, and ", ref.Name)
+		remedy = fmt.Sprintf("bring a CA in Secret %s that ends later", ref.Name)
 	}
-	return fmt.Sprintf("the cluster's authority ends at %s, and all certificates end with it; %ssuspend the cluster before, and the operator makes a new authority once its pods are gone", stampText(store.Authority.NotAfter()), first)
-}
-
-// describeKeys puts the keys into the status. It never takes an authority for newer than the one on record unless its generation is,
-// since the record is what a restored Secret is recognised by.
-func describeKeys(out *v1alpha1.RayClusterTLSStatus, store keys.Store) {
-	recorded := &out.Authority
-	if a := store.Authority; a != nil &&
-		(store.Generation > recorded.Generation || store.Generation == recorded.Generation && (recorded.ID == "" || recorded.ID == a.ID())) {
-		out.Authority = v1alpha1.AuthorityStatus{
-			Generation: store.Generation, ID: a.ID(), IssuedTime: stamp(a.IssuedAt()), ExpiryTime: stamp(a.NotAfter()),
-		}
-	}
-	out.Issuer = v1alpha1.IssuerStatus{}
-	if i := store.Issuer; i != nil {
-		out.Issuer = v1alpha1.IssuerStatus{ID: i.ID(), ExpiryTime: stamp(i.NotAfter())}
-	}
+	return fmt.Sprintf("the cluster's authority ends at %s, and all certificates end with it; a new one would end no later, so %s, and the operator replaces it", stampText(store.Authority.NotAfter()), remedy)
 }
 
 // pendingRestart describes a restart that waits; nil if none does.

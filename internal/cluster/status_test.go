@@ -45,7 +45,7 @@ func encryptedFacts(t *testing.T) (*Facts, keys.Store) {
 	f.TLS = &v1alpha1.RayClusterTLS{Status: v1alpha1.RayClusterTLSStatus{
 		PolicyRef: v1alpha1.PolicyReference{Name: "default"}, Injection: v1alpha1.InjectionStatus{Revision: 1, Groups: []string{"small"}},
 	}}
-	store, _, _, err := keys.Next(keys.Store{Cluster: f.Key}, f.KeySettings(), nil, keys.Pods{}, epoch())
+	store, _, _, err := keys.Next(keys.Store{Cluster: f.Key}, f.KeySettings(), keys.Parent{}, keys.Pods{}, epoch())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/keys"
-	"github.com/raytls/raytls/internal/pki"
 	"github.com/raytls/raytls/internal/probe"
 	"github.com/raytls/raytls/internal/rollout"
 )
@@ -50,7 +49,7 @@ func (g *Gatherer) wire(_ context.Context, f *Facts) error {
 	}
 	f.Wire.Target = &probe.Target{
 		Cluster: f.Key, PodName: head.Name, PodUID: types.UID(head.UID),
-		Address: netip.AddrPortFrom(head.Address, f.Ray.GCSPort), Bundle: pki.EncodeBundle(f.Keys.Authority.Certificate()),
+		Address: netip.AddrPortFrom(head.Address, f.Ray.GCSPort), Bundle: f.Keys.Bundle(),
 	}
 	switch finding := g.Finding(*f.Wire.Target); {
 	case finding != nil:
@@ -65,9 +64,7 @@ func (f *Facts) observed(finding *probe.Finding) v1alpha1.ObservedOnWire {
 	out := v1alpha1.ObservedOnWire{
 		Time: *stamp(finding.Time), PodUID: string(f.Wire.Target.PodUID), Port: int32(f.Ray.GCSPort),
 		Head: v1alpha1.WireState(finding.Answer), Reason: string(finding.Cause),
-	}
-	if finding.AuthorityID == f.Keys.Authority.ID() {
-		out.AuthorityGeneration = f.Keys.Generation
+		AuthorityGeneration: f.Keys.GenerationOf(finding.AuthorityID),
 	}
 	if !finding.ExpiryTime.IsZero() {
 		out.ExpiryTime = stamp(finding.ExpiryTime)

@@ -73,6 +73,68 @@ func TestWithAuthorities(t *testing.T) {
 	}
 }
 
+// TestWithBridges has pods of two generations of an authority make their files and dial each other, as a released script knows no
+// bridges.
+func TestWithBridges(t *testing.T) {
+	const life = 1000 * 24 * time.Hour
+	now := time.Now()
+	var authorities []*pki.Authority
+	for range 2 {
+		made, err := pki.NewAuthority(pki.AuthorityOptions{Name: "ml/rayc", KeyAlgorithm: pki.ECDSAP256, Validity: life, Now: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		authorities = append(authorities, made)
+	}
+	bridge := func(from, to *pki.Authority) []byte {
+		made, err := from.Bridge(pki.BridgeOptions{To: to.Certificate(), Now: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pki.EncodeBundle(made)
+	}
+	old, present := authorities[0], authorities[1]
+	forward, reverse := bridge(old, present), bridge(present, old)
+	eachShell(t, func(t *testing.T, shell []string) {
+		made := func(authority *pki.Authority, chain, bundle []byte) result {
+			t.Helper()
+			issuer, err := authority.NewIssuer(pki.IssuerOptions{KeyAlgorithm: pki.ECDSAP256, Validity: life / 2, Now: now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, err := issuer.KeyPEM()
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := Profile{
+				Revision: 1, Authority: authority.ID(), Issuer: issuer.ID(), IssuerNotBefore: issuer.NotBefore(), IssuerNotAfter: issuer.NotAfter(),
+				KeyAlgorithm: "ECDSAP256", ValidityDays: 30, CAKeyAlgorithm: "ECDSAP256",
+			}.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := newPod(t, shell, HeadScript)
+			p.publish("issuer", "..1", map[string]string{
+				"ca.key": string(key), "issuer.crt": string(issuer.CertificatePEM()), "chain.pem": string(issuer.CertificatePEM()) + string(chain),
+				"ca.crt": string(authority.CertificatePEM()) + string(bundle), "profile": string(text),
+			})
+			return p.issued(p.run())
+		}
+		earlier, later := made(old, nil, nil), made(present, forward, reverse)
+		if len(later.chain) != 3 {
+			t.Errorf("the pod presents %d certificates", len(later.chain))
+		}
+		for _, server := range []result{earlier, later} {
+			for _, client := range []result{earlier, later} {
+				handshake(t, server, client, headService)
+			}
+		}
+		if dial(made(old, nil, nil), made(present, nil, reverse), headService) == nil || dial(made(present, forward, nil), earlier, headService) == nil {
+			t.Error("without a bridge they refuse each other")
+		}
+	})
+}
+
 func newParent(t *testing.T) *pki.Parent {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

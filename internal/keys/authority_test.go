@@ -14,33 +14,34 @@ func shortLived() Settings {
 
 func TestAuthorityThatEndsIsReplaced(t *testing.T) {
 	s := shortLived()
-	made, _, _ := next(t, Store{Cluster: train()}, s, epoch())
+	made, _, renewAt := next(t, Store{Cluster: train()}, s, epoch())
+	for renewAt.Before(epoch().Add(299 * day)) {
+		made, _, renewAt = next(t, made, s, renewAt)
+	}
 	own := made.Authority.ID()
 	for name, c := range map[string]struct {
 		reason   string
 		at       time.Duration
 		pods     Pods
 		replaced bool
+		bridged  bool
 	}{
-		"young":                 {"nobody replaces a young one", 299 * day, Pods{}, false},
-		"due":                   {"without pods nothing is lost", 301 * day, Pods{}, true},
-		"due, certified":        {"pods of a new one could not talk to these", 301 * day, Pods{Authorities: []string{own}}, false},
-		"due, silent":           {"nor to one that does not say", 301 * day, Pods{Authorities: []string{""}}, false},
-		"due, being made":       {"nor to one that is making its certificate", 301 * day, Pods{Keep: true}, false},
-		"about to end":          {"until the very end", 600*day - time.Second, Pods{Authorities: []string{own}}, false},
-		"ended":                 {"from then on its certificates have ended too", 600 * day, Pods{}, true},
-		"ended, being made":     {"a pod that waits gets one of the new authority", 600 * day, Pods{Keep: true}, true},
-		"ended long ago":        {"an operator that was away replaces it when it comes back", 900 * day, Pods{Keep: true}, true},
-		"ended, silent":         {"however little a pod says", 600 * day, Pods{Authorities: []string{""}}, true},
-		"ended, newer recorded": {"a generation is never used twice", 600 * day, Pods{Generation: 1, ID: own}, true},
+		"young":                 {"nobody replaces a young one", 299 * day, Pods{}, false, false},
+		"due":                   {"a pod that nobody sees yet may have a certificate of it", 301 * day, Pods{}, true, true},
+		"due, certified":        {"its pods accept those of the new one", 301 * day, Pods{Authorities: []string{own}}, true, true},
+		"due, silent":           {"and so does one that does not say", 301 * day, Pods{Authorities: []string{""}}, true, true},
+		"ended":                 {"from then on its certificates have ended too", 600 * day, Pods{}, true, false},
+		"ended long ago":        {"an operator that was away replaces it when it comes back", 900 * day, Pods{}, true, false},
+		"ended, silent":         {"however little a pod says", 600 * day, Pods{Authorities: []string{""}}, true, false},
+		"ended, newer recorded": {"a generation is never used twice", 600 * day, Pods{Generation: 1, ID: own}, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := epoch().Add(c.at)
-			due, err := made.Due(s, c.pods, now)
+			due, err := made.Due(s, Parent{}, c.pods, now)
 			if err != nil || (due.Authority != "") != c.replaced {
 				t.Errorf("%s: due is %+v, %v", c.reason, due, err)
 			}
-			got, why, renewAt, err := Next(made, s, nil, c.pods, now)
+			got, what, renewAt, err := Next(made, s, Parent{}, c.pods, now)
 			if err != nil {
 				t.Fatalf("%s: %v", c.reason, err)
 			}
@@ -53,11 +54,14 @@ func TestAuthorityThatEndsIsReplaced(t *testing.T) {
 			if !c.replaced {
 				return
 			}
-			if got.Generation != 2 || why == "" || got.Authority.CheckIssuer(got.Issuer, now) != nil {
-				t.Errorf("generation %d comes with an issuer of its own (%s)", got.Generation, why)
+			if got.Generation != 2 || what.Issuer == "" || got.Authority.CheckIssuer(got.Issuer, now) != nil {
+				t.Errorf("generation %d comes with an issuer of its own (%s)", got.Generation, what.Issuer)
+			}
+			if bridged := len(got.forward) == 1 && len(got.earlier) == 1; bridged != c.bridged || !bridged && len(got.forward)+len(got.earlier) > 0 {
+				t.Errorf("%s: %d and %d bridges", c.reason, len(got.forward), len(got.earlier))
 			}
 			authority, issuer := stored(t, got)
-			if again, _ := read(t, authority, issuer).Due(s, Pods{Generation: 2, ID: got.Authority.ID()}, now); again.Any() {
+			if again, _ := read(t, authority, issuer).Due(s, Parent{}, Pods{Generation: 2, ID: got.Authority.ID()}, now); again.Makes() {
 				t.Errorf("it is replaced again at once: %+v", again)
 			}
 		})
@@ -90,15 +94,15 @@ func v1Days(days int32) time.Duration { return time.Duration(days) * day }
 
 func TestAuthorityUnderAParent(t *testing.T) {
 	s := settings()
-	made, _, _, err := Next(Store{Cluster: train()}, s, parent(t, 150), Pods{}, epoch())
+	made, _, _, err := Next(Store{Cluster: train()}, s, Parent{CA: parent(t, 150)}, Pods{}, epoch())
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, _, _, err := Next(made, s, parent(t, 3000), Pods{}, epoch().Add(80*day))
+	got, _, _, err := Next(made, s, Parent{CA: parent(t, 3000)}, Pods{}, epoch().Add(80*day))
 	if err != nil || got.Generation != 2 {
 		t.Errorf("a brought CA that lasts longer gives a longer authority: generation %d, %v", got.Generation, err)
 	}
-	if got, _, _, err = Next(made, s, parent(t, 150), Pods{}, epoch().Add(151*day)); err == nil || got.Generation != 1 {
+	if got, _, _, err = Next(made, s, Parent{CA: parent(t, 150)}, Pods{}, epoch().Add(151*day)); err == nil || got.Generation != 1 {
 		t.Errorf("an ended CA signs nothing, and that is an error: generation %d, %v", got.Generation, err)
 	}
 }
@@ -118,7 +122,7 @@ func TestAuthorityEnding(t *testing.T) {
 func TestARestoredAuthorityIsNotReplaced(t *testing.T) {
 	made, _, _ := next(t, Store{Cluster: train()}, shortLived(), epoch())
 	for _, at := range []time.Duration{0, 301 * day, 601 * day} {
-		got, _, _, err := Next(made, shortLived(), nil, Pods{Generation: 1, ID: "other"}, epoch().Add(at))
+		got, _, _, err := Next(made, shortLived(), Parent{}, Pods{Generation: 1, ID: "other"}, epoch().Add(at))
 		if kube.AsOutcome(err) == nil || got.Generation != 1 {
 			t.Errorf("after %s: generation %d, %v", at, got.Generation, err)
 		}

@@ -2,6 +2,9 @@ package keys
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -36,13 +39,16 @@ type Ends []End
 
 // Census is what the certificates of a cluster's pods come to.
 type Census struct {
-	// Certified and Outdated are how many pods have a usable certificate and one of another authority.
+	// Certified and Outdated are how many pods have a usable certificate of the present authority, and one of another.
 	Certified, Outdated int32
+	// Earlier is how many of the outdated ones have a usable certificate of each earlier generation.
+	Earlier map[int64]int32
 	// First is the first end that a pod reports; zero if none does.
 	First time.Time
 	// Next is when the census changes by itself; zero for never.
 	Next time.Time
-	// Expired, Foreign and Ending are the pods whose certificates have ended, are of another authority, and end soon.
+	// Expired, Foreign and Ending are the pods whose certificates have ended, are of an authority that others do not accept, and
+	// end soon.
 	Expired, Foreign, Ending Ends
 	// Waiting is how many pods have no certificate. Overdue names the first that has waited for longer than the grace.
 	Waiting int
@@ -65,6 +71,12 @@ func Count(pods []Holder, by Signers, now time.Time) Census {
 
 func (c *Census) judge(pod Holder, judged Judgement) {
 	switch {
+	case judged.Usable() && judged.Generation != 0:
+		if c.Earlier == nil {
+			c.Earlier = map[int64]int32{}
+		}
+		c.Earlier[judged.Generation]++
+		c.Outdated++
 	case judged.Usable() && !pod.Altered:
 		c.Certified++
 	case judged.Reason == v1alpha1.ReasonOutdatedAuthority:
@@ -105,6 +117,15 @@ func (e Ends) Ended() string {
 		return text
 	}
 	return fmt.Sprintf("%s, as did those of %d more", text, len(e)-1)
+}
+
+// Generations says how many pods have certificates of earlier generations; empty if none has.
+func (c *Census) Generations() string {
+	var parts []string
+	for _, generation := range slices.Sorted(maps.Keys(c.Earlier)) {
+		parts = append(parts, fmt.Sprintf("%d of generation %d", c.Earlier[generation], generation))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // These refers to pods that were named.

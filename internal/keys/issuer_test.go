@@ -120,7 +120,7 @@ func TestShorterLeavesReplaceTheIssuerWhenTheyAreDue(t *testing.T) {
 // Under a brought CA that ends soon, all is cut to its end, and replacing the issuer again and again would not help.
 func TestACutIssuerIsNotReplacedInALoop(t *testing.T) {
 	s, brought := settings(), parent(t, 150)
-	made, _, _, err := Next(Store{Cluster: train()}, s, brought, Pods{}, epoch())
+	made, _, _, err := Next(Store{Cluster: train()}, s, Parent{CA: brought}, Pods{}, epoch())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,12 +128,38 @@ func TestACutIssuerIsNotReplacedInALoop(t *testing.T) {
 		t.Fatal("nothing outlives its issuer")
 	}
 	for at := day; at < 149*day; at += day {
-		got, why, _, err := Next(made, s, brought, Pods{}, epoch().Add(at))
+		got, why, _, err := Next(made, s, Parent{CA: brought}, Pods{}, epoch().Add(at))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if why != "" || got.Authority.ID() != made.Authority.ID() {
-			t.Fatalf("day %d: replaced (%s), though the new one ends at the same time", at/day, why)
+		if why.Makes() || got.Authority.ID() != made.Authority.ID() {
+			t.Fatalf("day %d: replaced (%+v), though the new one ends at the same time", at/day, why)
+		}
+	}
+}
+
+// Clocks differ, so a leaf that lasted to the very end of its authority would meet pods for which it has ended, and bridges that are
+// gone.
+func TestNoLeafLastsToTheEndOfItsAuthority(t *testing.T) {
+	s := shortLived()
+	for before, want := range map[time.Duration]time.Duration{
+		10 * day: -ClockTolerance, time.Hour: -ClockTolerance, ClockTolerance: 0, time.Minute: 0,
+	} {
+		store, _, _ := next(t, Store{Cluster: train()}, s, epoch())
+		end := store.Authority.NotAfter()
+		// A CA that ends with the authority, so that no new authority would help.
+		store.Issuer = nil
+		// A new authority of that validity would end earlier, so none is made.
+		none := Settings{AuthorityKey: s.AuthorityKey, LeafValidityDays: s.LeafValidityDays}
+		made, what, renewAt, err := Next(store, none, Parent{}, Pods{}, end.Add(-before))
+		if err != nil || what.Authority != "" {
+			t.Fatalf("%+v, %v", what, err)
+		}
+		if got := made.Issuer.NotAfter().Sub(end); got != want {
+			t.Errorf("%s before the authority's end, an issuer ends %s from it, want %s", before, got, want)
+		}
+		if !renewAt.After(end.Add(-before)) {
+			t.Errorf("%s before the end, it is looked at again in the past", before)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"slices"
 	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -21,6 +22,24 @@ type Signers struct {
 	Authority, Issuer string
 	// AuthorityEnd and IssuerEnd are when they end; zero where unknown.
 	AuthorityEnd, IssuerEnd time.Time
+	// Earlier are the authorities before whose pods the others still accept.
+	Earlier []Earlier
+}
+
+// Earlier is an authority that was replaced, as long as pods may have certificates of it.
+type Earlier struct {
+	Generation int64
+	ID         string
+	// End is when others cease to accept its pods.
+	End time.Time
+}
+
+// earlier is the earlier authority with that ID; the zero value if there is none.
+func (s Signers) earlier(id string) Earlier {
+	if i := slices.IndexFunc(s.Earlier, func(e Earlier) bool { return e.ID == id }); i >= 0 {
+		return s.Earlier[i]
+	}
+	return Earlier{}
 }
 
 // Judgement is what peers think of a leaf.
@@ -31,9 +50,11 @@ type Judgement struct {
 	End time.Time
 	// Next is when the judgement changes by itself; zero for never.
 	Next time.Time
+	// Generation is that of the earlier authority which the leaf is of; 0 for the present one, and for an unknown one.
+	Generation int64
 }
 
-// Usable reports whether peers of the cluster accept the leaf.
+// Usable reports whether peers of the cluster accept the leaf, of whichever generation.
 func (j Judgement) Usable() bool {
 	return j.Reason == "" || j.Reason == v1alpha1.ReasonCertificateEnding
 }
@@ -43,16 +64,20 @@ const endingPart = 12
 
 // Judge judges a leaf at a time. A leaf ends with its issuer and its authority at the latest.
 func Judge(leaf Leaf, by Signers, now time.Time) Judgement {
-	outdated := leaf.Authority != "" && by.Authority != "" && leaf.Authority != by.Authority
+	before := by.earlier(leaf.Authority)
+	outdated := leaf.Authority != "" && by.Authority != "" && leaf.Authority != by.Authority && before.Generation == 0
 	end := leaf.NotAfter
-	if !outdated {
+	switch {
+	case before.Generation != 0:
+		end = kube.Earlier(end, before.End)
+	case !outdated:
 		end = kube.Earlier(end, by.AuthorityEnd)
 	}
 	// The ends of earlier issuers are not known. A leaf says itself that it does not outlive them.
 	if leaf.Issuer == by.Issuer || leaf.Issuer == "" && leaf.NotAfter.IsZero() {
 		end = kube.Earlier(end, by.IssuerEnd)
 	}
-	out := Judgement{End: end}
+	out := Judgement{End: end, Generation: before.Generation}
 	warnAt := end
 	if !leaf.IssuedAt.IsZero() && end.After(leaf.IssuedAt) {
 		warnAt = end.Add(-end.Sub(leaf.IssuedAt) / endingPart)
@@ -72,7 +97,7 @@ func Judge(leaf Leaf, by Signers, now time.Time) Judgement {
 	return out
 }
 
-// Signers are the authority and the issuer of the store.
+// Signers are the authority and the issuer of the store, and the authorities before.
 func (s Store) Signers() Signers {
 	var out Signers
 	if s.Authority != nil {
@@ -80,6 +105,9 @@ func (s Store) Signers() Signers {
 	}
 	if s.Issuer != nil {
 		out.Issuer, out.IssuerEnd = s.Issuer.ID(), s.Issuer.NotAfter()
+	}
+	for i := range s.earlier {
+		out.Earlier = append(out.Earlier, Earlier{Generation: s.earlier[i].generation, ID: s.earlier[i].id(), End: s.earlier[i].until})
 	}
 	return out
 }

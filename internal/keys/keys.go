@@ -5,6 +5,7 @@ package keys
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -36,6 +37,9 @@ type Settings struct {
 	HeadServiceShortName bool     `json:"headServiceShortName,omitempty"`
 	// HeadUntilIssuerEnd gives the head a leaf up to the issuer's end: such a head may not be restarted.
 	HeadUntilIssuerEnd bool `json:"headUntilIssuerEnd,omitempty"`
+	// ReplaceIssuedBefore has authorities replaced that were issued before it, once that time has come. Only a policy asks for
+	// it, so it is not kept.
+	ReplaceIssuedBefore time.Time `json:"-"`
 }
 
 // SettingsOf takes settings from a policy's spec with its defaults. headNames are the cluster's own further names of the head.
@@ -53,6 +57,9 @@ func SettingsOf(spec *v1alpha1.RayTLSPolicySpec, headNames []string, headUntilIs
 	}
 	if ref := spec.CertificateAuthority.SecretRef; ref != nil {
 		out.CASecret = ref.Name
+	}
+	if before := spec.CertificateAuthority.ReplaceIssuedBefore; before != nil {
+		out.ReplaceIssuedBefore = before.UTC()
 	}
 	return out
 }
@@ -84,8 +91,13 @@ func (s Settings) profile(a *pki.Authority, i *pki.Issuer) ([]byte, error) {
 	}.Marshal()
 }
 
-// FormatVersion is the newest form of both Secrets that this package reads, and the one that it writes.
-const FormatVersion = 1
+// FormatVersion is the newest form of both Secrets that this package reads. It writes the oldest form that holds everything, so
+// that an operator of an earlier version, which would drop the bridges, works on where there are none.
+const (
+	FormatVersion = formatBridges
+	formatPlain   = 1
+	formatBridges = 2
+)
 
 const (
 	// Keys of both Secrets.
@@ -97,6 +109,9 @@ const (
 	keyAuthorityKey         = "authority.key"
 	keySettings             = "settings"
 	keyMade                 = "made"
+	keyLeavesEnd            = "leavesEnd"
+	keyForward              = "forward.crt"
+	keyEarlier              = "earlier"
 
 	// Keys of a cluster's CA Secret.
 	keyIssuerKey         = "ca.key"
@@ -125,10 +140,19 @@ type Store struct {
 	// Settings are kept beside the authority, and so is made, by which it was made.
 	Settings Settings
 	made     made
-	// Issuer is nil if there is none, or if the Secret was altered.
+	// Issuer is nil if there is none, or if the CA Secret does not hold what the operator would write.
 	Issuer *pki.Issuer
-	// altered reports whether there is a CA Secret that does not hold what the operator wrote.
-	altered bool
+
+	// forward are the bridges in chains, newest first. The first leads to the authority from the one before, and so on.
+	forward []*x509.Certificate
+	// earlier are the authorities that were replaced and may still be in use, newest first.
+	earlier []earlier
+	// leavesEnd is when the last leaf of the authority ends at the latest.
+	leavesEnd time.Time
+	// fault is why the CA Secret that exists does not count; empty for one that does.
+	fault string
+	// successor is the ID of a newer authority by which the present one was replaced, as the CA Secret proves; empty for none.
+	successor string
 }
 
 // Read reads a cluster's Secrets; nil stands for one that does not exist. It returns a *kube.Outcome, upon which nothing may be
@@ -170,17 +194,31 @@ func (s *Store) readAuthority(secret *corev1.Secret) error {
 		return fmt.Errorf("its %s is no number from 1 on", keyGeneration)
 	}
 	s.Generation = generation
-	s.Authority, err = pki.ParseAuthority(secret.Data[keyAuthorityCertificate], secret.Data[keyAuthorityKey])
+	if s.Authority, err = pki.ParseAuthority(secret.Data[keyAuthorityCertificate], secret.Data[keyAuthorityKey]); err != nil {
+		return err
+	}
+	if err = s.readBridges(secret.Data); err != nil {
+		s.Authority, s.forward, s.earlier = nil, nil, nil // a part of them would part pods
+	}
 	return err
 }
 
 // readIssuer takes the issuer only with its own chain and bundle: anybody in the cluster's namespace may have written the Secret.
 func (s *Store) readIssuer(data map[string][]byte) {
-	s.altered = true
+	s.fault = "the Secret was altered"
+	if s.Authority == nil {
+		return
+	}
+	if chain, err := pki.ParseBundle(data[keyChain]); err == nil {
+		s.successor = s.Authority.Successor(chain)
+	}
 	issuer, err := pki.ParseIssuer(data[keyIssuerCertificate], data[keyIssuerKey])
-	if err == nil && s.Authority != nil &&
-		bytes.Equal(data[keyChain], issuer.CertificatePEM()) && bytes.Equal(data[keyBundle], s.Authority.CertificatePEM()) {
-		s.Issuer, s.altered = issuer, false
+	switch {
+	case err != nil:
+	case bytes.Equal(data[keyChain], s.chain(issuer)) && bytes.Equal(data[keyBundle], s.Bundle()):
+		s.Issuer, s.fault = issuer, ""
+	case slices.ContainsFunc(s.earlier, func(e earlier) bool { return pki.SignerOf(issuer.Certificate()) == e.id() }):
+		s.fault = causeReplaced
 	}
 }
 
@@ -195,9 +233,13 @@ func (s Store) AuthorityData() (map[string][]byte, error) {
 	if err := errors.Join(err, madeErr); err != nil {
 		return nil, fmt.Errorf("encoding the authority's settings: %w", err)
 	}
-	return s.withFormat(map[string][]byte{
+	data := s.withFormat(map[string][]byte{
 		keyAuthorityCertificate: s.Authority.CertificatePEM(), keyAuthorityKey: key, keySettings: settings, keyMade: by,
-	}), nil
+	})
+	if err := s.writeBridges(data); err != nil {
+		return nil, fmt.Errorf("encoding the earlier authorities: %w", err)
+	}
+	return data, nil
 }
 
 // IssuerData is what the cluster's CA Secret holds.
@@ -211,13 +253,17 @@ func (s Store) IssuerData() (map[string][]byte, error) {
 		return nil, fmt.Errorf("writing the profile: %w", err)
 	}
 	return s.withFormat(map[string][]byte{
-		keyIssuerKey: key, keyIssuerCertificate: s.Issuer.CertificatePEM(), keyChain: s.Issuer.CertificatePEM(),
-		keyBundle: s.Authority.CertificatePEM(), keyProfile: profile,
+		keyIssuerKey: key, keyIssuerCertificate: s.Issuer.CertificatePEM(), keyChain: s.chain(s.Issuer),
+		keyBundle: s.Bundle(), keyProfile: profile,
 	}), nil
 }
 
 func (s Store) withFormat(data map[string][]byte) map[string][]byte {
-	data[keyFormatVersion] = strconv.AppendInt(nil, FormatVersion, 10)
+	format := int64(formatPlain)
+	if len(s.forward) > 0 || len(s.earlier) > 0 {
+		format = formatBridges
+	}
+	data[keyFormatVersion] = strconv.AppendInt(nil, format, 10)
 	data[keyGeneration] = strconv.AppendInt(nil, s.Generation, 10)
 	return data
 }

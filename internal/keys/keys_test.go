@@ -41,11 +41,11 @@ func valid(days int32) func(*Settings) { return func(s *Settings) { s.LeafValidi
 // next is Next, which must not fail.
 func next(t *testing.T, store Store, s Settings, now time.Time) (made Store, why string, renewAt time.Time) {
 	t.Helper()
-	made, why, renewAt, err := Next(store, s, nil, Pods{}, now)
+	made, due, renewAt, err := Next(store, s, Parent{}, Pods{}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return made, why, renewAt
+	return made, due.Issuer, renewAt
 }
 
 // first are the keys of a cluster that had none.
@@ -121,7 +121,7 @@ func TestNothingIsPrinted(t *testing.T) {
 }
 
 func TestNewerFormatIsLeftAlone(t *testing.T) {
-	for name, version := range map[string]string{"the next": "2", "a far one": "17"} {
+	for name, version := range map[string]string{"the next": "3", "a far one": "17"} {
 		for _, which := range []string{"authority", "issuer"} {
 			t.Run(name+" of the "+which, func(t *testing.T) {
 				authority, issuer := stored(t, first(t, settings()))
@@ -196,14 +196,14 @@ func TestAuthorityIsOneCertificate(t *testing.T) {
 
 func TestGenerationIsMonotonic(t *testing.T) {
 	for _, recorded := range []int64{0, 1, 41} {
-		made, _, _, err := Next(Store{Cluster: train()}, settings(), nil, Pods{Generation: recorded}, epoch())
+		made, _, _, err := Next(Store{Cluster: train()}, settings(), Parent{}, Pods{Generation: recorded}, epoch())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if made.Generation != recorded+1 {
 			t.Errorf("after generation %d comes %d", recorded, made.Generation)
 		}
-		second, _, _, err := Next(made, settings(), nil, Pods{Generation: made.Generation}, epoch())
+		second, _, _, err := Next(made, settings(), Parent{}, Pods{Generation: made.Generation}, epoch())
 		if err != nil || second.Generation != made.Generation {
 			t.Errorf("generation %d becomes %d: %v", made.Generation, second.Generation, err)
 		}
@@ -217,11 +217,11 @@ func TestAuthorityLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := Store{Cluster: train()}
-			got, why, _, err := Next(before, settings(), nil, pods, epoch())
+			got, why, _, err := Next(before, settings(), Parent{}, pods, epoch())
 			if outcome := kube.AsOutcome(err); outcome == nil || outcome.Reason != v1alpha1.ReasonAuthorityLost || !strings.Contains(outcome.Message, AuthoritySecretName(train())) {
 				t.Errorf("got %v", err)
 			}
-			if got.Authority != nil || why != "" {
+			if got.Authority != nil || why.Makes() {
 				t.Error("a new authority would part old pods from new ones")
 			}
 		})
@@ -250,7 +250,7 @@ func TestAuthorityRestored(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for when, now := range map[string]time.Time{"at rest": epoch(), "when the issuer is due": epoch().Add(150 * day)} {
-				got, why, _, err := Next(store, settings(valid(50)), nil, c.pods, now)
+				got, why, _, err := Next(store, settings(valid(50)), Parent{}, c.pods, now)
 				if c.want == "" {
 					if err != nil {
 						t.Errorf("%s, %s: %v", c.reason, when, err)
@@ -261,7 +261,7 @@ func TestAuthorityRestored(t *testing.T) {
 				if outcome == nil || !outcome.UserMustAct || outcome.Reason != v1alpha1.ReasonAuthorityRestored || !strings.Contains(outcome.Message, c.want) {
 					t.Errorf("%s, %s: got %v", c.reason, when, err)
 				}
-				if why != "" || got.Issuer.ID() != store.Issuer.ID() || got.Settings.LeafValidityDays != 100 {
+				if why.Makes() || got.Issuer.ID() != store.Issuer.ID() || got.Settings.LeafValidityDays != 100 {
 					t.Errorf("%s: the operator must write nothing", when)
 				}
 			}
@@ -292,10 +292,10 @@ func TestAuthorityOutdated(t *testing.T) {
 		"nothing":        {"it is as asked", func(*Settings) {}, false},
 		"key algorithm":  {"the authority has the old one", func(s *Settings) { s.AuthorityKey = "RSA2048" }, true},
 		"validity":       {"it lives as long as it was made for", func(s *Settings) { s.AuthorityValidityDays++ }, true},
-		"brought CA":     {"it is not signed by it", func(s *Settings) { s.CASecret = "ca" }, true},
 		"leaves' key":    {"only leaves have it", func(s *Settings) { s.LeafKey = "RSA2048" }, false},
 		"names":          {"only the head's leaf has them", func(s *Settings) { s.HeadDNSNames = []string{"a"} }, false},
 		"leaves' length": {"the issuer follows", valid(7), false},
+		"Secret's name":  {"the CA counts, not the name of its Secret", func(s *Settings) { s.CASecret = "ca" }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			changed := settings(c.change)

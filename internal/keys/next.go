@@ -14,72 +14,133 @@ type Pods struct {
 	// Authorities are the ids of the authorities of the usable certificates that live pods have; empty ids stand for pods that do
 	// not say.
 	Authorities []string
-	// Keep reports whether an authority that has not ended must stay: a pod may be making a certificate of it.
-	Keep bool
+	// InUse are those of all pods, terminating ones included.
+	InUse []string
+	// Settled is since when no pod has been without a certificate, InUse has been the same, and nobody has written the CA
+	// Secret. The zero time means that something changes, or that nobody knows.
+	Settled time.Time
 	// Generation is the newest that was ever on record, and ID the id of its authority; 0 and empty where nothing is.
 	Generation int64
 	ID         string
 }
 
-// Due is what has to be made; the texts say why and are empty for what stays.
-type Due struct{ Authority, Issuer string }
+// Parent is the brought CA that signs new authorities. The zero value is for authorities that sign themselves.
+type Parent struct {
+	CA *pki.Parent
+	// Unusable is why a CA that is asked for cannot be used.
+	Unusable *kube.Outcome
+}
 
-// Any reports whether anything has to be made.
-func (d Due) Any() bool { return d != Due{} }
+// Due is what has to be made or dropped; the texts say why and are empty for what stays.
+type Due struct {
+	Authority, Issuer string
+	// Held is why an authority that is asked for is not made yet, while the present one works; nil otherwise.
+	Held *kube.Outcome
+	// Unused are the generations that no pod needs bridges to any more.
+	Unused []int64
+}
+
+// Makes reports whether a key has to be made.
+func (d Due) Makes() bool { return d.Authority != "" || d.Issuer != "" }
 
 // Due is what Next makes. If a user has to act, it returns a *kube.Outcome, upon which nothing may be written.
-func (s Store) Due(settings Settings, pods Pods, now time.Time) (Due, error) {
+func (s Store) Due(settings Settings, parent Parent, pods Pods, now time.Time) (Due, error) {
 	s.Settings = settings
 	if s.Authority == nil && len(pods.Authorities) > 0 {
 		return Due{}, kube.UserMustActf(v1alpha1.ReasonAuthorityLost,
 			"Secret %s with the cluster's authority is gone from the operator's namespace while pods that trust it run, and pods of a new authority could not talk to them; restore it from a backup, or suspend the cluster until its pods are gone", AuthoritySecretName(s.Cluster))
 	}
-	if s.Authority != nil {
-		if err := restored(s, pods); err != nil {
-			return Due{}, err
-		}
+	if s.Authority == nil {
+		return Due{Authority: "there was none", Issuer: "there was none"}.under(parent)
 	}
-	if why := s.authorityDue(pods, now); why != "" {
-		return Due{Authority: why, Issuer: "there was none of this authority"}, nil
+	if err := restored(s, pods); err != nil {
+		return Due{}, err
 	}
-	return Due{Issuer: s.issuerDue(now)}, nil
+	due := Due{Issuer: s.issuerDue(now), Unused: s.unused(pods, now)}
+	if !now.Before(s.Authority.NotAfter()) {
+		due.Authority, due.Issuer = "the one before has ended", causeReplaced
+		return due.under(parent)
+	}
+	asked := s.asked(parent.CA, now)
+	switch next := s.without(due.Unused, now); {
+	case parent.Unusable != nil:
+		due.Held = parent.Unusable
+	case asked != "" && next.Generation+1-next.oldest() >= maxGenerations:
+		due.Held = kube.UserMustActf(v1alpha1.ReasonTooManyGenerations,
+			"a new authority is due (%s), but pods may still have certificates of generation %d, and at most %d generations work together; recreate the oldest pods, and the operator makes the authority", asked, next.oldest(), maxGenerations)
+	case asked != "":
+		due.Authority, due.Issuer = asked, causeReplaced
+	}
+	return due, nil
 }
 
-// Next is what the cluster's Secrets should hold by those settings. parent signs a new authority; nil for a self-signed one. why is
-// empty unless a new issuer was made; renewAt is when to ask next. If a user has to act, it returns a *kube.Outcome, upon which
-// nothing may be written.
-func Next(store Store, settings Settings, parent *pki.Parent, pods Pods, now time.Time) (next Store, why string, renewAt time.Time, err error) {
-	due, err := store.Due(settings, pods, now)
+// under is what is due where nothing works without a new authority.
+func (d Due) under(parent Parent) (Due, error) {
+	if parent.Unusable != nil {
+		return Due{}, parent.Unusable
+	}
+	return d, nil
+}
+
+// causeReplaced is why an issuer of an earlier authority is replaced.
+const causeReplaced = "the authority was replaced"
+
+// Next is what the cluster's Secrets should hold by those settings. parent signs a new authority. due is what was made or dropped,
+// with the cause of a new issuer whatever it was; renewAt is when to ask next. If a user has to act, it returns a *kube.Outcome,
+// upon which nothing may be written.
+func Next(store Store, settings Settings, parent Parent, pods Pods, now time.Time) (next Store, due Due, renewAt time.Time, err error) {
+	due, err = store.Due(settings, parent, pods, now)
 	if err != nil {
-		return store, "", time.Time{}, err
+		return store, Due{}, time.Time{}, err
 	}
-	next = store
+	next = store.without(due.Unused, now)
 	next.Settings = settings
-	if due.Authority != "" && !store.outlives(parent, now) {
-		if next, err = newAuthority(next, parent, pods, now); err != nil {
-			return store, "", time.Time{}, err
+	if due.Authority != "" {
+		if next, err = next.replace(parent.CA, pods, now); err != nil {
+			return store, Due{}, time.Time{}, err
 		}
 	}
-	if why = next.issuerDue(now); why != "" {
-		next.Issuer, err = next.Authority.NewIssuer(pki.IssuerOptions{KeyAlgorithm: settings.AuthorityKey, Validity: settings.issuerValidity(), Now: now})
+	if due.Issuer != "" {
+		next.Issuer, err = next.Authority.NewIssuer(pki.IssuerOptions{KeyAlgorithm: settings.AuthorityKey, Validity: next.issuerLife(now), Now: now})
 		if err != nil {
-			return store, "", time.Time{}, fmt.Errorf("making the issuer: %w", err)
+			return store, Due{}, time.Time{}, fmt.Errorf("making the issuer: %w", err)
 		}
-		next.altered = false
-		if err := pki.Publishable(next.Issuer, next.Issuer.CertificatePEM(), next.Authority.CertificatePEM(), now); err != nil {
-			return store, "", time.Time{}, fmt.Errorf("checking the issuer before it is published: %w", err)
+		next.fault = ""
+		if end := next.Issuer.NotAfter(); end.After(next.leavesEnd) {
+			next.leavesEnd = end
 		}
 	}
-	renewAt = next.issuerRenewal()
-	if ending := next.endingFrom(); now.Before(ending) {
-		renewAt = kube.Earlier(renewAt, ending)
+	if due.Makes() || len(next.forward) != len(store.forward) || len(next.earlier) != len(store.earlier) {
+		if err := pki.Publishable(next.Issuer, next.chain(next.Issuer), next.Bundle(), next.peers(), now); err != nil {
+			return store, Due{}, time.Time{}, fmt.Errorf("checking the issuer and its bridges before they are published: %w", err)
+		}
 	}
-	return next, why, renewAt, nil
+	return next, due, next.askAgain(pods, now), nil
 }
 
-// AuthorityOutdated reports whether the authority was made by other settings than those.
+// askAgain is when something may be due that is not now.
+func (s Store) askAgain(pods Pods, now time.Time) time.Time {
+	at := s.issuerRenewal()
+	for _, later := range []time.Time{s.endingFrom(), s.Settings.ReplaceIssuedBefore} {
+		if now.Before(later) {
+			at = kube.Earlier(at, later)
+		}
+	}
+	for i := range s.earlier {
+		at = kube.Earlier(at, s.earlier[i].until)
+	}
+	if last := len(s.forward); last > 0 {
+		at = kube.Earlier(at, s.forward[last-1].NotAfter)
+	}
+	if !pods.Settled.IsZero() && now.Before(pods.Settled.Add(settleTime)) && len(s.unclaimed(pods)) > 0 {
+		at = kube.Earlier(at, pods.Settled.Add(settleTime))
+	}
+	return at
+}
+
+// AuthorityOutdated reports whether the authority has another key algorithm or validity than those settings ask for.
 func (s Store) AuthorityOutdated(settings Settings) bool {
-	return s.Authority != nil && s.made != settings.made()
+	return s.Authority != nil && (s.made.Key != settings.AuthorityKey || s.made.ValidityDays != settings.AuthorityValidityDays)
 }
 
 // AuthorityEnding reports whether the authority is in the last part of its life, in which it should be replaced.
@@ -102,40 +163,46 @@ func (s Store) endingFrom() time.Time {
 	return from
 }
 
-// authorityDue is why a new authority has to be made; empty if the present one stays. All certificates of one that has ended have
-// ended too, so nothing is lost with it.
-func (s Store) authorityDue(pods Pods, now time.Time) string {
+// asked is why the authority is replaced though it works; empty if it stays.
+func (s Store) asked(ca *pki.Parent, now time.Time) string {
+	before := s.Settings.ReplaceIssuedBefore
 	switch {
-	case s.Authority == nil:
-		return "there was none"
-	case !now.Before(s.Authority.NotAfter()):
-		return "the one before has ended"
-	case !pods.Keep && len(pods.Authorities) == 0 && !now.Before(s.endingFrom()):
-		return "no pod has a certificate of the one before, which is about to end"
+	case !before.IsZero() && !now.Before(before) && s.Authority.IssuedAt().Before(before):
+		return "the one before was issued before " + before.Format(time.RFC3339)
+	case !s.Authority.SignedBy(ca):
+		return "another CA signs authorities now"
+	case !now.Before(s.endingFrom()) && s.newEnd(ca, now).After(s.Authority.NotAfter()):
+		return "the one before is about to end"
 	}
 	return ""
 }
 
-// outlives reports whether the authority lasts as long as a new one of that parent would.
-func (s Store) outlives(parent *pki.Parent, now time.Time) bool {
-	return s.Authority != nil && parent != nil && now.Before(s.Authority.NotAfter()) && !parent.NotAfter().After(s.Authority.NotAfter())
+// newEnd is when an authority would end that is made now.
+func (s Store) newEnd(ca *pki.Parent, now time.Time) time.Time {
+	end := now.Add(v1alpha1.Days(s.Settings.AuthorityValidityDays))
+	if ca != nil {
+		end = kube.Earlier(end, ca.NotAfter())
+	}
+	return end
 }
 
-func newAuthority(store Store, parent *pki.Parent, pods Pods, now time.Time) (Store, error) {
-	by := store.Settings.made()
+// replace makes the next authority, and all bridges between it and those before it.
+func (s Store) replace(ca *pki.Parent, pods Pods, now time.Time) (Store, error) {
+	next, by := s, s.Settings.made()
 	authority, err := pki.NewAuthority(pki.AuthorityOptions{
-		Name: store.Cluster.String(), KeyAlgorithm: by.Key, Validity: v1alpha1.Days(by.ValidityDays), Now: now, Parent: parent,
+		Name: s.Cluster.String(), KeyAlgorithm: by.Key, Validity: v1alpha1.Days(by.ValidityDays), Now: now, Parent: ca,
 	})
 	if err != nil {
-		return store, fmt.Errorf("making the authority: %w", err)
+		return s, fmt.Errorf("making the authority: %w", err)
 	}
-	generation := max(store.Generation, pods.Generation) + 1
-	store.Authority, store.Issuer, store.altered, store.Generation, store.made = authority, nil, false, generation, by
-	return store, nil
+	next.Authority, next.Generation, next.made = authority, max(s.Generation, pods.Generation)+1, by
+	next.Issuer, next.leavesEnd, next.fault, next.successor = nil, time.Time{}, "", ""
+	return next.bridge(s, now)
 }
 
 // restored refuses an authority that is older than one that the cluster has used, or another of the same generation: its Secret
-// comes from a backup. The CA Secret proves nothing, since anybody in the cluster's namespace may have written it.
+// comes from a backup. Of the CA Secret, which anybody in the cluster's namespace may have written, only a signature of the authority's
+// own key proves anything.
 func restored(store Store, pods Pods) error {
 	name, id := AuthoritySecretName(store.Cluster), store.Authority.ID()
 	const remedy = "restore the newest backup of it, or suspend the cluster until its pods are gone and delete the Secret to have a new authority made"
@@ -145,19 +212,27 @@ func restored(store Store, pods Pods) error {
 	case store.Generation == pods.Generation && pods.ID != "" && pods.ID != id:
 		return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s as generation %d, and authority %s was in use as that generation; %s", name, id, store.Generation, pods.ID, remedy)
 	}
+	if store.successor != "" {
+		return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s, and the CA Secret proves that authority %s replaced it; %s", name, id, store.successor, remedy)
+	}
 	for _, used := range pods.Authorities {
-		if used != "" && used != id {
+		if used != "" && store.GenerationOf(used) == 0 {
 			return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s, and a pod that runs has a certificate of authority %s, so the Secret was replaced; %s", name, id, used, remedy)
 		}
 	}
 	return nil
 }
 
+// Works reports whether pods can get certificates of what the CA Secret holds.
+func (s Store) Works(now time.Time) bool {
+	return s.Issuer != nil && s.Authority.CheckIssuer(s.Issuer, now) == nil
+}
+
 // issuerDue is why the issuer cannot stay; empty if it can.
 func (s Store) issuerDue(now time.Time) string {
 	switch {
-	case s.altered:
-		return "the Secret was altered"
+	case s.fault != "":
+		return s.fault
 	case s.Issuer == nil:
 		return "there was none"
 	}
@@ -170,10 +245,22 @@ func (s Store) issuerDue(now time.Time) string {
 	return ""
 }
 
+// issuerLife is how long a new issuer lasts. No leaf may last to the authority's very end, at which clocks differ.
+func (s Store) issuerLife(now time.Time) time.Duration {
+	life := s.Settings.issuerValidity()
+	if most := s.lastLeaf().Sub(now.Truncate(time.Second)); most > 0 && most < life {
+		return most
+	}
+	return life
+}
+
+// lastLeaf is when the last leaf of the authority can end.
+func (s Store) lastLeaf() time.Time { return s.Authority.NotAfter().Add(-ClockTolerance) }
+
 // issuerRenewal is when the issuer is replaced: halfway, so that a leaf signed just before still ends before it. An issuer that ends
 // with its authority stays, since a new one would not last longer.
 func (s Store) issuerRenewal() time.Time {
-	if !s.Issuer.NotAfter().Before(s.Authority.NotAfter()) {
+	if !s.Issuer.NotAfter().Before(s.lastLeaf()) {
 		return s.Issuer.NotAfter()
 	}
 	validity := s.Settings.leafValidity()

@@ -25,7 +25,7 @@ func BenchmarkPublishable(b *testing.B) {
 	issuer := newTestIssuer(b, authority, clock())
 	chain, bundle := issuer.CertificatePEM(), authority.CertificatePEM()
 	for b.Loop() {
-		if err := Publishable(issuer, chain, bundle, clock()); err != nil {
+		if err := Publishable(issuer, chain, bundle, nil, clock()); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/asn1"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"time"
@@ -133,7 +132,7 @@ func checkExtensions(certificate *x509.Certificate) error {
 }
 
 // ID returns the first 64 bits of the key's hash, in hexadecimal. They tell the generations of one cluster apart.
-func (c ca) ID() string { return hex.EncodeToString(c.certificate.SubjectKeyId[:idBytes]) }
+func (c ca) ID() string { return IDOf(c.certificate) }
 
 // Certificate returns the certificate, which the caller must not change.
 func (c ca) Certificate() *x509.Certificate { return c.certificate }

@@ -144,7 +144,7 @@ func TestProfileOfEveryAlgorithm(t *testing.T) {
 				}
 			}
 			wantReason(t, VerifyPair([]*x509.Certificate{leaf, intermediate}, []*x509.Certificate{root}, clock()), "")
-			wantReason(t, Publishable(issuer, issuer.CertificatePEM(), authority.CertificatePEM(), clock()), "")
+			wantReason(t, Publishable(issuer, issuer.CertificatePEM(), authority.CertificatePEM(), nil, clock()), "")
 
 			again, err := ParseAuthority(authority.CertificatePEM(), mustKeyPEM(t, authority))
 			if err != nil {
@@ -229,7 +229,7 @@ func TestClipping(t *testing.T) {
 			if leaf.NotAfter.After(issuer.NotAfter()) || leaf.NotBefore.Before(issuer.NotBefore()) {
 				t.Error("the leaf outlives its issuer")
 			}
-			wantReason(t, Publishable(issuer, issuer.CertificatePEM(), authority.CertificatePEM(), now), "")
+			wantReason(t, Publishable(issuer, issuer.CertificatePEM(), authority.CertificatePEM(), nil, now), "")
 		})
 	}
 }
@@ -327,8 +327,8 @@ func TestNames(t *testing.T) {
 		if _, err := ParseIssuer(issuer.CertificatePEM(), mustKeyPEM(t, issuer)); err != nil {
 			t.Errorf("%q: %v", name, err)
 		}
-		wantReason(t, Publishable(issuer, issuer.CertificatePEM(), first.CertificatePEM(), clock()), "")
-		wantReason(t, Publishable(issuer, issuer.CertificatePEM(), second.CertificatePEM(), clock()), ReasonNoIssuer)
+		wantReason(t, Publishable(issuer, issuer.CertificatePEM(), first.CertificatePEM(), nil, clock()), "")
+		wantReason(t, Publishable(issuer, issuer.CertificatePEM(), second.CertificatePEM(), nil, clock()), ReasonNoIssuer)
 	}
 }
 

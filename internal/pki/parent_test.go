@@ -189,7 +189,7 @@ func TestParseParentFromOpenSSL(t *testing.T) {
 			}
 			authority := newTestAuthority(t, AuthorityOptions{Parent: parent, Now: now})
 			issuer := newTestIssuer(t, authority, now)
-			wantReason(t, Publishable(issuer, issuer.CertificatePEM(), authority.CertificatePEM(), now), "")
+			wantReason(t, Publishable(issuer, issuer.CertificatePEM(), authority.CertificatePEM(), nil, now), "")
 			if issuer.NotBefore().Before(authority.NotBefore()) || !issuer.IssuedAt().Equal(now.Truncate(time.Second)) {
 				t.Error("the start is not clipped to the parent's, or the moment of issue was lost by it")
 			}

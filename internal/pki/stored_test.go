@@ -200,7 +200,7 @@ func TestPublishable(t *testing.T) {
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Log(test.reason)
-			wantReason(t, Publishable(issuer, test.chain, test.bundle, test.at), test.want)
+			wantReason(t, Publishable(issuer, test.chain, test.bundle, nil, test.at), test.want)
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -159,6 +161,71 @@ var _ = Describe("The issuer", func() {
 		}
 		Expect(issuers).To(HaveLen(3), fmt.Sprint(issuers))
 	}, SpecTimeout(3*time.Minute))
+})
+
+var _ = Describe("The authority", func() {
+	It("is replaced under running pods: old and new ones connect both ways, and nobody restarts", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		n.create(ctx, newPolicy("all", ""))
+		n.createEncrypted(ctx, "all", newCluster("renewed", workers("small", 2)), 3)
+		uids := n.pods.uids("renewed")
+		before := n.spec(ctx, "renewed")
+		// generations waits until so many pods have certificates of the present authority and of the first.
+		generations := func(present, first int32) {
+			GinkgoHelper()
+			n.running(ctx, "renewed", 3, podRecord.injected)
+			Eventually(ctx, func(g Gomega, ctx context.Context) {
+				status := n.tls(ctx, "renewed").Status
+				g.Expect(status.Authority.Generation).To(BeEquivalentTo(2))
+				g.Expect(status.Authority.Earlier).To(HaveLen(1))
+				g.Expect(status.Authority.Earlier[0].Generation).To(BeEquivalentTo(1))
+				g.Expect(status.Authority.Earlier[0].Pods).To(Equal(first))
+				g.Expect(status.Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Certified: present, Outdated: first}))
+				encrypted := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionEncrypted)
+				g.Expect(encrypted.Status).To(Equal(metav1.ConditionTrue), encrypted.Message)
+				upToDate := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionUpToDate)
+				g.Expect(upToDate.Reason).To(Equal(v1alpha1.ReasonPodsOutdated), upToDate.Message)
+			}).Should(Succeed())
+		}
+		// renew recreates a pod, and gives the new one.
+		renew := func(old podRecord) podRecord {
+			GinkgoHelper()
+			Expect(api.Delete(ctx, &old.pod)).To(Succeed())
+			like := func(p podRecord) bool { return p.group() == old.group() && !slices.Contains(uids, p.pod.UID) }
+			Eventually(ctx, func() int { return len(n.pods.live("renewed", like)) }).Should(Equal(1))
+			n.running(ctx, "renewed", 3, podRecord.injected)
+			return n.only("renewed", like)
+		}
+
+		By("asking for it")
+		n.patch(ctx, &v1alpha1.RayTLSPolicy{}, "all", fmt.Sprintf(`{"spec":{"certificateAuthority":{"replaceIssuedBefore":%q}}}`, time.Now().UTC().Format(time.RFC3339)))
+		generations(0, 3)
+		Expect(n.pods.uids("renewed")).To(ConsistOf(uids))
+		Expect(n.spec(ctx, "renewed")).To(MatchJSON(before))
+
+		By("recreating one worker, beside a head and a worker of the first generation")
+		old := n.pods.live("renewed", isWorker)
+		kept := old[1]
+		fresh := renew(old[0])
+		generations(1, 2)
+		n.joined(ctx, "renewed", fresh)
+		n.joined(ctx, "renewed", kept)
+
+		By("recreating the head, which a worker of the first generation joins again")
+		renew(n.only("renewed", isHead))
+		generations(2, 1)
+		n.ready(ctx, "renewed")
+		Expect(n.pods.uids("renewed")).To(ContainElement(kept.pod.UID))
+		n.joined(ctx, "renewed", kept)
+		n.joined(ctx, "renewed", fresh)
+		Eventually(ctx, func(g Gomega, ctx context.Context) {
+			g.Expect(n.observed(ctx, "renewed", v1alpha1.WireTLS).AuthorityGeneration).To(BeEquivalentTo(2))
+		}).Should(Succeed())
+
+		By("recreating the last")
+		Expect(api.Delete(ctx, &kept.pod)).To(Succeed())
+		n.encrypted(ctx, "all", "renewed", 3)
+	}, SpecTimeout(5*time.Minute))
 })
 
 // reportedIssuer is the issuer in the init container's report.

@@ -27,6 +27,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.CanaryApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CertificateAuthority"):
 		return &apiv1alpha1.CertificateAuthorityApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EarlierAuthority"):
+		return &apiv1alpha1.EarlierAuthorityApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("InitContainer"):
 		return &apiv1alpha1.InitContainerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("InjectionStatus"):

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -175,14 +176,16 @@ func (v verifier) verdict(ctx context.Context, cluster client.ObjectKey, result 
 	return v.conclude("mutual TLS with a certificate of the cluster's authority")
 }
 
-// verdictByID compares the named authority with the one on record.
+// verdictByID compares the named authority with those on record.
 func (v verifier) verdictByID(ctx context.Context, cluster client.ObjectKey, result probe.Result) error {
 	var record v1alpha1.RayClusterTLS
 	if err := v.reader.Get(ctx, cluster, &record); err != nil {
 		return fmt.Errorf("reading RayClusterTLS %s, since there is no trust bundle to compare with: %w", cluster, err)
 	}
-	if id := record.Status.Authority.ID; id == "" || id != result.AuthorityID() {
-		return fault{fmt.Errorf("the head serves a certificate of authority %s, and the cluster's is %s", orNone(result.AuthorityID()), orNone(id)), exitFault}
+	current, served := &record.Status.Authority, result.AuthorityID()
+	earlier := slices.ContainsFunc(current.Earlier, func(e v1alpha1.EarlierAuthority) bool { return e.ID == served })
+	if served == "" || served != current.ID && !earlier {
+		return fault{fmt.Errorf("the head serves a certificate of authority %s, and the cluster's is %s", orNone(served), orNone(current.ID)), exitFault}
 	}
 	if keys.Judge(keys.Leaf{NotAfter: result.Chain[0].NotAfter}, keys.Signers{}, v.now()).Reason == v1alpha1.ReasonCertificateExpired {
 		return ended()

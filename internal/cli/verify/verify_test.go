@@ -116,8 +116,9 @@ func listen(t *testing.T, with credentials.TransportCredentials) forward {
 	}
 }
 
-// cluster has a RayCluster, its head and somebody else's pod with the head's labels, its CA Secret and its record.
-func cluster(t *testing.T, a authority, secrets bool) client.Reader {
+// cluster has a RayCluster, its head and somebody else's pod with the head's labels, its CA Secret and its record, which also has the
+// earlier authorities with those ids.
+func cluster(t *testing.T, a authority, secrets bool, ids ...string) client.Reader {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
@@ -138,6 +139,10 @@ func cluster(t *testing.T, a authority, secrets bool) client.Reader {
 			Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: "10.0.0.7"}}},
 		}
 	}
+	var earlier []v1alpha1.EarlierAuthority
+	for _, id := range ids {
+		earlier = append(earlier, v1alpha1.EarlierAuthority{Generation: 1, ID: id})
+	}
 	stranger := pod("a-stranger", "")
 	stranger.OwnerReferences = nil
 	objects := []client.Object{
@@ -145,7 +150,7 @@ func cluster(t *testing.T, a authority, secrets bool) client.Reader {
 		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "raytls-train"}, Data: map[string][]byte{"ca.crt": a.CertificatePEM()}},
 		&v1alpha1.RayClusterTLS{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "train"},
-			Status:     v1alpha1.RayClusterTLSStatus{Authority: v1alpha1.AuthorityStatus{Generation: 1, ID: a.ID()}},
+			Status:     v1alpha1.RayClusterTLSStatus{Authority: v1alpha1.AuthorityStatus{Generation: 2, ID: a.ID(), Earlier: earlier}},
 		},
 	}
 	return interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build(), interceptor.Funcs{
@@ -159,7 +164,7 @@ func cluster(t *testing.T, a authority, secrets bool) client.Reader {
 }
 
 func TestVerify(t *testing.T) {
-	own, other := newAuthority(t), newAuthority(t)
+	own, other, earlier := newAuthority(t), newAuthority(t), newAuthority(t)
 	mutual := tls.RequireAndVerifyClientCert
 	for name, c := range map[string]struct {
 		reason  string
@@ -169,21 +174,22 @@ func TestVerify(t *testing.T) {
 		code    int
 		saying  string
 	}{
-		"own":           {"mutual TLS of the cluster's authority is what is asked for", own.serve(t, mutual), true, epoch(), 0, "mutual TLS with a certificate of the cluster's authority"},
-		"other":         {"another authority's is not", other.serve(t, mutual), true, epoch(), exitFault, "did not issue"},
-		"any client":    {"nor is TLS for anybody", own.serve(t, tls.NoClientCert), true, epoch(), exitFault, "lets in clients"},
-		"ended":         {"nor is an ended certificate", own.serve(t, mutual), true, epoch().Add(366 * day), exitFault, "has ended"},
-		"early":         {"a clock that is behind proves nothing", own.serve(t, mutual), true, epoch().Add(-time.Hour), exitUnknown, "clock"},
-		"plaintext":     {"plaintext is a fault", insecure.NewCredentials(), true, epoch(), exitFault, "without TLS"},
-		"nothing":       {"a port that nobody listens on proves nothing", nil, true, epoch(), exitUnknown, "Refused"},
-		"by ID":         {"who may not read the Secret compares the ID", own.serve(t, mutual), false, epoch(), 0, "names the cluster's authority"},
-		"by ID, other":  {"which differs for another authority", other.serve(t, mutual), false, epoch(), exitFault, "authority " + other.ID()},
-		"by ID, ended":  {"and ends all the same", own.serve(t, mutual), false, epoch().Add(366 * day), exitFault, "has ended"},
-		"hostile names": {"a peer's names are quoted and bounded", hostile(t), true, epoch(), exitFault, "did not issue"},
+		"own":            {"mutual TLS of the cluster's authority is what is asked for", own.serve(t, mutual), true, epoch(), 0, "mutual TLS with a certificate of the cluster's authority"},
+		"other":          {"another authority's is not", other.serve(t, mutual), true, epoch(), exitFault, "did not issue"},
+		"any client":     {"nor is TLS for anybody", own.serve(t, tls.NoClientCert), true, epoch(), exitFault, "lets in clients"},
+		"ended":          {"nor is an ended certificate", own.serve(t, mutual), true, epoch().Add(366 * day), exitFault, "has ended"},
+		"early":          {"a clock that is behind proves nothing", own.serve(t, mutual), true, epoch().Add(-time.Hour), exitUnknown, "clock"},
+		"plaintext":      {"plaintext is a fault", insecure.NewCredentials(), true, epoch(), exitFault, "without TLS"},
+		"nothing":        {"a port that nobody listens on proves nothing", nil, true, epoch(), exitUnknown, "Refused"},
+		"by ID":          {"who may not read the Secret compares the ID", own.serve(t, mutual), false, epoch(), 0, "names the cluster's authority"},
+		"by ID, other":   {"which differs for another authority", other.serve(t, mutual), false, epoch(), exitFault, "authority " + other.ID()},
+		"by ID, earlier": {"and does not for an earlier generation, which pods accept", earlier.serve(t, mutual), false, epoch(), 0, "names the cluster's authority"},
+		"by ID, ended":   {"and ends all the same", own.serve(t, mutual), false, epoch().Add(366 * day), exitFault, "has ended"},
+		"hostile names":  {"a peer's names are quoted and bounded", hostile(t), true, epoch(), exitFault, "did not issue"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, notes bytes.Buffer
-			v := verifier{reader: cluster(t, own, c.secrets), forward: listen(t, c.with), now: func() time.Time { return c.at }, out: &out, notes: &notes}
+			v := verifier{reader: cluster(t, own, c.secrets, earlier.ID()), forward: listen(t, c.with), now: func() time.Time { return c.at }, out: &out, notes: &notes}
 			err := v.verify(t.Context(), client.ObjectKey{Namespace: "ml", Name: "train"}, "")
 			code := 0
 			if err != nil {

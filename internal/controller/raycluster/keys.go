@@ -21,8 +21,6 @@ import (
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
-	"github.com/raytls/raytls/internal/pki"
-	"github.com/raytls/raytls/internal/policy"
 )
 
 // provideKeys sees to the authority and the CA Secret of a cluster that carries the injection or is about to.
@@ -36,38 +34,31 @@ func (a *application) provideKeys(ctx context.Context) error {
 	if err := a.nameConflict(ctx); err != nil {
 		return err
 	}
-	settings, pods, now := a.facts.KeySettings(), a.facts.KeyPods(), a.facts.Now
-	due, err := a.facts.Keys.Due(settings, pods, now)
+	settings, parent, pods, now := a.facts.KeySettings(), a.facts.Parent(), a.facts.KeyPods(), a.facts.Now
+	pods.Settled = a.settled.since(a.facts.Key, a.facts.KeyState(), now)
+	due, err := a.facts.Keys.Due(settings, parent, pods, now)
 	if err != nil {
-		return err
+		return a.unlessStale(ctx, err)
 	}
-	parent, err := a.parent(due)
-	if err != nil && a.authorityLasts() { // what works stays until there is a better one
-		pods.Keep = true
-		due, err = a.facts.Keys.Due(settings, pods, now)
+	if wait := a.issuers.wait(a.facts.Key, now); due.Makes() && wait > 0 {
+		a.requeueAt(now.Add(wait))
+		return a.waitsForIssuer(ctx, wait)
 	}
-	if err != nil {
-		return err
-	}
-	if due.Any() {
-		if err := a.issuerAllowed(ctx); err != nil {
+	if len(due.Unused) > 0 {
+		if err := a.knowsPods(ctx); err != nil {
 			return err
 		}
+		log.FromContext(ctx).Info("Dropping bridges to earlier authorities", "generations", due.Unused)
 	}
-	if due.Authority != "" && a.authorityLasts() {
-		if err := a.vacant(ctx); err != nil {
-			return err
-		}
-	}
-	next, why, renewAt, err := keys.Next(a.facts.Keys, settings, parent, pods, now)
+	next, made, renewAt, err := keys.Next(a.facts.Keys, settings, parent, pods, now)
 	if err != nil {
 		return err
 	}
-	if err := a.writeAuthority(ctx, next, due.Authority); err != nil {
+	if err := a.writeAuthority(ctx, next, made.Authority); err != nil {
 		return err
 	}
 	a.requeueAt(renewAt)
-	return a.publish(ctx, next, why)
+	return a.publish(ctx, next, made.Issuer)
 }
 
 // logIssued writes the one line that tells of a certificate. The line that a pod's init container writes has the same keys.
@@ -77,39 +68,59 @@ func (a *application) logIssued(ctx context.Context, what string, store keys.Sto
 		"authority", store.Authority.ID(), "generation", store.Generation, "notAfter", certificate.NotAfter.UTC().Format(time.RFC3339))
 }
 
-// authorityLasts reports whether the cluster has an authority that has not ended.
-func (a *application) authorityLasts() bool {
-	authority := a.facts.Keys.Authority
-	return authority != nil && a.facts.Now.Before(authority.NotAfter())
-}
-
-// issuerAllowed fails while the cluster got its last issuer a moment ago. A cache that has not seen that one is not reported.
-func (a *application) issuerAllowed(ctx context.Context) error {
-	wait := a.issuers.wait(a.facts.Key, a.facts.Now)
-	if wait == 0 {
-		return nil
-	}
-	issuer := types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: keys.IssuerSecretName(a.facts.Key)}
-	authority := types.NamespacedName{Namespace: a.Settings.Namespace, Name: keys.AuthoritySecretName(a.facts.Key)}
-	for key, seen := range map[types.NamespacedName]*corev1.Secret{issuer: a.facts.IssuerSecret, authority: a.facts.AuthoritySecret} {
-		stored, err := kube.ReadSecret(ctx, a.Live, key)
-		if err != nil {
-			return err
-		}
-		if (stored == nil) != (seen == nil) || stored != nil && stored.ResourceVersion != seen.ResourceVersion {
-			return kube.ErrStale
-		}
+// waitsForIssuer is for a cluster that got its last issuer a moment ago. It fails if new pods wait for the next one. A cache that has
+// not seen the last one is not reported.
+func (a *application) waitsForIssuer(ctx context.Context, wait time.Duration) error {
+	if err := a.fresh(ctx); err != nil || a.facts.Keys.Works(a.facts.Now) {
+		return err
 	}
 	reason := v1alpha1.ReasonPodsStarting
 	if a.decision.Edited != nil { // templates come after keys
 		reason = v1alpha1.ReasonEnabling
 	}
-	return kube.Waitf(reason, "Secret %s was deleted or altered again at once; the operator makes one issuer in %s for a cluster, and new pods wait for it", issuer.Name, issueInterval).RetryAfter(wait)
+	return kube.Waitf(reason, "Secret %s was deleted or altered again at once; the operator makes one issuer in %s for a cluster, and new pods wait for it", keys.IssuerSecretName(a.facts.Key), issueInterval).RetryAfter(wait)
 }
 
-// vacant fails if the cluster has a pod that the cache does not show. Such a pod may get its certificate of the authority that is
-// about to go.
-func (a *application) vacant(ctx context.Context) error {
+// unlessStale is the error, unless it may come of a cache that lags behind the authority's Secret: the record in another cache can be
+// ahead of it.
+func (a *application) unlessStale(ctx context.Context, err error) error {
+	if a.facts.AuthoritySecret == nil {
+		return err
+	}
+	if lag := a.freshAuthority(ctx); lag != nil {
+		return lag
+	}
+	return err
+}
+
+// fresh fails if the cache lags behind one of the cluster's Secrets.
+func (a *application) fresh(ctx context.Context) error {
+	if err := a.freshAuthority(ctx); err != nil {
+		return err
+	}
+	return a.freshSecret(ctx, types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: keys.IssuerSecretName(a.facts.Key)}, a.facts.IssuerSecret)
+}
+
+// freshAuthority fails if the cache lags behind the authority's Secret.
+func (a *application) freshAuthority(ctx context.Context) error {
+	return a.freshSecret(ctx, types.NamespacedName{Namespace: a.Settings.Namespace, Name: keys.AuthoritySecretName(a.facts.Key)}, a.facts.AuthoritySecret)
+}
+
+// freshSecret fails if the Secret is another than the cache shows; nil stands for one that does not exist.
+func (a *application) freshSecret(ctx context.Context, key types.NamespacedName, seen *corev1.Secret) error {
+	stored, err := kube.ReadSecret(ctx, a.Live, key)
+	if err != nil {
+		return err
+	}
+	if (stored == nil) != (seen == nil) || stored != nil && stored.ResourceVersion != seen.ResourceVersion {
+		return kube.ErrStale
+	}
+	return nil
+}
+
+// knowsPods fails if the cluster has a pod that the cache does not show. Such a pod may have a certificate of an authority that
+// seems unused.
+func (a *application) knowsPods(ctx context.Context) error {
 	var pods corev1.PodList
 	if err := a.Live.List(ctx, &pods, client.InNamespace(a.facts.Key.Namespace), client.MatchingLabels{kuberay.LabelCluster: a.facts.Key.Name}); err != nil {
 		return fmt.Errorf("listing pods: %w", err)
@@ -134,22 +145,6 @@ func (a *application) nameConflict(ctx context.Context) error {
 		return err
 	}
 	return kube.NameConflict(secret, kube.Labels(v1alpha1.ComponentIssuer), a.facts.Object)
-}
-
-// parent is the brought CA for a new authority; nil for a self-signed one, and where none is due.
-func (a *application) parent(due keys.Due) (*pki.Parent, error) {
-	settings := a.facts.KeySettings()
-	switch {
-	case due.Authority == "" || settings.CASecret == "":
-		return nil, nil
-	case a.facts.Policy == nil:
-		return nil, kube.UserMustActf(v1alpha1.ReasonAuthorityEnding, "the cluster's authority has ended, and the operator reads the CA in Secret %s, which signed it, for a policy alone; cover the cluster with a RayTLSPolicy that names this CA", settings.CASecret)
-	}
-	parent, verdict := policy.BroughtCA(a.facts.Policy, a.facts.BroughtCA, a.facts.Now)
-	if !verdict.Accepted {
-		return nil, kube.UserMustActf(v1alpha1.ReasonNotAccepted, "%s", verdict.Message)
-	}
-	return parent, nil
 }
 
 // writeAuthority writes the authority's Secret where it differs. why is the cause of a new authority.

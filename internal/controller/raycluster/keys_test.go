@@ -40,7 +40,7 @@ func keyed(t *testing.T, now time.Time, more ...client.Object) (*application, cl
 		Key: train(), Now: now, Object: object, Policy: &spec, Policies: []*v1alpha1.RayTLSPolicy{p},
 		Decision: policy.Decision{Policy: p, Goal: v1alpha1.GoalEncrypted},
 	}
-	store, _, _, err := keys.Next(keys.Store{Cluster: train()}, f.KeySettings(), nil, keys.Pods{}, epoch())
+	store, _, _, err := keys.Next(keys.Store{Cluster: train()}, f.KeySettings(), keys.Parent{}, keys.Pods{}, epoch())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +119,12 @@ func TestAnIssuerThatHasToWaitIsReported(t *testing.T) {
 			}
 		})
 	}
+	working, _, _ := keyed(t, epoch().Add(time.Hour))
+	working.facts.Policy.CertificateAuthority.ReplaceIssuedBefore = &metav1.Time{Time: epoch().Add(time.Hour)}
+	working.issuers.made(train(), working.facts.Now.Add(-4*time.Second))
+	if err := working.provideKeys(t.Context()); err != nil || working.keys.Generation != 1 || !working.requeue.Equal(working.facts.Now.Add(6*time.Second)) {
+		t.Errorf("a replacement that has to wait is no fault: generation %d, again at %s, %v", working.keys.Generation, working.requeue, err)
+	}
 	a, stored, _ := keyed(t, epoch())
 	a.withoutIssuer(t, stored)
 	a.issuers.made(train(), epoch().Add(-issueInterval))
@@ -127,61 +133,80 @@ func TestAnIssuerThatHasToWaitIsReported(t *testing.T) {
 	}
 }
 
-func TestAnAuthorityThatEndsIsReplacedWhereNobodyUsesIt(t *testing.T) {
-	pod := func(uid string, by ...metav1.OwnerReference) *corev1.Pod {
-		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "p-" + uid, UID: "x", Labels: map[string]string{kuberay.LabelCluster: "train"}, OwnerReferences: by}}
+func TestAnAuthorityIsReplaced(t *testing.T) {
+	waits := func(a *application) {
+		a.facts.Pods = []cluster.Pod{{Pod: rollout.Pod{Name: "p-x", UID: "x", Injected: true}}}
 	}
-	own := metav1.OwnerReference{APIVersion: "ray.io/v1", Kind: "RayCluster", Name: "train", UID: "u", Controller: new(true)}
-	known := func(a *application) { a.facts.Pods = []cluster.Pod{{Pod: rollout.Pod{Name: "p-x", UID: "x"}}} }
+	uncovered := func(a *application) { a.facts.Policy = nil }
 	for name, c := range map[string]struct {
 		reason   string
 		at       time.Duration
-		pods     []client.Object
 		change   func(*application)
 		replaced bool
-		stale    bool
+		format   string
 	}{
-		"young":            {"nobody replaces a young one", day, nil, nil, false, false},
-		"due":              {"nobody has a certificate of it", 35 * day, nil, nil, true, false},
-		"due, pod unseen":  {"the cache lags behind a pod", 35 * day, []client.Object{pod("x", own)}, nil, false, true},
-		"due, pod seen":    {"a plaintext pod has no certificate", 35 * day, []client.Object{pod("x", own)}, known, true, false},
-		"due, stranger":    {"anybody can label a pod", 35 * day, []client.Object{pod("x")}, nil, true, false},
-		"due, pod waits":   {"it may be making one", 35 * day, nil, func(a *application) { known(a); a.facts.Pods[0].Injected = true }, false, false},
-		"ended, pod waits": {"it gets none of one that has ended", 41 * day, nil, func(a *application) { known(a); a.facts.Pods[0].Injected = true }, true, false},
-		"ended, no policy": {"a cluster without a policy must be able to start pods", 41 * day, nil, func(a *application) { a.facts.Policy = nil }, true, false},
-		"due, no policy":   {"but nobody asks for another before", 35 * day, nil, func(a *application) { a.facts.Policy = nil }, false, false},
-		"due, CA refused": {"what works stays until there is a better one", 35 * day, nil, func(a *application) {
+		"young":            {"nobody replaces a young one", day, nil, false, "1"},
+		"due":              {"it is about to end", 35 * day, nil, true, "2"},
+		"due, pod waits":   {"whichever authority it gets, others accept it", 35 * day, waits, true, "2"},
+		"due, no policy":   {"a cluster that keeps its keys must not end with them", 35 * day, uncovered, true, "2"},
+		"ended, pod waits": {"it gets none of one that has ended", 41 * day, waits, true, "1"},
+		"ended, no policy": {"a cluster without a policy must be able to start pods", 41 * day, uncovered, true, "1"},
+		"asked for": {"the policy says so", day, func(a *application) {
+			a.facts.Policy.CertificateAuthority.ReplaceIssuedBefore = &metav1.Time{Time: epoch().Add(time.Hour)}
+		}, true, "2"},
+		"asked for later": {"not before the time has come", day, func(a *application) {
+			a.facts.Policy.CertificateAuthority.ReplaceIssuedBefore = &metav1.Time{Time: epoch().Add(2 * day)}
+		}, false, "1"},
+		"CA refused": {"what works stays until there is a better one", 35 * day, func(a *application) {
 			a.facts.Policy.CertificateAuthority.SecretRef = &v1alpha1.SecretReference{Name: "ca"}
-		}, false, false},
+		}, false, "1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, stored, recorder := keyed(t, epoch().Add(c.at), c.pods...)
+			a, stored, recorder := keyed(t, epoch().Add(c.at))
+			// An issuer of today, as a cluster that runs has one.
+			fresh, _, _, err := keys.Next(a.facts.Keys, a.facts.KeySettings(), keys.Parent{}, keys.Pods{}, epoch().Add(min(c.at, 33*day)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.facts.Keys, a.keys = fresh, fresh
 			if c.change != nil {
 				c.change(a)
 			}
 			before := a.keys.Authority.ID()
-			if err := a.provideKeys(t.Context()); err != nil && !(c.stale && kube.IsStale(err)) {
+			if err := a.provideKeys(t.Context()); err != nil {
 				t.Fatalf("%s: %v", c.reason, err)
 			}
 			if replaced := a.keys.Authority.ID() != before; replaced != c.replaced {
 				t.Fatalf("%s: replaced is %t", c.reason, replaced)
 			}
-			var authority, issuer corev1.Secret
-			if err := stored.Get(t.Context(), client.ObjectKeyFromObject(a.facts.AuthoritySecret), &authority); err != nil {
-				t.Fatal(err)
-			}
-			if err := stored.Get(t.Context(), client.ObjectKeyFromObject(a.facts.IssuerSecret), &issuer); err != nil {
-				t.Fatal(err)
-			}
+			authority, issuer := a.secrets(t, stored)
 			generation := map[bool]string{false: "1", true: "2"}[c.replaced]
-			if string(authority.Data["generation"]) != generation || string(issuer.Data["generation"]) != generation || string(issuer.Data["ca.crt"]) != string(authority.Data["authority.crt"]) {
-				t.Errorf("%s: the Secrets are of generations %s and %s", c.reason, authority.Data["generation"], issuer.Data["generation"])
+			for _, secret := range []*corev1.Secret{authority, issuer} {
+				if string(secret.Data["generation"]) != generation || string(secret.Data["formatVersion"]) != c.format {
+					t.Errorf("%s: Secret %s is of generation %s and format %s", c.reason, secret.Name, secret.Data["generation"], secret.Data["formatVersion"])
+				}
+			}
+			if !strings.HasPrefix(string(issuer.Data["ca.crt"]), string(authority.Data["authority.crt"])) {
+				t.Errorf("%s: pods do not trust the authority first", c.reason)
 			}
 			if told := slices.ContainsFunc(drain(recorder), func(e string) bool { return strings.Contains(e, "AuthorityReplaced") }); told != c.replaced {
 				t.Errorf("%s: an event is %t", c.reason, told)
 			}
 		})
 	}
+}
+
+// secrets are the cluster's Secrets as the API server has them.
+func (a *application) secrets(t *testing.T, stored client.Client) (authority, issuer *corev1.Secret) {
+	t.Helper()
+	authority, issuer = &corev1.Secret{}, &corev1.Secret{}
+	if err := stored.Get(t.Context(), client.ObjectKeyFromObject(a.facts.AuthoritySecret), authority); err != nil {
+		t.Fatal(err)
+	}
+	if err := stored.Get(t.Context(), client.ObjectKeyFromObject(a.facts.IssuerSecret), issuer); err != nil {
+		t.Fatal(err)
+	}
+	return authority, issuer
 }
 
 func drain(recorder *events.FakeRecorder) []string {

@@ -137,6 +137,7 @@ func (r *Reconciler) removeScripts(ctx context.Context, but types.NamespacedName
 // RayClusterTLS, which is deleted here too, so that its policy learns at once.
 func (r *Reconciler) forget(ctx context.Context, key types.NamespacedName) error {
 	r.issuers.forget(key)
+	r.settled.forget(key)
 	r.unreadable.End(key)
 	r.Heads.Forget(key)
 	var tls v1alpha1.RayClusterTLS

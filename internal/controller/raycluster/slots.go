@@ -62,3 +62,29 @@ func (i *issuers) wait(of types.NamespacedName, now time.Time) time.Duration {
 func (i *issuers) made(of types.NamespacedName, now time.Time) { i.last.Store(of, now) }
 
 func (i *issuers) forget(of types.NamespacedName) { i.last.Delete(of) }
+
+// settled holds since when what a cluster's keys are judged by has been as it is. Only memory: an operator that starts begins anew,
+// so that it never counts a time in which it did not look.
+type settled struct{ states sync.Map }
+
+type settledState struct {
+	state string
+	since time.Time
+}
+
+// since returns since when the state has been this one. It is zero for the empty state, which is none that lasts.
+func (s *settled) since(of types.NamespacedName, state string, now time.Time) time.Time {
+	if state == "" {
+		s.forget(of)
+		return time.Time{}
+	}
+	before, _ := s.states.Load(of)
+	held, ok := before.(settledState)
+	if !ok || held.state != state {
+		held = settledState{state, now}
+		s.states.Store(of, held)
+	}
+	return held.since
+}
+
+func (s *settled) forget(of types.NamespacedName) { s.states.Delete(of) }

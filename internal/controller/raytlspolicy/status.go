@@ -42,7 +42,7 @@ func progressing(reason string) bool {
 	return slices.Contains([]string{
 		v1alpha1.ReasonEnabling, v1alpha1.ReasonDisabling, v1alpha1.ReasonWaitingForSlot, v1alpha1.ReasonPodsStarting, v1alpha1.ReasonNoPods,
 		v1alpha1.ReasonSuspended, v1alpha1.ReasonAwaitingApproval, v1alpha1.ReasonPaused, v1alpha1.ReasonPodsOutdated,
-		v1alpha1.ReasonAuthorityEnding, v1alpha1.ReasonAuthorityChangePending, v1alpha1.ReasonTemplateChangePending,
+		v1alpha1.ReasonAuthorityEnding, v1alpha1.ReasonAuthorityChangePending, v1alpha1.ReasonTooManyGenerations, v1alpha1.ReasonTemplateChangePending,
 		v1alpha1.ReasonAdmissionPending, v1alpha1.ReasonAdmissionNotInstalled, v1alpha1.ReasonAdmissionOff,
 	}, reason)
 }

@@ -94,6 +94,16 @@ func goodCA(ends time.Duration) (certificate, key []byte) {
 
 const year = 365 * 24 * time.Hour
 
+// parsed is the first certificate of a PEM text.
+func parsed(text []byte) *x509.Certificate {
+	GinkgoHelper()
+	block, _ := pem.Decode(text)
+	Expect(block).NotTo(BeNil())
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	Expect(err).NotTo(HaveOccurred())
+	return certificate
+}
+
 var _ = Describe("A brought CA", func() {
 	var w *world
 	BeforeEach(func() { w = newWorld() })
@@ -195,13 +205,7 @@ var _ = Describe("A brought CA", func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(string(secret.Data["ca.crt"])).NotTo(ContainSubstring(string(certificate)))
 		Expect(strings.Count(string(secret.Data["ca.crt"]), "BEGIN CERTIFICATE")).To(Equal(1))
-		block, _ := pem.Decode(secret.Data["ca.crt"])
-		authority, err := x509.ParseCertificate(block.Bytes)
-		Expect(err).NotTo(HaveOccurred())
-		block, _ = pem.Decode(certificate)
-		parent, err := x509.ParseCertificate(block.Bytes)
-		Expect(err).NotTo(HaveOccurred())
-		Expect(authority.CheckSignatureFrom(parent)).To(Succeed())
+		Expect(parsed(secret.Data["ca.crt"]).CheckSignatureFrom(parsed(certificate))).To(Succeed())
 	})
 
 	It("that ends soon cuts what it signs, and Accepted says so", func() {
@@ -221,6 +225,36 @@ var _ = Describe("A brought CA", func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(profile.IssuerNotAfter).To(BeTemporally("<=", time.Now().Add(100*24*time.Hour)))
 		w.quiet()
+	})
+
+	It("that is replaced by one that cannot be used changes nothing, and by another good one replaces the authority, while the cluster runs", func() {
+		put(good())
+		w.policy("p", selecting(withCA))
+		w.start("p", "a")
+		w.settle()
+		before, pods := w.get("a"), w.podsAsTheyAre("a")
+		keys, err := w.caSecret("a")
+		Expect(err).NotTo(HaveOccurred())
+
+		replace(map[string][]byte{"ca.crt": []byte("x"), "ca.key": []byte("y")})
+		w.notAccepted("p", v1alpha1.ReasonCASecretInvalid)
+		w.upToDate("p", "a", metav1.ConditionFalse, v1alpha1.ReasonAuthorityChangePending, "Secret ca-tls", "until then the cluster keeps its authority")
+		w.settle()
+		same(Default, before, w.get("a"))
+		now, err := w.caSecret("a")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(now.Data).To(Equal(keys.Data))
+
+		certificate, key := goodCA(20 * year)
+		replace(map[string][]byte{"ca.crt": certificate, "ca.key": key})
+		w.eventually(func(g Gomega) { g.Expect(w.status("a").Authority.Generation).To(BeEquivalentTo(2)) })
+		w.upToDate("p", "a", metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "3 of 3 pods")
+		w.says("p", "a", v1alpha1.ReasonEncrypted)
+		same(Default, before, w.get("a"))
+		Expect(w.podsAsTheyAre("a")).To(Equal(pods), "nothing restarts")
+		authority, err := w.authority("a")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(parsed(authority.Data["authority.crt"]).CheckSignatureFrom(parsed(certificate))).To(Succeed())
 	})
 
 	It("that goes missing later leaves encrypted clusters as they are", func() {

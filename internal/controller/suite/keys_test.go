@@ -138,6 +138,52 @@ var _ = Describe("The keys of an encrypted cluster", func() {
 		unharmed()
 	})
 
+	It("are replaced while the cluster runs, and each pod gets its part when it is created anew", func() {
+		old := caSecret()
+		Eventually(func() bool { return time.Now().Truncate(time.Second).After(w.status("a").Authority.IssuedTime.Time) }).Should(BeTrue())
+		w.updatePolicy("p", func(p *v1alpha1.RayTLSPolicy) {
+			p.Spec.CertificateAuthority.ReplaceIssuedBefore = &metav1.Time{Time: time.Now().Truncate(time.Second)}
+		})
+		w.eventually(func(g Gomega) {
+			status := w.status("a")
+			g.Expect(status.Authority.Generation).To(BeEquivalentTo(2))
+			g.Expect(status.Authority.Earlier).To(HaveLen(1))
+			g.Expect(status.Authority.Earlier[0].Pods).To(BeEquivalentTo(3))
+			g.Expect(w.getPolicy("p").Status.OutdatedPods).To(BeEquivalentTo(3))
+		})
+		w.upToDate("p", "a", metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "3 of generation 1")
+		w.says("p", "a", v1alpha1.ReasonEncrypted)
+		w.settle()
+		same(Default, before, w.get("a"))
+		Expect(w.podsAsTheyAre("a")).To(Equal(pods), "nothing restarts")
+		authority, err := w.authority("a")
+		Expect(err).NotTo(HaveOccurred())
+		secret := caSecret()
+		for _, s := range []*corev1.Secret{authority, secret} {
+			keys := 0
+			for _, value := range s.Data {
+				keys += strings.Count(string(value), "-----BEGIN PRIVATE KEY-----")
+			}
+			Expect(keys).To(Equal(1), "Secret %s holds no other private key", s.Name)
+			Expect(s.Data["formatVersion"]).To(BeEquivalentTo("2"))
+		}
+		Expect(strings.Count(string(secret.Data["chain.pem"]), "BEGIN CERTIFICATE")).To(Equal(2), "old pods accept new ones")
+		Expect(strings.Count(string(secret.Data["ca.crt"]), "BEGIN CERTIFICATE")).To(Equal(2), "new pods accept old ones")
+		Expect(secret.Data["ca.key"]).NotTo(Equal(old.Data["ca.key"]))
+		w.mark()
+		w.quiet()
+
+		Expect(w.admin.Delete(w.ctx, &w.pods("a")[2], gracePeriod0)).To(Succeed())
+		w.eventually(func(g Gomega) {
+			g.Expect(w.status("a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Certified: 1, Outdated: 2}))
+			w.saying(g, "p", "a", v1alpha1.ReasonEncrypted)
+		})
+		w.upToDate("p", "a", metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "2 of 3 pods")
+		Expect(w.admin.DeleteAllOf(w.ctx, &corev1.Pod{}, inNamespace(w.ns), gracePeriod0)).To(Succeed())
+		w.eventually(func(g Gomega) { g.Expect(w.status("a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Certified: 3})) })
+		w.upToDate("p", "a", metav1.ConditionTrue, v1alpha1.ReasonUpToDate)
+	})
+
 	It("are not made anew while pods trust an authority that is lost; the issuer is kept, and a restore mends it", func() {
 		issuer := caSecret()
 		lost, err := w.authority("a")
@@ -177,7 +223,7 @@ var _ = Describe("The keys of an encrypted cluster", func() {
 		Expect(err).NotTo(HaveOccurred())
 		stored, err := keys.Read(client.ObjectKeyFromObject(before), own, nil)
 		Expect(err).NotTo(HaveOccurred())
-		other, _, _, err := keys.Next(keys.Store{Cluster: client.ObjectKeyFromObject(before)}, stored.Settings, nil, keys.Pods{}, time.Now())
+		other, _, _, err := keys.Next(keys.Store{Cluster: client.ObjectKeyFromObject(before)}, stored.Settings, keys.Parent{}, keys.Pods{}, time.Now())
 		Expect(err).NotTo(HaveOccurred())
 		restored := own.DeepCopy()
 		restored.Data, err = other.AuthorityData()

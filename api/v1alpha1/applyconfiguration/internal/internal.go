@@ -38,6 +38,14 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.raytls.raytls.api.v1alpha1.AuthorityStatus
   map:
     fields:
+    - name: earlier
+      type:
+        list:
+          elementType:
+            namedType: com.github.raytls.raytls.api.v1alpha1.EarlierAuthority
+          elementRelationship: associative
+          keys:
+          - generation
     - name: expiryTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -66,6 +74,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.KeyAlgorithm
       default: ECDSAP256
+    - name: replaceIssuedBefore
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: secretRef
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.SecretReference
@@ -75,6 +86,21 @@ var schemaYAML = typed.YAMLObject(`types:
       default: 3650
 - name: com.github.raytls.raytls.api.v1alpha1.DeletionPolicy
   scalar: string
+- name: com.github.raytls.raytls.api.v1alpha1.EarlierAuthority
+  map:
+    fields:
+    - name: expiryTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: generation
+      type:
+        scalar: numeric
+    - name: id
+      type:
+        scalar: string
+    - name: pods
+      type:
+        scalar: numeric
 - name: com.github.raytls.raytls.api.v1alpha1.EnablePolicy
   scalar: string
 - name: com.github.raytls.raytls.api.v1alpha1.InitContainer

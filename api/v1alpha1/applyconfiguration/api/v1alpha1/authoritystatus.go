@@ -23,6 +23,9 @@ type AuthorityStatusApplyConfiguration struct {
 	IssuedTime *v1.Time `json:"issuedTime,omitempty"`
 	// expiryTime is when the authority's certificate ends.
 	ExpiryTime *v1.Time `json:"expiryTime,omitempty"`
+	// earlier lists the authorities that the current one replaced and that pods may still have certificates of, newest first.
+	// These pods connect to all others.
+	Earlier []EarlierAuthorityApplyConfiguration `json:"earlier,omitempty"`
 }
 
 // AuthorityStatusApplyConfiguration constructs a declarative configuration of the AuthorityStatus type for use with
@@ -60,5 +63,18 @@ func (b *AuthorityStatusApplyConfiguration) WithIssuedTime(value v1.Time) *Autho
 // If called multiple times, the ExpiryTime field is set to the value of the last call.
 func (b *AuthorityStatusApplyConfiguration) WithExpiryTime(value v1.Time) *AuthorityStatusApplyConfiguration {
 	b.ExpiryTime = &value
+	return b
+}
+
+// WithEarlier adds the given value to the Earlier field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Earlier field.
+func (b *AuthorityStatusApplyConfiguration) WithEarlier(values ...*EarlierAuthorityApplyConfiguration) *AuthorityStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithEarlier")
+		}
+		b.Earlier = append(b.Earlier, *values[i])
+	}
 	return b
 }

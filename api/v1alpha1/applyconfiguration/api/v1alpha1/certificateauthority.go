@@ -7,6 +7,7 @@ package v1alpha1
 
 import (
 	apiv1alpha1 "github.com/raytls/raytls/api/v1alpha1"
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // CertificateAuthorityApplyConfiguration represents a declarative configuration of the CertificateAuthority type for use
@@ -21,8 +22,13 @@ type CertificateAuthorityApplyConfiguration struct {
 	ValidityDays *int32 `json:"validityDays,omitempty"`
 	// secretRef names a Secret in the policy's namespace with a CA that signs the authorities. The Secret
 	// must carry the label raytls.io/ca: "true" and hold ca.crt and ca.key, or tls.crt and tls.key. Pods trust the
-	// authority of their cluster alone, never this CA. Without it, authorities are self-signed.
+	// authority of their cluster alone, never this CA. Without it, authorities are self-signed. When another CA is named, or
+	// the Secret gets another one, the operator replaces the authorities as for replaceIssuedBefore.
 	SecretRef *SecretReferenceApplyConfiguration `json:"secretRef,omitempty"`
+	// replaceIssuedBefore has the operator replace each authority that it issued before this time, once the time has come.
+	// Nothing restarts: running pods and new ones accept each other, and a pod gets a certificate of the new authority when
+	// it is created anew. The field asks for nothing more once every authority is younger, so it may stay.
+	ReplaceIssuedBefore *v1.Time `json:"replaceIssuedBefore,omitempty"`
 }
 
 // CertificateAuthorityApplyConfiguration constructs a declarative configuration of the CertificateAuthority type for use with
@@ -52,5 +58,13 @@ func (b *CertificateAuthorityApplyConfiguration) WithValidityDays(value int32) *
 // If called multiple times, the SecretRef field is set to the value of the last call.
 func (b *CertificateAuthorityApplyConfiguration) WithSecretRef(value *SecretReferenceApplyConfiguration) *CertificateAuthorityApplyConfiguration {
 	b.SecretRef = value
+	return b
+}
+
+// WithReplaceIssuedBefore sets the ReplaceIssuedBefore field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ReplaceIssuedBefore field is set to the value of the last call.
+func (b *CertificateAuthorityApplyConfiguration) WithReplaceIssuedBefore(value v1.Time) *CertificateAuthorityApplyConfiguration {
+	b.ReplaceIssuedBefore = &value
 	return b
 }

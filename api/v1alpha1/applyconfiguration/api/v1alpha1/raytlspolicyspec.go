@@ -25,8 +25,9 @@ type RayTLSPolicySpecApplyConfiguration struct {
 	TargetRef *TargetReferenceApplyConfiguration `json:"targetRef,omitempty"`
 	// issuance selects how pods get their certificates.
 	Issuance *IssuanceApplyConfiguration `json:"issuance,omitempty"`
-	// certificateAuthority describes the authority that the operator creates for each covered cluster. A change applies to
-	// authorities that are created after it; clusters with an older one report UpToDate=False.
+	// certificateAuthority describes the authority that the operator creates for each covered cluster. A change of
+	// keyAlgorithm or validityDays applies to authorities that are created after it; clusters with an older one report
+	// UpToDate=False.
 	CertificateAuthority *CertificateAuthorityApplyConfiguration `json:"certificateAuthority,omitempty"`
 	// podCertificate describes the certificate that each pod gets for its own addresses. A change applies to pods that
 	// start after it.
