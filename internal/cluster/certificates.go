@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -27,11 +28,16 @@ func (f *Facts) certificates(store keys.Store) keys.Census {
 	return keys.Count(holders, f.signers(store), f.Now)
 }
 
-func (f *Facts) counts(found *keys.Census) v1alpha1.PodCounts {
+func (f *Facts) counts(d *Decision, found *keys.Census) v1alpha1.PodCounts {
 	out := v1alpha1.PodCounts{Total: int32(min(len(f.Pods), 1<<30)), Certified: found.Certified, Outdated: found.Outdated}
 	for i := range f.Pods {
-		if !f.Pods[i].Injected {
+		pod := &f.Pods[i]
+		foreign := slices.ContainsFunc(found.Foreign, func(e keys.End) bool { return e.Pod == pod.Name })
+		switch {
+		case !pod.Injected:
 			out.Plaintext++
+		case !pod.Terminating && !foreign && d.Snapshot.Unlike(pod.Pod):
+			out.Outdated++
 		}
 	}
 	return out

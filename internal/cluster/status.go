@@ -46,7 +46,7 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 	out := v1alpha1.RayClusterTLSStatus{
 		ObservedGeneration: f.Object.GetGeneration(),
 		Conditions:         slices.Clone(before.Conditions),
-		Injection:          before.Injection, Rollout: before.Rollout,
+		Injection:          before.Injection, Rollout: before.Rollout, PodCertificate: before.PodCertificate,
 		Authority: before.Authority, Issuer: before.Issuer, ObservedOnWire: f.Wire.Observed,
 	}
 	if p := f.Decision.Policy; p != nil {
@@ -54,14 +54,17 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 	}
 	if done.Recorded || d.Rebuilt {
 		out.Injection, out.Rollout = writeRecord(d.Plan.Record, d.Groups)
+		out.PodCertificate = writeWishes(d.Plan.Record)
 	}
 	describeKeys(&out, done.Keys)
 	found := f.certificates(done.Keys)
-	out.Pods, out.EarliestExpiryTime = f.counts(&found), stamp(found.First)
+	out.Pods, out.EarliestExpiryTime = f.counts(d, &found), stamp(found.First)
+	lives := f.lives(done.Keys)
+	out.RestartBy, out.ExpiryStage = stamp(lives.by), lives.stage
 	report := f.Wire.weaken(f.weaken(d.report(f, done), &found), f.Now)
-	out.PendingRestart = pendingRestart(f, d, report)
+	out.PendingRestart = pendingRestart(f, d, report, done)
 	for _, condition := range []metav1.Condition{
-		encrypted(f, report, &found), certified(f, &found, out.Pods), upToDate(f, d, done, report, out.Pods), stalled(f, report),
+		encrypted(f, report, &found), certified(f, &found, out.Pods), upToDate(f, d, done, report, out.Pods), stalled(f, d, report),
 	} {
 		condition.ObservedGeneration = out.ObservedGeneration
 		condition.LastTransitionTime = metav1.NewTime(f.Now.Truncate(time.Second))
@@ -74,9 +77,9 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 // report describes the cluster by an error, an obstacle, the plan, or, without a policy, by its pods.
 func (d *Decision) report(f *Facts, done Done) rollout.Report {
 	switch outcome := kube.AsOutcome(done.Err); {
-	case outcome != nil:
+	case outcome != nil && !outcome.OfRestart:
 		return reported(outcome)
-	case done.Err != nil && !kube.IsStale(done.Err):
+	case outcome == nil && done.Err != nil && !kube.IsStale(done.Err):
 		return rollout.Report{Reason: v1alpha1.ReasonError, Message: kube.Steady(done.Err.Error())}
 	case d.Obstacle != nil:
 		out := reported(d.Obstacle)
@@ -189,16 +192,18 @@ func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, pods v1al
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonTemplateChangePending,
 			"issuance.initContainer or additionalContainers in RayTLSPolicy %s changed after the cluster was injected; the change reaches the templates when the cluster has no pods, so suspend and resume it", f.Decision.Policy.Name)
 	case pods.Outdated > 0:
-		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "%d of %d pods have a certificate of another authority", pods.Outdated, pods.Total)
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "%d of %d pods have a certificate of another authority, or of an earlier podCertificate", pods.Outdated, pods.Total)
 	}
 	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "the cluster runs with the policy's present values")
 }
 
-func stalled(f *Facts, report rollout.Report) metav1.Condition {
+func stalled(f *Facts, d *Decision, report rollout.Report) metav1.Condition {
 	const kind = v1alpha1.ConditionStalled
-	switch wrong := policy.InvalidExclude(f.Object); {
+	switch wrong, roll := policy.InvalidExclude(f.Object), d.Plan.Roll; {
 	case report.UserMustAct:
 		return condition(kind, metav1.ConditionTrue, report.Reason, report.Message)
+	case roll.UserMustAct:
+		return condition(kind, metav1.ConditionTrue, roll.Reason, roll.Message)
 	case wrong != "" && f.Policy != nil:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonInvalidExclude, wrong)
 	}
@@ -210,7 +215,7 @@ func (f *Facts) KeySettings() keys.Settings {
 	if f.Policy == nil {
 		return f.Keys.Settings
 	}
-	return keys.SettingsOf(f.Policy, f.HeadNames, !f.Ray.FaultTolerant)
+	return keys.SettingsOf(f.Policy, f.HeadNames, !f.headMayRestart())
 }
 
 // KeyPods is the evidence that pods and record give of the keys in use. A certificate that has ended is none, since nobody accepts
@@ -263,15 +268,25 @@ func describeKeys(out *v1alpha1.RayClusterTLSStatus, store keys.Store) {
 }
 
 // pendingRestart describes a restart that waits; nil if none does.
-func pendingRestart(f *Facts, d *Decision, report rollout.Report) *v1alpha1.PendingRestart {
-	if f.Policy == nil || !report.RestartWaits || d.RestartID == "" {
+func pendingRestart(f *Facts, d *Decision, report rollout.Report, done Done) *v1alpha1.PendingRestart {
+	waits := rollout.Waiting{
+		Reason: report.Reason, BlockedBy: report.BlockedBy, Message: report.Message,
+		Approvable: report.BlockedBy == "" || report.BlockedBy == rollout.Kueue,
+	}
+	if !report.RestartWaits {
+		waits = d.Plan.Roll
+	}
+	if outcome := kube.AsOutcome(done.Err); outcome != nil && outcome.OfRestart {
+		waits = rollout.Waiting{Reason: outcome.Reason, BlockedBy: outcome.BlockedBy, Message: outcome.Message}
+	}
+	if f.Policy == nil || waits.Reason == "" || d.RestartID == "" {
 		return nil
 	}
 	out := &v1alpha1.PendingRestart{
-		ID: d.RestartID, Action: action(f.Decision.Goal), Reason: report.Reason, BlockedBy: kube.Truncate(report.BlockedBy, maxBlockedBy),
-		Message: kube.Truncate(report.Message, maxMessage),
+		ID: d.RestartID, Action: action(&d.Snapshot), Reason: waits.Reason, BlockedBy: kube.Truncate(waits.BlockedBy, maxBlockedBy),
+		Message: kube.Truncate(waits.Message, maxMessage),
 	}
-	if report.BlockedBy == "" || report.BlockedBy == "Kueue" {
+	if waits.Approvable {
 		out.Message += "; to approve it, run: " + policy.ApproveCommand(f.Decision.Policy, f.Key.Name, d.RestartID)
 	}
 	return out

@@ -10,6 +10,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/pki"
+	"github.com/raytls/raytls/internal/window"
 )
 
 // Verdict is a reason of the condition Accepted, with its message.
@@ -48,7 +49,7 @@ type Acceptance struct {
 
 // Accept judges a policy's spec. The first check that returns a verdict decides.
 func Accept(a Acceptance) Verdict {
-	for _, check := range []func(*Acceptance) *Verdict{checkSelector, checkImage, checkTargetKind, checkCA} {
+	for _, check := range []func(*Acceptance) *Verdict{checkSelector, checkImage, checkWindows, checkTargetKind, checkCA} {
 		if verdict := check(&a); verdict != nil {
 			return *verdict
 		}
@@ -81,6 +82,15 @@ func checkImage(a *Acceptance) *Verdict {
 	}
 	return refuse(v1alpha1.ReasonImageNotAllowed,
 		"spec.issuance.initContainer.image: %s is not among the images that the operator's administrator allows with --allowed-init-image; ask for it to be added, or leave the field out to use each Ray container's own image", image)
+}
+
+func checkWindows(a *Acceptance) *Verdict {
+	for i, w := range a.Spec.Rollout.Windows {
+		if err := window.Check(w); err != nil {
+			return refuse(v1alpha1.ReasonInvalidWindow, "spec.rollout.windows[%d]: %v; correct it, or no restart begins in it", i, err)
+		}
+	}
+	return nil
 }
 
 func checkTargetKind(a *Acceptance) *Verdict {

@@ -77,6 +77,10 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.raytls.raytls.api.v1alpha1.EnablePolicy
   scalar: string
+- name: com.github.raytls.raytls.api.v1alpha1.ExpiryStage
+  scalar: string
+- name: com.github.raytls.raytls.api.v1alpha1.HeadRestart
+  scalar: string
 - name: com.github.raytls.raytls.api.v1alpha1.InitContainer
   map:
     fields:
@@ -217,6 +221,21 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 365
+- name: com.github.raytls.raytls.api.v1alpha1.PodCertificateStatus
+  map:
+    fields:
+    - name: headHash
+      type:
+        scalar: string
+    - name: headSince
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: workerHash
+      type:
+        scalar: string
+    - name: workerSince
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.raytls.raytls.api.v1alpha1.PodCounts
   map:
     fields:
@@ -275,6 +294,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: earliestExpiryTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: expiryStage
+      type:
+        namedType: com.github.raytls.raytls.api.v1alpha1.ExpiryStage
     - name: injection
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.InjectionStatus
@@ -290,12 +312,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: pendingRestart
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.PendingRestart
+    - name: podCertificate
+      type:
+        namedType: com.github.raytls.raytls.api.v1alpha1.PodCertificateStatus
     - name: pods
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.PodCounts
     - name: policyRef
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.PolicyReference
+    - name: restartBy
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: rollout
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.RolloutProgress
@@ -390,6 +418,19 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: com.github.raytls.raytls.api.v1alpha1.RestartAction
   scalar: string
+- name: com.github.raytls.raytls.api.v1alpha1.RestartWindow
+  map:
+    fields:
+    - name: durationMinutes
+      type:
+        scalar: numeric
+    - name: schedule
+      type:
+        scalar: string
+    - name: timeZone
+      type:
+        scalar: string
+      default: UTC
 - name: com.github.raytls.raytls.api.v1alpha1.Rollout
   map:
     fields:
@@ -405,7 +446,15 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.EnablePolicy
       default: OnStopOrApproval
+    - name: headRestart
+      type:
+        namedType: com.github.raytls.raytls.api.v1alpha1.HeadRestart
+      default: IfFaultTolerant
     - name: maxConcurrentClusters
+      type:
+        scalar: numeric
+      default: 1
+    - name: maxUnavailable
       type:
         scalar: numeric
       default: 1
@@ -413,6 +462,16 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 600
+    - name: strategy
+      type:
+        namedType: com.github.raytls.raytls.api.v1alpha1.RolloutStrategy
+      default: RollingUpdate
+    - name: windows
+      type:
+        list:
+          elementType:
+            namedType: com.github.raytls.raytls.api.v1alpha1.RestartWindow
+          elementRelationship: atomic
 - name: com.github.raytls.raytls.api.v1alpha1.RolloutGoal
   scalar: string
 - name: com.github.raytls.raytls.api.v1alpha1.RolloutPhase
@@ -440,6 +499,11 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: phaseStartTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: remaining
+      type:
+        scalar: numeric
+- name: com.github.raytls.raytls.api.v1alpha1.RolloutStrategy
+  scalar: string
 - name: com.github.raytls.raytls.api.v1alpha1.SecretReference
   map:
     fields:
