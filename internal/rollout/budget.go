@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/raytls/raytls/internal/kube"
 )
 
 // replica is a worker replica: what is restarted as one. It is one pod, or all hosts of a multi-host replica.
@@ -105,16 +107,30 @@ func order(a, b replica) int {
 	return cmp.Or(a.end.Compare(b.end), cmp.Compare(a.group, b.group), cmp.Compare(a.pods[0].Name, b.pods[0].Name))
 }
 
-// choose returns the pods that may be evicted now, and the due replicas that are held and those that wait for the budget. The budget
-// counts each replica that does not work, whatever the cause. Of those that are due anyway, only as many go at a time.
-func (s *Snapshot) choose(f fleet) (evict []Pod, held, waiting []replica) {
+// choice is what may be done about the replicas that are due.
+type choice struct {
+	// evict are the pods that may be evicted now.
+	evict []Pod
+	// held are the replicas that something else holds, and waiting those that the budget does.
+	held, waiting []replica
+	// young is when KubeRay has seen the pods of the other ones; zero if there are none.
+	young time.Time
+}
+
+// choose divides the replicas that are due. The budget counts each replica that does not work, whatever the cause. Of those that are
+// due anyway, only as many go at a time.
+func (s *Snapshot) choose(f fleet) choice {
+	var out choice
 	var due []replica
 	broken := 0
 	for _, r := range f.replicas {
+		seen := s.noticed(r.pods)
 		switch {
 		case !r.due:
 		case r.heldBy != "":
-			held = append(held, r)
+			out.held = append(out.held, r)
+		case s.Now.Before(seen):
+			out.young = kube.Earlier(out.young, seen)
 		default:
 			due = append(due, r)
 			if !r.available {
@@ -123,21 +139,24 @@ func (s *Snapshot) choose(f fleet) (evict []Pod, held, waiting []replica) {
 		}
 	}
 	slices.SortFunc(due, order)
-	slices.SortFunc(held, order)
+	slices.SortFunc(out.held, order)
 	unavailable, replaced := f.unavailable, max(0, f.unavailable-broken)
 	for _, r := range due {
-		switch young := slices.ContainsFunc(r.pods, func(p Pod) bool { return s.Now.Before(p.Created.Add(NoticeTime)) }); {
-		case young:
-			waiting = append(waiting, r)
+		switch {
 		case !r.available && replaced < s.Roll.MaxUnavailable:
 			replaced++
-			evict = append(evict, r.pods...)
+			out.evict = append(out.evict, r.pods...)
 		case r.available && unavailable < s.Roll.MaxUnavailable:
 			unavailable, replaced = unavailable+1, replaced+1
-			evict = append(evict, r.pods...)
+			out.evict = append(out.evict, r.pods...)
 		default:
-			waiting = append(waiting, r)
+			out.waiting = append(out.waiting, r)
 		}
 	}
-	return evict, held, waiting
+	return out
+}
+
+// noticed is when KubeRay has seen all of the pods.
+func (s *Snapshot) noticed(pods []Pod) time.Time {
+	return slices.MaxFunc(pods, func(a, b Pod) int { return a.Created.Compare(b.Created) }).Created.Add(NoticeTime)
 }

@@ -60,6 +60,11 @@ func (s *Snapshot) allDue() []Pod {
 	})
 }
 
+// dueOf are those of the pods that need new certificates.
+func (s *Snapshot) dueOf(pods []Pod) []Pod {
+	return slices.DeleteFunc(slices.Clone(pods), func(p Pod) bool { return s.due(p) == "" })
+}
+
 // forbidden reports whether no pod may be restarted for a new certificate now, and puts the reason in the plan.
 func (p *Plan) forbidden(s *Snapshot, due []Pod) bool {
 	need, urgent := s.need(due), urgent(due)
@@ -103,7 +108,7 @@ func (p *Plan) roll(s *Snapshot, f fleet, due []Pod) {
 	top := s.live(and(head, certified))[0]
 	headDue, quiet := s.due(top) != "", s.quietAt()
 	moving := s.Now.Before(quiet)
-	evict, held, waiting := s.choose(f)
+	c := s.choose(f)
 	switch {
 	case headDue && !top.Leaf.End.IsZero() && !s.Now.Before(top.Leaf.End):
 		p.rollHead(s, f, top) // nobody can join this head any more
@@ -111,17 +116,19 @@ func (p *Plan) roll(s *Snapshot, f fleet, due []Pod) {
 		p.attend(s, f, quiet)
 	case !top.Ready:
 		p.pause(s, due, "Pod/"+top.Name, "the head is not ready, so no new worker can join it")
-	case len(evict) > 0:
-		p.evict(s, f, evict, s.need(due))
-	case len(waiting) > 0 && moving, headDue && f.unavailable > 0 && moving:
+	case len(c.evict) > 0:
+		p.evict(s, f, c.evict, s.need(due))
+	case !c.young.IsZero():
+		p.attend(s, f, c.young)
+	case len(c.waiting) > 0 && moving, headDue && f.unavailable > 0 && moving:
 		p.attend(s, f, quiet)
-	case len(waiting) > 0:
+	case len(c.waiting) > 0:
 		by, why := s.lacks(f)
 		p.pause(s, due, by, why)
 	case headDue:
 		p.rollHead(s, f, top)
 	default:
-		p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: held[0].heldBy, Message: s.need(held[0].pods) + "; " + held[0].heldWhy}
+		p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: c.held[0].heldBy, Message: s.need(s.dueOf(c.held[0].pods)) + "; " + c.held[0].heldWhy}
 		p.rest(s, f)
 	}
 }
@@ -129,6 +136,10 @@ func (p *Plan) roll(s *Snapshot, f fleet, due []Pod) {
 // rollHead restarts the head, or has the RayService replace the cluster, or says what that waits for.
 func (p *Plan) rollHead(s *Snapshot, f fleet, top Pod) {
 	need := s.need([]Pod{top})
+	if seen := s.noticed([]Pod{top}); s.Now.Before(seen) {
+		p.attend(s, f, seen)
+		return
+	}
 	wait := func(w Waiting) {
 		w.Message = need + "; " + w.Message
 		p.Roll = w
