@@ -140,18 +140,14 @@ func (s *Snapshot) choose(f fleet) choice {
 	}
 	slices.SortFunc(due, order)
 	slices.SortFunc(out.held, order)
-	unavailable, replaced := f.unavailable, max(0, f.unavailable-broken)
+	taken := max(0, f.unavailable-broken) // those that are due and do not work come first, and take their own place
 	for _, r := range due {
-		switch {
-		case !r.available && replaced < s.Roll.MaxUnavailable:
-			replaced++
-			out.evict = append(out.evict, r.pods...)
-		case r.available && unavailable < s.Roll.MaxUnavailable:
-			unavailable, replaced = unavailable+1, replaced+1
-			out.evict = append(out.evict, r.pods...)
-		default:
+		if taken >= s.Roll.MaxUnavailable {
 			out.waiting = append(out.waiting, r)
+			continue
 		}
+		taken++
+		out.evict = append(out.evict, r.pods...)
 	}
 	return out
 }

@@ -87,6 +87,8 @@ func TestRoll(t *testing.T) {
 		"done, not working": {"and when they had their time", due, with(rollsFor(time.Hour, 1), workersDone(), renewed("head"), unready("a1"), madeAgo(10*time.Minute, "a1")), ends},
 
 		"one is going":            {"counts as unavailable", due, with(rollsFor(second, 4), going("a1")), `Encrypted`},
+		"one is going, head new":  {"whatever else is due", due, with(rollsFor(second, 3), renewed("head"), going("a1")), `Encrypted`},
+		"progress lately":         {"the deadline counts from what became new last", due, with(rollsFor(time.Hour, 4), set(func(s *Snapshot) { s.Progress.From = start().Add(-time.Minute) }), gone("a1")), `Encrypted`},
 		"one is gone":             {"so does one that is missing", due, with(rollsFor(second, 4), gone("a1")), `Encrypted`},
 		"gone too long":           {"the roll pauses", due, with(rollsFor(10*time.Minute, 4), gone("a1")), `[record enabled=true failed=false phase=none] Encrypted (ReplicasUnavailable WorkerGroup/a)`},
 		"not ready":               {"an old one that is not ready goes first", due, with(rollsFor(second, 4), unready("b1")), `[evict b1] Encrypted`},
@@ -175,6 +177,16 @@ func TestRoll(t *testing.T) {
 				t.Errorf("planned anew at %s, which has passed", p.RequeueAt)
 			}
 		})
+	}
+}
+
+func TestProgressIsStamped(t *testing.T) {
+	s := encryptedCluster(life * 2 / 3)
+	for _, change := range with(rollsFor(time.Hour, 4), renewed("a1")) {
+		change(s)
+	}
+	if p := Make(s); p.Progress.Remaining != 3 || !p.Progress.From.Equal(start()) || !p.Progress.Since.Equal(start().Add(-time.Hour)) || len(p.Evict) > 0 {
+		t.Errorf("three are left from now on, and nothing else is done before that is on record: %+v %v", p.Progress, p.Evict)
 	}
 }
 
