@@ -15,6 +15,9 @@ import (
 // Budget is the BlockedBy of what a PodDisruptionBudget forbids.
 func Budget(name string) string { return "PodDisruptionBudget/" + name }
 
+// maxBudgets is how many PodDisruptionBudgets of a namespace are looked at. The API server heeds all of them.
+const maxBudgets = 256
+
 // budgets marks the pods that a PodDisruptionBudget lets nobody evict now. The API server decides at the eviction; knowing before keeps
 // the operator from trying again and again. It reads them for clusters whose pods may be evicted alone.
 func (g *Gatherer) budgets(ctx context.Context, f *Facts) error {
@@ -26,6 +29,7 @@ func (g *Gatherer) budgets(ctx context.Context, f *Facts) error {
 		return fmt.Errorf("listing PodDisruptionBudgets: %w", err)
 	}
 	slices.SortFunc(list.Items, func(a, b policyv1.PodDisruptionBudget) int { return cmp.Compare(a.Name, b.Name) })
+	list.Items = list.Items[:min(len(list.Items), maxBudgets)]
 	selected := map[string]string{} // by pod, the first budget
 	for i := range list.Items {
 		budget := &list.Items[i]

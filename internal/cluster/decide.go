@@ -250,21 +250,29 @@ func action(s *rollout.Snapshot) v1alpha1.RestartAction {
 	return v1alpha1.ActionEnable
 }
 
-// blocked names the object that forbids a restart even if it is approved, and gives the reason.
+// blocked names the object that forbids a restart of all pods even if it is approved, and gives the reason.
 func blocked(f *Facts) (by, why string) {
+	if by, why := busy(f); by != "" || f.Service != nil {
+		return by, why // a RayService makes another cluster instead of a restart
+	}
+	if f.Ray.Provisioned && f.Ray.NoHeadRestart {
+		return "annotation " + kuberay.AnnotationNoHeadRestart, "KubeRay would not make a new head for this cluster; a cluster created anew is encrypted from its start"
+	}
+	return "", ""
+}
+
+// busy names the object that forbids to restart any pod, and gives the reason.
+func busy(f *Facts) (by, why string) {
 	for i := range f.Jobs {
 		if name := f.Jobs[i].GetName(); kuberay.JobUnfinished(&f.Jobs[i]) {
 			return "RayJob/" + name, fmt.Sprintf("RayJob %s runs on the cluster, and a restart would fail it; the cluster goes on when the job has finished", name)
 		}
 	}
 	if f.Service != nil {
-		return "", "" // the RayService makes another cluster instead of a restart
+		return "", ""
 	}
 	if owner, found := kuberay.Owner(f.Object); found && owner.Kind == v1alpha1.TargetRayService && metav1.GetControllerOf(f.Object) != nil {
 		return "RayService/" + owner.Name, fmt.Sprintf("the cluster belongs to RayService %s, which does not exist any more, so it is about to be deleted; if it stays, remove its owner reference", owner.Name)
-	}
-	if f.Ray.Provisioned && f.Ray.NoHeadRestart {
-		return "annotation " + kuberay.AnnotationNoHeadRestart, "KubeRay would not make a new head for this cluster; a cluster created anew is encrypted from its start"
 	}
 	return "", ""
 }

@@ -19,6 +19,7 @@ func (f *Facts) rolling() rollout.Rolling {
 		OnDelete: spec.Strategy == v1alpha1.StrategyOnDelete, Paused: f.Policy.Paused, MaxUnavailable: int(spec.MaxUnavailable),
 		Head: spec.HeadRestart, FaultTolerant: f.Ray.FaultTolerant,
 	}
+	out.BlockedBy, out.BlockedWhy = busy(f)
 	if f.Ray.Provisioned && f.Ray.NoHeadRestart {
 		out.HeadBlockedBy = "annotation " + kuberay.AnnotationNoHeadRestart
 		out.HeadBlockedWhy = "KubeRay would not make a new head for this cluster"

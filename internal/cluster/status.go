@@ -192,7 +192,11 @@ func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, pods v1al
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonTemplateChangePending,
 			"issuance.initContainer or additionalContainers in RayTLSPolicy %s changed after the cluster was injected; the change reaches the templates when the cluster has no pods, so suspend and resume it", f.Decision.Policy.Name)
 	case pods.Outdated > 0:
-		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "%d of %d pods have a certificate of another authority, or of an earlier podCertificate", pods.Outdated, pods.Total)
+		waits := ""
+		if d.Plan.Roll.Message != "" {
+			waits = "; " + d.Plan.Roll.Message
+		}
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "%d of %d pods have a certificate of another authority, or of an earlier podCertificate%s", pods.Outdated, pods.Total, waits)
 	}
 	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "the cluster runs with the policy's present values")
 }

@@ -35,6 +35,8 @@ type Rolling struct {
 	OnDelete, Paused bool
 	// MaxUnavailable is how many worker replicas may be unavailable.
 	MaxUnavailable int
+	// BlockedBy names what forbids to restart any pod, approved or not, and BlockedWhy says why; empty for nothing.
+	BlockedBy, BlockedWhy string
 	// Head is when the head may be restarted, and FaultTolerant reports whether its restart loses nothing.
 	Head          v1alpha1.HeadRestart
 	FaultTolerant bool

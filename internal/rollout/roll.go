@@ -69,8 +69,8 @@ func (s *Snapshot) dueOf(pods []Pod) []Pod {
 func (p *Plan) forbidden(s *Snapshot, due []Pod) bool {
 	need, urgent := s.need(due), urgent(due)
 	switch {
-	case s.BlockedBy != "":
-		p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: s.BlockedBy, Message: need + "; " + s.BlockedWhy}
+	case s.Roll.BlockedBy != "":
+		p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: s.Roll.BlockedBy, Message: need + "; " + s.Roll.BlockedWhy}
 	case s.Roll.Paused:
 		p.Roll = Waiting{Reason: v1alpha1.ReasonPaused, Message: need + "; spec.paused of the policy keeps the operator from restarting pods"}
 	case s.Roll.OnDelete:

@@ -24,7 +24,7 @@ func evictionsAllowed(s *Snapshot, p *Plan) error {
 			return fmt.Errorf("evicts %s, which is not the cluster's, goes anyway or goes twice", pod.Name)
 		case pod.HeldBy != "":
 			return fmt.Errorf("evicts %s, which %s holds", pod.Name, pod.HeldBy)
-		case s.BlockedBy != "" || s.Roll.OnDelete || s.Roll.Paused || s.Suspended || s.Goal != v1alpha1.GoalEncrypted || !s.rolling():
+		case s.Roll.BlockedBy != "" || s.Roll.OnDelete || s.Roll.Paused || s.Suspended || s.Goal != v1alpha1.GoalEncrypted || !s.rolling():
 			return fmt.Errorf("evicts %s of a cluster that must not be rolled", pod.Name)
 		case pod.Replica == "" && s.due(pod) == "":
 			return fmt.Errorf("evicts %s, which needs no new certificate", pod.Name)

@@ -50,6 +50,10 @@ func leaves(change func(*Leaf), names ...string) func(*Snapshot) {
 	return onPods(func(p *Pod) { change(&p.Leaf) }, names...)
 }
 
+func jobRuns() func(*Snapshot) {
+	return func(s *Snapshot) { s.Roll.BlockedBy, s.Roll.BlockedWhy = "RayJob/x", "it runs" }
+}
+
 func notTolerant(r *Rolling) { r.FaultTolerant = false }
 
 func opensIn(d time.Duration) func(*Snapshot) {
@@ -103,8 +107,8 @@ func TestRoll(t *testing.T) {
 		"head not ready":          {"no worker could join it", due, with(rollsFor(second, 4), unready("head"), madeAgo(time.Minute, "head")), `Encrypted`},
 		"head not ready for long": {"and it is named", due, with(rollsFor(11*time.Minute, 4), unready("head")), `[record enabled=true failed=false phase=none] Encrypted (ReplicasUnavailable Pod/head)`},
 
-		"job":                      {"nothing is restarted under it", due, with(blockedNow()), `Encrypted (Blocked RayJob/x)`},
-		"job in the middle":        {"what began ends", due, with(rollsFor(second, 4), blockedNow()), `[record enabled=true failed=false phase=none] Encrypted (Blocked RayJob/x)`},
+		"job":                      {"nothing is restarted under it", due, with(jobRuns()), `Encrypted (Blocked RayJob/x)`},
+		"job in the middle":        {"what began ends", due, with(rollsFor(second, 4), jobRuns()), `[record enabled=true failed=false phase=none] Encrypted (Blocked RayJob/x)`},
 		"paused":                   {"nothing is restarted", due, with(rolling(func(r *Rolling) { r.Paused = true })), `Encrypted (Paused)`},
 		"on delete":                {"nor here", due, with(rolling(func(r *Rolling) { r.OnDelete = true })), `Encrypted (OnDelete)`},
 		"on delete, approved":      {"no approval changes that", due, with(rolling(func(r *Rolling) { r.OnDelete = true }), approved()), `Encrypted (OnDelete)`},

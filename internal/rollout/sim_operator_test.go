@@ -18,6 +18,10 @@ func (w *world) snapshot() *Snapshot {
 		Deadline: 10 * time.Minute, BlockedBy: w.blocked,
 	}
 	s.Roll, s.Opens = w.roll, w.opens
+	if w.blocked != "" {
+		s.BlockedWhy = w.blocked + " runs on it"
+	}
+	s.Roll.BlockedBy, s.Roll.BlockedWhy = s.BlockedBy, s.BlockedWhy
 	if s.Roll.WorkerEnd = w.now.Add(w.life); w.life > 0 {
 		s.Roll.Validity = w.life
 	}
@@ -30,9 +34,6 @@ func (w *world) snapshot() *Snapshot {
 			service.Ask = "Roll"
 		}
 		s.Service = &service
-	}
-	if w.blocked != "" {
-		s.BlockedWhy = w.blocked + " runs on it"
 	}
 	var attempt strings.Builder
 	for _, t := range c.templates {

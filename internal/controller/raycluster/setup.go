@@ -207,10 +207,11 @@ func (r *Reconciler) onTLS() handler.EventHandler {
 	}
 }
 
-// byBudget maps a PodDisruptionBudget to the clusters that it keeps from being restarted.
+// byBudget maps a PodDisruptionBudget to the clusters of its namespace whose pods need new certificates.
 func (r *Reconciler) byBudget(ctx context.Context, o client.Object) []reconcile.Request {
 	return r.waitingFor(ctx, o.GetNamespace(), func(status *v1alpha1.RayClusterTLSStatus) bool {
-		return status.PendingRestart != nil && status.PendingRestart.BlockedBy == cluster.Budget(o.GetName())
+		return status.PendingRestart != nil && status.PendingRestart.Action == v1alpha1.ActionRoll ||
+			status.Rollout != nil && status.Rollout.Phase == v1alpha1.PhaseRoll
 	})
 }
 
