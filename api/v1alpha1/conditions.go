@@ -176,6 +176,9 @@ const (
 const (
 	// ReasonOnDelete: spec.rollout.strategy of the policy leaves the restart to users.
 	ReasonOnDelete = "OnDelete"
+	// ReasonWindowTooLate: the next of spec.rollout.windows opens after the last sixth of a certificate's life has begun. The
+	// restart begins with that sixth, outside of the windows.
+	ReasonWindowTooLate = "WindowTooLate"
 	// ReasonReplicasUnavailable: as many replicas as spec.rollout.maxUnavailable allows are unavailable, and have been for
 	// longer than spec.rollout.progressDeadlineSeconds. The operator goes on when they are ready.
 	ReasonReplicasUnavailable = "ReplicasUnavailable"

@@ -473,8 +473,8 @@ type PendingRestart struct {
 	// +required
 	Action RestartAction `json:"action,omitempty"`
 
-	// reason is AwaitingApproval, Blocked, Hazard, WaitingForSlot, WaitingForWindow, EnableFailed, OnDelete, Paused or
-	// ReplicasUnavailable.
+	// reason is AwaitingApproval, Blocked, Hazard, WaitingForSlot, WaitingForWindow, WindowTooLate, EnableFailed, OnDelete,
+	// Paused or ReplicasUnavailable.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64

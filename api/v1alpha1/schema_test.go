@@ -178,7 +178,7 @@ func TestPolicySchema(t *testing.T) {
 		"short deadline":         {`{selector: {}, rollout: {progressDeadlineSeconds: 9}}`, []string{"spec.rollout.progressDeadlineSeconds"}},
 		"unknown enablePolicy":   {`{selector: {}, rollout: {enablePolicy: Never}}`, []string{"spec.rollout.enablePolicy", `"OnStopOrApproval"`}},
 		"unknown deletionPolicy": {`{selector: {}, deletionPolicy: Delete}`, []string{"spec.deletionPolicy", `"Retain"`}},
-		"rolls": {spec: `{selector: {}, rollout: {strategy: OnDelete, maxUnavailable: 1000, headRestart: Never, windows: [{schedule: "0 2 * * 6", durationMinutes: 240, timeZone: Europe/Berlin}, {schedule: "*/5 0-6 1,15 JAN MON", durationMinutes: 10080, timeZone: Etc/GMT+1}]}}`},
+		"rolls":                  {spec: `{selector: {}, rollout: {strategy: OnDelete, maxUnavailable: 1000, headRestart: Never, windows: [{schedule: "0 2 * * 6", durationMinutes: 240, timeZone: Europe/Berlin}, {schedule: "*/5 0-6 1,15 JAN MON", durationMinutes: 10080, timeZone: Etc/GMT+1}]}}`},
 		"window by default":      {spec: `{selector: {}, rollout: {windows: [{schedule: "0 2 * * 6", durationMinutes: 1}]}}`},
 		"unknown strategy":       {`{selector: {}, rollout: {strategy: Recreate}}`, []string{"spec.rollout.strategy", `"OnDelete"`}},
 		"unknown headRestart":    {`{selector: {}, rollout: {headRestart: Sometimes}}`, []string{"spec.rollout.headRestart", `"IfFaultTolerant"`}},

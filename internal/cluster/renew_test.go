@@ -35,7 +35,7 @@ func TestDuePodsAreRolled(t *testing.T) {
 		"paused":      {"the cluster is as encrypted as it is", []func(*Facts){at(dueAfter), func(f *Facts) { f.Policy.Paused = true }}, "Paused"},
 		"no new head": {"workers do not wait for what keeps the head", []func(*Facts){at(dueAfter), func(f *Facts) { f.Ray.NoHeadRestart = true }}, "Roll"},
 		"window": {"windows are the policy's", []func(*Facts){at(dueAfter), func(f *Facts) {
-			f.Policy.Rollout.Windows = []v1alpha1.RestartWindow{{Schedule: "0 0 1 1 *", DurationMinutes: 1, TimeZone: "UTC"}}
+			f.Policy.Rollout.Windows = []v1alpha1.RestartWindow{{Schedule: "0 0 1 * *", DurationMinutes: 1, TimeZone: "UTC"}}
 		}}, "WaitingForWindow"},
 		"slot": {"so are slots", []func(*Facts){at(dueAfter), func(f *Facts) {
 			f.Siblings = []v1alpha1.RayClusterTLS{{Status: v1alpha1.RayClusterTLSStatus{PolicyRef: v1alpha1.PolicyReference{Name: "default"}, Rollout: &v1alpha1.RolloutProgress{}}}}

@@ -68,8 +68,6 @@ type Waiting struct {
 	// BlockedBy names what forbids the restart; empty for nothing. Approvable reports whether an approval lets it begin.
 	BlockedBy  string
 	Approvable bool
-	// Late reports whether no window opens in time, so the restart will begin outside of them.
-	Late bool
 	// UserMustAct reports whether nothing changes until a user acts.
 	UserMustAct bool
 }

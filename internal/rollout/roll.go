@@ -30,12 +30,12 @@ func (s *Snapshot) renewing() bool {
 // cluster stays encrypted meanwhile, so the report of it stays too.
 func planRoll(s *Snapshot, p *Plan) {
 	p.RequeueAt = kube.Earlier(p.RequeueAt, s.nextDue())
-	if s.renewing() {
-		p.renewed(s)
-		return
-	}
 	f, due := s.fleet(), s.allDue()
 	switch {
+	case s.Roll.Paused:
+		p.paused(s, due) // nothing is written for a paused policy, not even how far a roll has come
+	case s.renewing():
+		p.renewed(s)
 	case len(due) == 0:
 		p.finish(s, f)
 	case p.Reason != v1alpha1.ReasonEncrypted:
@@ -60,6 +60,13 @@ func (s *Snapshot) allDue() []Pod {
 	})
 }
 
+// paused reports what a paused policy keeps waiting.
+func (p *Plan) paused(s *Snapshot, due []Pod) {
+	if len(due) > 0 && p.Reason == v1alpha1.ReasonEncrypted {
+		p.Roll = Waiting{Reason: v1alpha1.ReasonPaused, Message: s.need(due) + "; spec.paused of the policy keeps the operator from restarting pods"}
+	}
+}
+
 // dueOf are those of the pods that need new certificates.
 func (s *Snapshot) dueOf(pods []Pod) []Pod {
 	return slices.DeleteFunc(slices.Clone(pods), func(p Pod) bool { return s.due(p) == "" })
@@ -71,8 +78,6 @@ func (p *Plan) forbidden(s *Snapshot, due []Pod) bool {
 	switch {
 	case s.Roll.BlockedBy != "":
 		p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: s.Roll.BlockedBy, Message: need + "; " + s.Roll.BlockedWhy}
-	case s.Roll.Paused:
-		p.Roll = Waiting{Reason: v1alpha1.ReasonPaused, Message: need + "; spec.paused of the policy keeps the operator from restarting pods"}
 	case s.Roll.OnDelete:
 		p.Roll = Waiting{Reason: v1alpha1.ReasonOnDelete, Message: need + "; rollout.strategy OnDelete leaves the restart to you: delete the pods, the head last"}
 	case s.rolling():
@@ -82,7 +87,7 @@ func (p *Plan) forbidden(s *Snapshot, due []Pod) bool {
 	case !s.Opens.IsZero() && (urgent.IsZero() || s.Now.Before(urgent)):
 		p.Roll = Waiting{Reason: v1alpha1.ReasonWaitingForWindow, Message: fmt.Sprintf("%s; the next window of rollout.windows opens at %s", need, stampText(s.Opens))}
 		if !urgent.IsZero() && s.Opens.After(urgent) {
-			p.Roll.Late = true
+			p.Roll.Reason = v1alpha1.ReasonWindowTooLate
 			p.Roll.Message += fmt.Sprintf(", which is too late, so the restart begins at %s", stampText(urgent))
 		}
 		p.RequeueAt = kube.Earlier(p.RequeueAt, kube.Earlier(s.Opens, urgent))

@@ -110,13 +110,15 @@ func TestRoll(t *testing.T) {
 		"job":                      {"nothing is restarted under it", due, with(jobRuns()), `Encrypted (Blocked RayJob/x)`},
 		"job in the middle":        {"what began ends", due, with(rollsFor(second, 4), jobRuns()), `[record enabled=true failed=false phase=none] Encrypted (Blocked RayJob/x)`},
 		"paused":                   {"nothing is restarted", due, with(rolling(func(r *Rolling) { r.Paused = true })), `Encrypted (Paused)`},
+		"paused in the middle":     {"nothing is written", due, with(rollsFor(second, 4), renewed("a1"), rolling(func(r *Rolling) { r.Paused = true })), `Encrypted (Paused)`},
+		"paused, done":             {"not even that a roll is over", due, with(rollsFor(second, 0), workersDone(), renewed("head"), rolling(func(r *Rolling) { r.Paused = true })), `Encrypted`},
 		"on delete":                {"nor here", due, with(rolling(func(r *Rolling) { r.OnDelete = true })), `Encrypted (OnDelete)`},
 		"on delete, approved":      {"no approval changes that", due, with(rolling(func(r *Rolling) { r.OnDelete = true }), approved()), `Encrypted (OnDelete)`},
 		"no slot":                  {"others come first", due, with(noSlot()), `Encrypted (WaitingForSlot)`},
 		"no slot later":            {"a roll that began has one", due, with(noSlot(), rollsFor(second, 4)), `[evict a1] Encrypted`},
 		"window":                   {"it waits for the window", due, with(opensIn(time.Hour)), `Encrypted (WaitingForWindow)`},
 		"window closes":            {"a roll that began goes on", due, with(opensIn(time.Hour), rollsFor(second, 4)), `[evict a1] Encrypted`},
-		"window too late":          {"somebody is told", due, with(opensIn(life)), `Encrypted (WaitingForWindow, late)`},
+		"window too late":          {"somebody is told", due, with(opensIn(life)), `Encrypted (WindowTooLate)`},
 		"last sixth":               {"and then it waits for none", life * 5 / 6, with(opensIn(life)), begins},
 		"enable, window":           {"windows limit enabling too", due, with(func(s *Snapshot) { *s = *plaintextCluster() }, opensIn(time.Hour)), `WaitingForWindow`},
 		"enable, approved, window": {"approved or not", due, with(func(s *Snapshot) { *s = *plaintextCluster() }, selector(), approved(), opensIn(time.Hour)), `WaitingForWindow`},
@@ -164,10 +166,8 @@ func TestRoll(t *testing.T) {
 			got := acts(s, &p) + p.Reason
 			if w := p.Roll; w.Reason != "" {
 				got += " (" + strings.TrimSpace(w.Reason+" "+w.BlockedBy)
-				for text, is := range map[string]bool{", approvable": w.Approvable, ", late": w.Late} {
-					if is {
-						got += text
-					}
+				if w.Approvable {
+					got += ", approvable"
 				}
 				got += ")"
 				if !strings.Contains(w.Message, "new certificate") && w.BlockedBy != "RayService/x" {

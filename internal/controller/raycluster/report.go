@@ -168,8 +168,8 @@ func (a *application) tellChanges(before, after *v1alpha1.RayClusterTLSStatus) {
 	}
 	was, is := before.PendingRestart, after.PendingRestart
 	waits := is != nil && is.Action == v1alpha1.ActionRoll && (was == nil || was.Reason != is.Reason || was.BlockedBy != is.BlockedBy)
-	if plan := &a.decision.Plan; waits && plan.Event == nil { // the step that pauses a roll tells its own
-		a.event(plan.Roll.Late, is.Reason, "Wait", is.Message)
+	if waits && a.decision.Plan.Event == nil { // the step that pauses a roll tells its own
+		a.event(is.Reason == v1alpha1.ReasonWindowTooLate, is.Reason, "Wait", is.Message)
 	}
 }
 
