@@ -298,9 +298,9 @@ type RolloutProgress struct {
 	DeadlineStartTime *metav1.Time `json:"deadlineStartTime,omitempty"`
 
 	// remaining is the number of replicas, the head included, that are not ready with a new certificate yet. It is set in
-	// the phase Roll alone.
+	// the phase Roll alone, and absent when none is left.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	Remaining int32 `json:"remaining,omitempty"`
 
 	// canaries lists the workers that restart first, at most one of each worker group.

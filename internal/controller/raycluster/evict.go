@@ -2,6 +2,7 @@ package raycluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -69,11 +70,11 @@ var budgetPattern = regexp.MustCompile(`^The disruption budget ([a-z0-9]([-a-z0-
 
 // budgetIn finds the PodDisruptionBudget that an error of the API server names; empty for none.
 func budgetIn(err error) string {
-	status, ok := err.(apierrors.APIStatus) //nolint:errorlint // the client returns it as it is
-	if !ok || status.Status().Details == nil {
+	refusal, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok || refusal.ErrStatus.Details == nil {
 		return ""
 	}
-	for _, cause := range status.Status().Details.Causes {
+	for _, cause := range refusal.ErrStatus.Details.Causes {
 		if cause.Type != policyv1.DisruptionBudgetCause {
 			continue
 		}

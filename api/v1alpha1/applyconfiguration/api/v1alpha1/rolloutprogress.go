@@ -24,7 +24,7 @@ type RolloutProgressApplyConfiguration struct {
 	// deadlineStartTime is when rollout.progressDeadlineSeconds began to count. It is absent when that is phaseStartTime.
 	DeadlineStartTime *v1.Time `json:"deadlineStartTime,omitempty"`
 	// remaining is the number of replicas, the head included, that are not ready with a new certificate yet. It is set in
-	// the phase Roll alone.
+	// the phase Roll alone, and absent when none is left.
 	Remaining *int32 `json:"remaining,omitempty"`
 	// canaries lists the workers that restart first, at most one of each worker group.
 	Canaries []CanaryApplyConfiguration `json:"canaries,omitempty"`
