@@ -138,4 +138,28 @@ var _ = Describe("Rolling", func() {
 			outdated(g, 2)
 		})
 	})
+
+	It("rolls the workers of a serving cluster in place, and has the RayService replace a head that would lose its state", func() {
+		installAdmission()
+		w = admitting(forOwner(v1alpha1.TargetRayService, "serve"))
+		serving := w.serve("serve")
+		w.eventually(func(g Gomega) { g.Expect(w.status(serving).Pods.Certified).To(BeEquivalentTo(3)) })
+		w.encrypted("p", serving)
+		w.ray.holdTraffic = true
+		w.changeCertificates("p", serving)
+		w.eventually(func(g Gomega) {
+			g.Expect(w.upcoming("serve")).NotTo(BeEmpty())
+			g.Expect(w.status(serving).Rollout).To(HaveValue(HaveField("Phase", v1alpha1.PhaseUpgrade)))
+		})
+		w.says("p", serving, v1alpha1.ReasonEncrypted)
+		evicted := w.evicted()
+		Expect(evicted).To(HaveLen(2))
+		Expect(evicted).NotTo(ContainElement(ContainSubstring("headgroup")))
+		w.ray.holdTraffic = false
+		next := w.takenOver("serve", serving)
+		w.encrypted("p", next)
+		w.settle()
+		Expect(w.asked()).To(HaveLen(1), "the RayService is asked once")
+		Expect(w.status(next).Pods.Outdated).To(BeZero())
+	})
 })
