@@ -60,6 +60,8 @@ const (
 	ReasonInvalidResources = "InvalidResources"
 	// ReasonTargetKindNotServed: the API server does not serve the kind in spec.targetRef.
 	ReasonTargetKindNotServed = "TargetKindNotServed"
+	// ReasonInvalidWindow: an entry of spec.rollout.windows has no usable schedule or time zone.
+	ReasonInvalidWindow = "InvalidWindow"
 	// ReasonCASecretNotFound: the Secret in spec.certificateAuthority.secretRef does not exist.
 	ReasonCASecretNotFound = "CASecretNotFound"
 	// ReasonCASecretNotLabelled: the Secret in spec.certificateAuthority.secretRef lacks the label raytls.io/ca: "true".
@@ -102,6 +104,8 @@ const (
 	// ReasonWaitingForSlot: the cluster waits for other clusters, because of spec.rollout.maxConcurrentClusters or because
 	// enabling another cluster failed.
 	ReasonWaitingForSlot = "WaitingForSlot"
+	// ReasonWaitingForWindow: the restart begins when one of spec.rollout.windows opens.
+	ReasonWaitingForWindow = "WaitingForWindow"
 	// ReasonAwaitingApproval: the cluster runs, and the operator restarts it once it stops or the restart is approved.
 	ReasonAwaitingApproval = "AwaitingApproval"
 	// ReasonBlocked: the object or setting in status.pendingRestart.blockedBy forbids the cluster's restart.
@@ -177,9 +181,21 @@ const (
 	// ReasonTemplateChangePending: spec.issuance.initContainer or spec.additionalContainers changed after the cluster was
 	// injected.
 	ReasonTemplateChangePending = "TemplateChangePending"
-	// ReasonPodsOutdated: pods run with an authority or an injection revision that is no longer their cluster's. Pods of
-	// an earlier generation of the authority connect to all others.
+	// ReasonPodsOutdated: pods run with a certificate of an earlier authority or of an earlier podCertificate. Pods of an
+	// earlier generation of the authority connect to all others.
 	ReasonPodsOutdated = "PodsOutdated"
+)
+
+// Reasons of a pending restart for new certificates, besides the reasons of the condition Encrypted.
+const (
+	// ReasonOnDelete: spec.rollout.strategy of the policy leaves the restart to users.
+	ReasonOnDelete = "OnDelete"
+	// ReasonWindowTooLate: the next of spec.rollout.windows opens after the last sixth of a certificate's life has begun. The
+	// restart begins with that sixth, outside of the windows.
+	ReasonWindowTooLate = "WindowTooLate"
+	// ReasonReplicasUnavailable: as many replicas as spec.rollout.maxUnavailable allows are unavailable, and have been for
+	// longer than spec.rollout.progressDeadlineSeconds. The operator goes on when they are ready.
+	ReasonReplicasUnavailable = "ReplicasUnavailable"
 )
 
 // Reasons of the condition Stalled, besides the reasons of other conditions.

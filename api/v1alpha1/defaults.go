@@ -6,8 +6,10 @@ import "time"
 const (
 	DefaultAuthorityValidityDays   = 3650
 	DefaultPodValidityDays         = 365
+	DefaultMaxUnavailable          = 1
 	DefaultMaxConcurrentClusters   = 1
 	DefaultProgressDeadlineSeconds = 600
+	DefaultTimeZone                = "UTC"
 )
 
 // WithDefaults returns a copy of the spec in which every unset field has its default. The API server fills in the
@@ -20,6 +22,12 @@ func (s *RayTLSPolicySpec) WithDefaults() RayTLSPolicySpec {
 	setDefault(&out.PodCertificate.KeyAlgorithm, KeyECDSAP256)
 	setDefault(&out.PodCertificate.ValidityDays, DefaultPodValidityDays)
 	setDefault(&out.Rollout.EnablePolicy, EnableOnStopOrApproval)
+	setDefault(&out.Rollout.Strategy, StrategyRollingUpdate)
+	setDefault(&out.Rollout.MaxUnavailable, DefaultMaxUnavailable)
+	setDefault(&out.Rollout.HeadRestart, HeadRestartIfFaultTolerant)
+	for i := range out.Rollout.Windows {
+		setDefault(&out.Rollout.Windows[i].TimeZone, DefaultTimeZone)
+	}
 	setDefault(&out.Rollout.MaxConcurrentClusters, DefaultMaxConcurrentClusters)
 	setDefault(&out.Rollout.ProgressDeadlineSeconds, DefaultProgressDeadlineSeconds)
 	setDefault(&out.DeletionPolicy, DeletionRetain)

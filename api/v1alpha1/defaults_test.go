@@ -14,8 +14,11 @@ func TestWithDefaults(t *testing.T) {
 			Issuance:             Issuance{Mode: ModeScript},
 			CertificateAuthority: CertificateAuthority{KeyAlgorithm: KeyECDSAP256, ValidityDays: 3650},
 			PodCertificate:       PodCertificate{KeyAlgorithm: KeyECDSAP256, ValidityDays: 365},
-			Rollout:              Rollout{EnablePolicy: EnableOnStopOrApproval, MaxConcurrentClusters: 1, ProgressDeadlineSeconds: 600},
-			DeletionPolicy:       DeletionRetain,
+			Rollout: Rollout{
+				EnablePolicy: EnableOnStopOrApproval, Strategy: StrategyRollingUpdate, MaxUnavailable: 1, HeadRestart: HeadRestartIfFaultTolerant,
+				MaxConcurrentClusters: 1, ProgressDeadlineSeconds: 600,
+			},
+			DeletionPolicy: DeletionRetain,
 		}
 		change(&spec)
 		return spec
@@ -31,7 +34,9 @@ func TestWithDefaults(t *testing.T) {
 		PodCertificate:       PodCertificate{KeyAlgorithm: KeyECDSAP384, ValidityDays: 7, HeadDNSNames: []string{"a"}, HeadServiceShortName: true},
 		AdditionalContainers: []string{"c"},
 		Rollout: Rollout{
-			EnablePolicy: EnableImmediate, MaxConcurrentClusters: 5, ProgressDeadlineSeconds: 10, Approvals: []Approval{{Cluster: "c", Restart: "3f2a9c"}},
+			EnablePolicy: EnableImmediate, Strategy: StrategyOnDelete, MaxUnavailable: 3, HeadRestart: HeadRestartNever,
+			Windows:               []RestartWindow{{Schedule: "0 2 * * 6", DurationMinutes: 60, TimeZone: "Europe/Berlin"}},
+			MaxConcurrentClusters: 5, ProgressDeadlineSeconds: 10, Approvals: []Approval{{Cluster: "c", Restart: "3f2a9c"}},
 		},
 		DeletionPolicy: DeletionDisable,
 		Paused:         true,
@@ -49,6 +54,14 @@ func TestWithDefaults(t *testing.T) {
 			"no default depends on another field",
 			RayTLSPolicySpec{TargetRef: target},
 			defaults(func(s *RayTLSPolicySpec) { s.TargetRef = target }),
+		},
+		"window": {
+			"a window's time zone has a default too",
+			RayTLSPolicySpec{Selector: selector, Rollout: Rollout{Windows: []RestartWindow{{Schedule: "0 2 * * 6", DurationMinutes: 60}}}},
+			defaults(func(s *RayTLSPolicySpec) {
+				s.Selector = selector
+				s.Rollout.Windows = []RestartWindow{{Schedule: "0 2 * * 6", DurationMinutes: 60, TimeZone: "UTC"}}
+			}),
 		},
 		"all set": {"a value that is set stays", all, all},
 	} {

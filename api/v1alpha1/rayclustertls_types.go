@@ -21,6 +21,7 @@ import (
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Encrypted")].reason`,description="The reason of the Encrypted condition"
 // +kubebuilder:printcolumn:name="Pods",type=integer,JSONPath=`.status.pods.total`,description="How many pods run"
 // +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.earliestExpiryTime`,description="When the first certificate in use ends"
+// +kubebuilder:printcolumn:name="Restart-By",type=string,JSONPath=`.status.restartBy`,description="When the first pod must have been restarted"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Up-To-Date",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="UpToDate")].status`,description="Whether the RayCluster runs with the policy's present values"
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Encrypted")].message`,description="The message of the Encrypted condition"
@@ -90,6 +91,19 @@ type RayClusterTLSStatus struct {
 	// +optional
 	EarliestExpiryTime *metav1.Time `json:"earliestExpiryTime,omitempty"`
 
+	// restartBy is when the first pod must have been restarted. From then on, other pods refuse its certificate.
+	// It is earlier than earliestExpiryTime where a pod does not report its certificate, or serves another one.
+	// +optional
+	RestartBy *metav1.Time `json:"restartBy,omitempty"`
+
+	// expiryStage is the last part of its life that a certificate in use has reached. It is absent before the last third.
+	// +optional
+	ExpiryStage ExpiryStage `json:"expiryStage,omitempty"`
+
+	// podCertificate records since when the policy's podCertificate is what it is. Older pods need a restart.
+	// +optional
+	PodCertificate PodCertificateStatus `json:"podCertificate,omitempty,omitzero"`
+
 	// observedOnWire is the result of the last handshake with the head. It is absent until the head is ready.
 	// +optional
 	ObservedOnWire ObservedOnWire `json:"observedOnWire,omitempty,omitzero"`
@@ -98,6 +112,46 @@ type RayClusterTLSStatus struct {
 	// no restart waits.
 	// +optional
 	PendingRestart *PendingRestart `json:"pendingRestart,omitempty"`
+}
+
+// ExpiryStage is a last part of a certificate's life. The operator warns when a certificate enters one.
+//
+// +kubebuilder:validation:Enum=LastThird;LastSixth;LastTwelfth
+type ExpiryStage string
+
+// The stages. Renewal is due from LastThird.
+const (
+	// StageLastThird: a third of a certificate's life is left, or less.
+	StageLastThird ExpiryStage = "LastThird"
+	// StageLastSixth: a sixth of a certificate's life is left, or less.
+	StageLastSixth ExpiryStage = "LastSixth"
+	// StageLastTwelfth: a twelfth of a certificate's life is left, or less.
+	StageLastTwelfth ExpiryStage = "LastTwelfth"
+)
+
+// PodCertificateStatus records since when the policy's podCertificate is what it is.
+//
+// +kubebuilder:validation:MinProperties=1
+type PodCertificateStatus struct {
+	// workerHash is a hash of the fields that concern every pod.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	WorkerHash string `json:"workerHash,omitempty"`
+
+	// workerSince is from when on every new pod is created by these fields. It is absent if they never changed.
+	// +optional
+	WorkerSince *metav1.Time `json:"workerSince,omitempty"`
+
+	// headHash is a hash of the fields that concern the head alone.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	HeadHash string `json:"headHash,omitempty"`
+
+	// headSince is from when on every new head is created by these fields. It is absent if they never changed.
+	// +optional
+	HeadSince *metav1.Time `json:"headSince,omitempty"`
 }
 
 // PolicyReference names a RayTLSPolicy in the RayCluster's namespace.
@@ -207,7 +261,7 @@ const (
 
 // RolloutPhase is a stage of a restart.
 //
-// +kubebuilder:validation:Enum=Canary;Head;Rest;All;Revert;Upgrade
+// +kubebuilder:validation:Enum=Canary;Head;Rest;All;Revert;Upgrade;Roll
 type RolloutPhase string
 
 // The phases of a restart. A restart goes through Canary, Head and Rest, or is in one of the others.
@@ -224,6 +278,8 @@ const (
 	PhaseRevert RolloutPhase = "Revert"
 	// PhaseUpgrade waits for the RayService to replace the RayCluster.
 	PhaseUpgrade RolloutPhase = "Upgrade"
+	// PhaseRoll evicts pods that need new certificates, a few at a time.
+	PhaseRoll RolloutPhase = "Roll"
 )
 
 // RolloutProgress records how far a restart has come, so that another replica of the operator can continue it.
@@ -243,6 +299,12 @@ type RolloutProgress struct {
 	// deadlineStartTime is when rollout.progressDeadlineSeconds began to count. It is absent when that is phaseStartTime.
 	// +optional
 	DeadlineStartTime *metav1.Time `json:"deadlineStartTime,omitempty"`
+
+	// remaining is the number of replicas, the head included, that are not ready with a new certificate yet. It is set in
+	// the phase Roll alone, and absent when none is left.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Remaining int32 `json:"remaining,omitempty"`
 
 	// canaries lists the workers that restart first, at most one of each worker group.
 	// +optional
@@ -351,8 +413,8 @@ type PodCounts struct {
 	// +kubebuilder:validation:Minimum=0
 	Plaintext int32 `json:"plaintext"`
 
-	// outdated is the number of pods whose authority or injection revision is no longer the RayCluster's. It includes pods of
-	// the earlier authorities in authority.earlier.
+	// outdated is the number of pods whose certificate is of an earlier authority or of an earlier podCertificate. It includes
+	// pods of the earlier authorities in authority.earlier.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Outdated int32 `json:"outdated"`
@@ -420,7 +482,7 @@ type ObservedOnWire struct {
 
 // RestartAction is the change for which a RayCluster needs a restart.
 //
-// +kubebuilder:validation:Enum=Enable;Disable
+// +kubebuilder:validation:Enum=Enable;Disable;Roll
 type RestartAction string
 
 // The actions that need a restart.
@@ -429,6 +491,8 @@ const (
 	ActionEnable RestartAction = "Enable"
 	// ActionDisable restarts the RayCluster in plaintext.
 	ActionDisable RestartAction = "Disable"
+	// ActionRoll restarts pods of an encrypted RayCluster for new certificates.
+	ActionRoll RestartAction = "Roll"
 )
 
 // PendingRestart describes a restart of a running RayCluster that has not begun.
@@ -444,7 +508,8 @@ type PendingRestart struct {
 	// +required
 	Action RestartAction `json:"action,omitempty"`
 
-	// reason is AwaitingApproval, Blocked, Hazard, WaitingForSlot or EnableFailed.
+	// reason is AwaitingApproval, Blocked, Hazard, WaitingForSlot, WaitingForWindow, WindowTooLate, EnableFailed, OnDelete,
+	// Paused or ReplicasUnavailable.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64

@@ -86,7 +86,7 @@ type RayTLSPolicySpec struct {
 	CertificateAuthority CertificateAuthority `json:"certificateAuthority,omitempty,omitzero"`
 
 	// podCertificate describes the certificate that each pod gets for its own addresses. A change applies to pods that
-	// start after it.
+	// start after it. Older pods need a restart for it, as rollout.strategy says.
 	// +optional
 	// +kubebuilder:default={}
 	PodCertificate PodCertificate `json:"podCertificate,omitempty,omitzero"`
@@ -164,6 +164,59 @@ const (
 	EnableImmediate EnablePolicy = "Immediate"
 )
 
+// RolloutStrategy selects who restarts pods for new certificates.
+//
+// +kubebuilder:validation:Enum=RollingUpdate;OnDelete
+type RolloutStrategy string
+
+// The rollout strategies.
+const (
+	// StrategyRollingUpdate has the operator evict pods that need new certificates, a few at a time.
+	StrategyRollingUpdate RolloutStrategy = "RollingUpdate"
+	// StrategyOnDelete leaves the restart of pods that need new certificates to users.
+	StrategyOnDelete RolloutStrategy = "OnDelete"
+)
+
+// HeadRestart selects when the operator may restart a head for a new certificate.
+//
+// +kubebuilder:validation:Enum=IfFaultTolerant;Always;Never
+type HeadRestart string
+
+// The values of headRestart.
+const (
+	// HeadRestartIfFaultTolerant restarts heads whose GCS keeps its state outside of the pod, and others if approved.
+	HeadRestartIfFaultTolerant HeadRestart = "IfFaultTolerant"
+	// HeadRestartAlways restarts every head.
+	HeadRestartAlways HeadRestart = "Always"
+	// HeadRestartNever restarts no head.
+	HeadRestartNever HeadRestart = "Never"
+)
+
+// RestartWindow is a recurring time in which restarts may begin.
+type RestartWindow struct {
+	// schedule is when the window opens, in cron's five fields: minute, hour, day of the month, month, day of the week.
+	// "0 2 * * 6" is every Saturday at 02:00.
+	// +required
+	// +kubebuilder:validation:MinLength=9
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[0-9A-Za-z*/,?-]+( [0-9A-Za-z*/,?-]+){4}$`
+	Schedule string `json:"schedule,omitempty"`
+
+	// durationMinutes is how many minutes the window stays open. A restart that began in it may end later.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10080
+	DurationMinutes int32 `json:"durationMinutes,omitempty"`
+
+	// timeZone is the name of the schedule's time zone in the IANA database, such as Europe/Berlin.
+	// +optional
+	// +kubebuilder:default=UTC
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$`
+	TimeZone string `json:"timeZone,omitempty"`
+}
+
 // Rollout limits when and how the operator restarts running clusters. A cluster that is new, suspended or without
 // pods waits for nothing.
 type Rollout struct {
@@ -174,6 +227,35 @@ type Rollout struct {
 	// +kubebuilder:default=OnStopOrApproval
 	EnablePolicy EnablePolicy `json:"enablePolicy,omitempty"`
 
+	// strategy selects who restarts pods that need new certificates: because two thirds of a certificate's life are over, or
+	// because podCertificate changed. With RollingUpdate, the operator evicts workers as maxUnavailable allows, and
+	// the head last. With OnDelete, it restarts none of them.
+	// +optional
+	// +kubebuilder:default=RollingUpdate
+	Strategy RolloutStrategy `json:"strategy,omitempty"`
+
+	// maxUnavailable is the number of worker replicas of one cluster that may be unavailable while the operator evicts
+	// workers. Replicas that are unavailable for other reasons count. The hosts of a multi-host replica count as one.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	MaxUnavailable int32 `json:"maxUnavailable,omitempty"`
+
+	// headRestart selects when the operator may restart a head for a new certificate. A head without GCS fault tolerance
+	// loses the cluster's state. IfFaultTolerant restarts such a head only if you approve it; the RayService of a serving
+	// cluster replaces the cluster instead, without downtime. Always restarts every head. Never restarts none.
+	// +optional
+	// +kubebuilder:default=IfFaultTolerant
+	HeadRestart HeadRestart `json:"headRestart,omitempty"`
+
+	// windows lists the times in which restarts may begin. A restart that began goes on when its window closes. A cluster
+	// whose certificates end too soon for the next window does not wait for it. Without windows, restarts begin at any time.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	Windows []RestartWindow `json:"windows,omitempty"`
+
 	// maxConcurrentClusters is the number of running clusters that the operator restarts at the same time.
 	// +optional
 	// +kubebuilder:default=1
@@ -183,7 +265,8 @@ type Rollout struct {
 
 	// progressDeadlineSeconds is the number of seconds in which a canary must get its certificate. It counts from the end
 	// of the old pod's grace period. A canary that misses it reverts the cluster. A RayService must have its new
-	// cluster ready in the same time, or the delay is reported.
+	// cluster ready in the same time, or the delay is reported. A replica that was evicted for a new certificate must be
+	// ready again in the same time, or the operator evicts no more until it is.
 	// +optional
 	// +kubebuilder:default=600
 	// +kubebuilder:validation:Minimum=10
@@ -266,7 +349,8 @@ type RayTLSPolicyStatus struct {
 	// +kubebuilder:validation:Minimum=0
 	PlaintextPods int32 `json:"plaintextPods"`
 
-	// outdatedPods is the number of these pods whose authority or injection revision is no longer their cluster's.
+	// outdatedPods is the number of these pods whose certificates the cluster's authority or the present podCertificate
+	// would make differently.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	OutdatedPods int32 `json:"outdatedPods"`

@@ -178,6 +178,17 @@ func TestPolicySchema(t *testing.T) {
 		"short deadline":         {`{selector: {}, rollout: {progressDeadlineSeconds: 9}}`, []string{"spec.rollout.progressDeadlineSeconds"}},
 		"unknown enablePolicy":   {`{selector: {}, rollout: {enablePolicy: Never}}`, []string{"spec.rollout.enablePolicy", `"OnStopOrApproval"`}},
 		"unknown deletionPolicy": {`{selector: {}, deletionPolicy: Delete}`, []string{"spec.deletionPolicy", `"Retain"`}},
+		"rolls":                  {spec: `{selector: {}, rollout: {strategy: OnDelete, maxUnavailable: 1000, headRestart: Never, windows: [{schedule: "0 2 * * 6", durationMinutes: 240, timeZone: Europe/Berlin}, {schedule: "*/5 0-6 1,15 JAN MON", durationMinutes: 10080, timeZone: Etc/GMT+1}]}}`},
+		"window by default":      {spec: `{selector: {}, rollout: {windows: [{schedule: "0 2 * * 6", durationMinutes: 1}]}}`},
+		"unknown strategy":       {`{selector: {}, rollout: {strategy: Recreate}}`, []string{"spec.rollout.strategy", `"OnDelete"`}},
+		"unknown headRestart":    {`{selector: {}, rollout: {headRestart: Sometimes}}`, []string{"spec.rollout.headRestart", `"IfFaultTolerant"`}},
+		"none unavailable":       {`{selector: {}, rollout: {maxUnavailable: 0}}`, []string{"spec.rollout.maxUnavailable"}},
+		"schedule with a zone":   {`{selector: {}, rollout: {windows: [{schedule: "TZ=UTC 0 2 * * 6", durationMinutes: 1}]}}`, []string{"spec.rollout.windows[0].schedule"}},
+		"schedule of six":        {`{selector: {}, rollout: {windows: [{schedule: "0 0 2 * * 6", durationMinutes: 1}]}}`, []string{"spec.rollout.windows[0].schedule"}},
+		"descriptor":             {`{selector: {}, rollout: {windows: [{schedule: "@hourly", durationMinutes: 1}]}}`, []string{"spec.rollout.windows[0].schedule"}},
+		"window without length":  {`{selector: {}, rollout: {windows: [{schedule: "0 2 * * 6"}]}}`, []string{"spec.rollout.windows[0].durationMinutes"}},
+		"zone that is a path":    {`{selector: {}, rollout: {windows: [{schedule: "0 2 * * 6", durationMinutes: 1, timeZone: ../x}]}}`, []string{"spec.rollout.windows[0].timeZone"}},
+		"many windows":           {`{selector: {}, rollout: {windows: [` + repeat(33, `{schedule: "%d 2 * * 6", durationMinutes: 1}`) + `]}}`, []string{"spec.rollout.windows"}},
 		"approvals":              {spec: `{selector: {}, rollout: {approvals: [{cluster: a, restart: 3f2a9c}, {cluster: b, restart: 3f2a9c3f2a9c3f2a}]}}`},
 		"two for a cluster":      {`{selector: {}, rollout: {approvals: [{cluster: a, restart: 3f2a9c}, {cluster: a, restart: 3f2a9d}]}}`, []string{"spec.rollout.approvals[1]", "Duplicate value"}},
 		"unreadable approval":    {`{selector: {}, rollout: {approvals: [{cluster: a, restart: "yes"}]}}`, []string{"spec.rollout.approvals[0].restart"}},
@@ -227,6 +238,9 @@ authority: {generation: 1, id: a, issuedTime: "2026-11-26T00:00:00Z", expiryTime
 issuer: {id: i, expiryTime: "2028-11-26T00:00:00Z"}
 pods: {total: 4, certified: 4, plaintext: 0, outdated: 1}
 earliestExpiryTime: "2027-11-26T00:00:00Z"
+restartBy: "2027-11-26T00:00:00Z"
+expiryStage: LastThird
+podCertificate: {workerHash: a, workerSince: "2026-11-26T00:00:00Z", headHash: b, headSince: "2026-11-26T00:00:00Z"}
 pendingRestart: {id: 3f2a9c, action: Enable, reason: Blocked, blockedBy: RayJob/train, message: m}
 `},
 		"none":          {status: `{}`},

@@ -5,6 +5,7 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -29,10 +30,11 @@ func controllerCaches(keeper *kept.Keeper) (cache.Options, error) {
 	own := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy})}
 	options := webhookCaches()
 	options.ByObject = map[client.Object]cache.ByObject{
-		&corev1.Secret{}:        own,
-		&corev1.ConfigMap{}:     own,
-		&corev1.Pod{}:           {Label: rays, Transform: kept.SlimPod},
-		kuberay.NewRayCluster(): {Transform: keeper.Slim},
+		&corev1.Secret{}:                own,
+		&corev1.ConfigMap{}:             own,
+		&corev1.Pod{}:                   {Label: rays, Transform: kept.SlimPod},
+		kuberay.NewRayCluster():         {Transform: keeper.Slim},
+		&policyv1.PodDisruptionBudget{}: {Transform: kept.SlimBudget},
 		&admissionregistrationv1.MutatingWebhookConfiguration{}: {Field: fields.OneTermEqualSelector("metadata.name", webhookconfig.Configuration)},
 	}
 	return options, nil

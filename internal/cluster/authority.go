@@ -16,7 +16,7 @@ func (f *Facts) KeySettings() keys.Settings {
 	if f.Policy == nil {
 		return f.Keys.Settings
 	}
-	return keys.SettingsOf(f.Policy, f.HeadNames, !f.Ray.FaultTolerant)
+	return keys.SettingsOf(f.Policy, f.HeadNames, !f.headMayRestart())
 }
 
 // Parent is the brought CA for new authorities.

@@ -27,11 +27,18 @@ func (f *Facts) certificates(store keys.Store) keys.Census {
 	return keys.Count(holders, f.signers(store), f.Now)
 }
 
-func (f *Facts) counts(found *keys.Census) v1alpha1.PodCounts {
+// counts are the numbers of pods in each state. A pod whose certificate is outdated in two ways counts once.
+func (f *Facts) counts(d *Decision, store keys.Store, found *keys.Census) v1alpha1.PodCounts {
 	out := v1alpha1.PodCounts{Total: int32(min(len(f.Pods), 1<<30)), Certified: found.Certified, Outdated: found.Outdated}
+	settings, by := f.KeySettings(), f.signers(store)
 	for i := range f.Pods {
-		if !f.Pods[i].Injected {
+		pod := &f.Pods[i]
+		switch {
+		case !pod.Injected:
 			out.Plaintext++
+		case pod.Terminating || !d.Snapshot.Unlike(pod.Pod):
+		case keys.Judge(pod.leaf(settings), by, f.Now).Present():
+			out.Outdated++
 		}
 	}
 	return out

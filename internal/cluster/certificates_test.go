@@ -20,8 +20,11 @@ const day = 24 * time.Hour
 // said is what the status says of the facts: Encrypted and its message, and when the cluster is looked at again.
 func said(t *testing.T, f *Facts, store keys.Store) (encrypted, message string, requeueAt time.Time) {
 	t.Helper()
+	if f.Policy != nil {
+		f.Policy.Rollout.Strategy = v1alpha1.StrategyOnDelete
+	}
 	d := Decide(f, Settings{Namespace: "raytls-system"})
-	if len(d.Plan.Delete) > 0 || d.Plan.Progress != nil || d.Edited != nil {
+	if len(d.Plan.Evict)+len(d.Plan.Delete) > 0 || d.Plan.Progress != nil || d.Edited != nil {
 		t.Errorf("a report restarts nothing: %+v", d.Plan)
 	}
 	status := Status(f, &d, Done{Keys: store, Recorded: d.Writes()})
@@ -112,7 +115,7 @@ func TestEncryptedEndsWithTheCertificates(t *testing.T) {
 		says    string
 		requeue time.Duration
 	}{
-		"all well":              {"it is looked at again when the first warning is due", []func(*Facts){ends(0, 24*day), ends(1, 12*day)}, "True Encrypted", "", 11*day - 5*time.Minute},
+		"all well":              {"it is looked at again when the first is due", []func(*Facts){ends(0, 24*day), ends(1, 12*day)}, "True Encrypted", "", 8*day - 20*time.Minute},
 		"ending":                {"a warning is no fault, and then the end is next", []func(*Facts){ends(1, 12*day), at(11*day + time.Hour)}, "True Encrypted", "", 12 * day},
 		"ended":                 {"peers refuse it", []func(*Facts){ends(1, 0)}, "False CertificateExpired", "the certificate of pod pod-small ended at 2026-01-02T03:04:05Z, and peers refuse new connections with it; delete the pod", 0},
 		"all ended long ago":    {"and go on doing so", []func(*Facts){at(500 * day)}, "False CertificateExpired", "as did those of 1 more, and peers refuse new connections with it; delete these 2 pods", 0},

@@ -16,6 +16,7 @@ import (
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/policy"
 	"github.com/raytls/raytls/internal/rollout"
+	"github.com/raytls/raytls/internal/window"
 )
 
 // Settings are the installation's settings that decisions depend on.
@@ -93,7 +94,7 @@ func Decide(f *Facts, s Settings) Decision {
 	default:
 		d.rebuild(f)
 	}
-	d.Plan.RequeueAt = kube.Earlier(d.Plan.RequeueAt, f.certificates(f.Keys).Next)
+	d.Plan.RequeueAt = kube.Earlier(d.Plan.RequeueAt, kube.Earlier(f.certificates(f.Keys).Next, f.lives(f.Keys).next))
 	carries := kept.MayBeInjected(f.Spec) && !d.Plan.Release
 	injects := d.Obstacle == nil && d.injects()
 	d.WantsKeys = f.Key.Namespace != s.Namespace && (f.Policy != nil || f.AuthoritySecret != nil) && (carries || injects)
@@ -125,7 +126,7 @@ func (d *Decision) plan(f *Facts, s Settings) {
 			d.recordGroup(t.Group)
 		}
 	}
-	acts := d.Plan.Changes(snapshot) || len(d.Plan.Delete) > 0 || d.Plan.Release
+	acts := d.Plan.Changes(snapshot) || len(d.Plan.Delete) > 0 || len(d.Plan.Evict) > 0 || d.Plan.Release
 	forbidden := f.initImageNotAllowed(s.Images)
 	switch {
 	case (d.Plan.Reason == v1alpha1.ReasonEncrypted || d.injects()) && !s.Images.Allows(d.Parameters.Image):
@@ -172,8 +173,11 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 	if s.Service != nil && s.Service.Serving {
 		s.Provisioned, s.New = true, false // KubeRay moves the traffic when the applications answer, before all pods are up
 	}
+	settings, by := f.KeySettings(), f.signers(f.Keys)
 	for i := range f.Pods {
-		s.Pods = append(s.Pods, f.Pods[i].Pod)
+		pod := f.Pods[i].Pod
+		pod.Leaf = f.judged(&f.Pods[i], settings, by)
+		s.Pods = append(s.Pods, pod)
 	}
 	for i := range f.Ended {
 		s.Ended = append(s.Ended, f.Ended[i].Pod)
@@ -191,7 +195,7 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 			Injected: t.State == injection.Injected && t.Parameters != nil && t.Parameters.Equal(d.Parameters),
 			Pieces:   t.State != injection.None, Stripped: t.Stripped,
 			Recorded:  t.Group == "" || slices.Contains(f.status().Injection.Groups, t.Group),
-			CanaryKey: t.CanaryKey, Replicas: f.Ray.Replicas[t.Group],
+			CanaryKey: t.CanaryKey, Replicas: f.Ray.Replicas[t.Group], Hosts: f.Ray.Hosts[t.Group],
 		})
 	}
 	if slices.ContainsFunc(s.Templates, func(t rollout.Template) bool { return t.Stripped }) {
@@ -206,11 +210,9 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 	}
 	d.RestartID = restart(f, &s)
 	s.Approved = d.RestartID != "" && slices.Contains(f.Policy.Rollout.Approvals, v1alpha1.Approval{Cluster: f.Key.Name, Restart: d.RestartID})
-	goal := s.Goal
-	if s.Approved {
-		goal = v1alpha1.GoalPlaintext // an approval holds even if enabling another cluster failed
-	}
-	s.NoSlot = rollout.NoSlot(f.Decision.Policy.Name, f.Policy.Rollout.MaxConcurrentClusters, f.Siblings, goal)
+	s.NoSlot = rollout.NoSlot(f.Decision.Policy.Name, f.Policy.Rollout.MaxConcurrentClusters, f.Siblings, s.Enables())
+	s.Opens = window.Next(f.Policy.Rollout.Windows, f.Now)
+	s.Roll = f.rolling()
 	d.Snapshot = s
 }
 
@@ -221,7 +223,7 @@ func restart(f *Facts, s *rollout.Snapshot) string {
 	if head == nil {
 		return ""
 	}
-	return restartID(f.Object.GetUID(), head.UID, action(s.Goal), s.Attempted)
+	return restartID(f.Object.GetUID(), head.UID, action(s), s.Attempted)
 }
 
 // isNew reports whether the cluster cannot have work to lose yet. That KubeRay does not call it provisioned proves nothing: a
@@ -237,28 +239,40 @@ func (f *Facts) isNew(deadline time.Duration) bool {
 // readyForWork is how long a head is ready before somebody can have given it work that matters.
 const readyForWork = time.Minute
 
-func action(goal v1alpha1.RolloutGoal) v1alpha1.RestartAction {
-	if goal == v1alpha1.GoalPlaintext {
+func action(s *rollout.Snapshot) v1alpha1.RestartAction {
+	plaintext := slices.ContainsFunc(s.Pods, func(p rollout.Pod) bool { return !p.Injected })
+	switch {
+	case s.Goal == v1alpha1.GoalPlaintext:
 		return v1alpha1.ActionDisable
+	case s.Enabled && !plaintext:
+		return v1alpha1.ActionRoll
 	}
 	return v1alpha1.ActionEnable
 }
 
-// blocked names the object that forbids a restart even if it is approved, and gives the reason.
+// blocked names the object that forbids a restart of all pods even if it is approved, and gives the reason.
 func blocked(f *Facts) (by, why string) {
+	if by, why := busy(f); by != "" || f.Service != nil {
+		return by, why // a RayService makes another cluster instead of a restart
+	}
+	if f.Ray.Provisioned && f.Ray.NoHeadRestart {
+		return "annotation " + kuberay.AnnotationNoHeadRestart, "KubeRay would not make a new head for this cluster; a cluster created anew is encrypted from its start"
+	}
+	return "", ""
+}
+
+// busy names the object that forbids to restart any pod, and gives the reason.
+func busy(f *Facts) (by, why string) {
 	for i := range f.Jobs {
 		if name := f.Jobs[i].GetName(); kuberay.JobUnfinished(&f.Jobs[i]) {
 			return "RayJob/" + name, fmt.Sprintf("RayJob %s runs on the cluster, and a restart would fail it; the cluster goes on when the job has finished", name)
 		}
 	}
 	if f.Service != nil {
-		return "", "" // the RayService makes another cluster instead of a restart
+		return "", ""
 	}
 	if owner, found := kuberay.Owner(f.Object); found && owner.Kind == v1alpha1.TargetRayService && metav1.GetControllerOf(f.Object) != nil {
 		return "RayService/" + owner.Name, fmt.Sprintf("the cluster belongs to RayService %s, which does not exist any more, so it is about to be deleted; if it stays, remove its owner reference", owner.Name)
-	}
-	if f.Ray.Provisioned && f.Ray.NoHeadRestart {
-		return "annotation " + kuberay.AnnotationNoHeadRestart, "KubeRay would not make a new head for this cluster; a cluster created anew is encrypted from its start"
 	}
 	return "", ""
 }

@@ -114,7 +114,7 @@ func (g *Gatherer) Gather(ctx context.Context, key types.NamespacedName, now tim
 	}
 	f.read()
 	for _, read := range []func(context.Context, *Facts) error{
-		g.tls, g.policies, g.authority, g.whole, g.coverage, g.templates, g.pods, g.jobs, g.owner, g.keys, g.orphan, g.wire, g.envFrom,
+		g.tls, g.policies, g.authority, g.whole, g.coverage, g.templates, g.pods, g.budgets, g.jobs, g.owner, g.keys, g.orphan, g.wire, g.envFrom,
 	} {
 		if err := read(ctx, f); err != nil {
 			return nil, err

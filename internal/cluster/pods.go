@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/gencert"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/kept"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/policy"
 	"github.com/raytls/raytls/internal/probe"
@@ -28,6 +30,8 @@ type Pod struct {
 	ReadySince time.Time
 	// ResourceVersion, Node and Sync are the pod's: Sync is the value of the annotation raytls.io/sync.
 	ResourceVersion, Node, Sync string
+	// Labels are the pod's, by which PodDisruptionBudgets select.
+	Labels map[string]string
 	// Address is the head's own; the zero value for a worker, and for a head that has none. HostNetwork reports whether the head
 	// has its node's.
 	Address     netip.Addr
@@ -39,9 +43,12 @@ func readPod(pod *corev1.Pod, containers map[string]string) Pod {
 	out := Pod{
 		Pod:             rollout.Pod{Name: pod.Name, UID: string(pod.UID), Created: pod.CreationTimestamp.Time},
 		ResourceVersion: pod.ResourceVersion, Node: pod.Spec.NodeName, Sync: pod.Annotations[v1alpha1.AnnotationSync],
+		Labels: pod.Labels,
 	}
 	kind := injection.Worker
 	out.Group = cmp.Or(pod.Labels[kuberay.LabelGroup], "-") // a worker's group is never empty
+	out.Replica = pod.Labels[kuberay.LabelReplica]
+	out.HeldBy, out.HeldWhy = held(pod)
 	if pod.Labels[kuberay.LabelNodeType] == kuberay.NodeTypeHead {
 		kind = injection.Head
 		out.Group, out.HostNetwork = "", pod.Spec.HostNetwork
@@ -67,6 +74,22 @@ func readPod(pod *corev1.Pod, containers map[string]string) Pod {
 		}
 	}
 	return out
+}
+
+// held is the annotation with which the pod asks to be left alone, and what to do; empty for none.
+func held(pod *corev1.Pod) (by, why string) {
+	for annotation, lets := range map[string]func(string) bool{
+		kept.AnnotationDoNotDisrupt: func(value string) bool { return value == "false" },
+		kept.AnnotationSafeToEvict:  func(value string) bool { return value != "false" },
+	} {
+		if value, found := pod.Annotations[annotation]; found && !lets(value) && (by == "" || annotation < by) {
+			by = annotation
+		}
+	}
+	if by == "" {
+		return "", ""
+	}
+	return "annotation " + by, fmt.Sprintf("pod %s asks by the annotation %s to be left alone; it is restarted when the annotation is gone, or delete the pod", pod.Name, by)
 }
 
 // initImageNotAllowed is the first pod that runs an init image which the administrator does not allow; nil if none does. An image

@@ -35,8 +35,13 @@ func readRecord(status *v1alpha1.RayClusterTLSStatus) rollout.Record {
 		out.Changed[t.Group] = rollout.Change{Goal: t.Goal, At: t.ChangedTime.UTC()}
 	}
 	out.Attempted = instant(status.Injection.LastAttemptTime)
+	c := &status.PodCertificate
+	out.WorkerWish = rollout.Wish{Hash: c.WorkerHash, Since: instant(c.WorkerSince)}
+	out.HeadWish = rollout.Wish{Hash: c.HeadHash, Since: instant(c.HeadSince)}
 	if p := status.Rollout; p != nil {
-		out.Progress = &rollout.Progress{Goal: p.Goal, Phase: p.Phase, Since: p.PhaseStartTime.UTC(), From: instant(p.DeadlineStartTime)}
+		out.Progress = &rollout.Progress{
+			Goal: p.Goal, Phase: p.Phase, Since: p.PhaseStartTime.UTC(), From: instant(p.DeadlineStartTime), Remaining: p.Remaining,
+		}
 		if len(p.Canaries) > 0 {
 			out.Progress.Canaries = map[string]string{}
 		}
@@ -69,11 +74,19 @@ func writeRecord(record rollout.Record, groups []string) (v1alpha1.InjectionStat
 	if p == nil {
 		return out, nil
 	}
-	progress := &v1alpha1.RolloutProgress{Goal: p.Goal, Phase: p.Phase, PhaseStartTime: *stamp(p.Since), DeadlineStartTime: stamp(p.From)}
+	progress := &v1alpha1.RolloutProgress{Goal: p.Goal, Phase: p.Phase, PhaseStartTime: *stamp(p.Since), DeadlineStartTime: stamp(p.From), Remaining: p.Remaining}
 	for _, group := range slices.Sorted(maps.Keys(p.Canaries)) {
 		progress.Canaries = append(progress.Canaries, v1alpha1.Canary{Group: group, Pod: p.Canaries[group]})
 	}
 	return out, progress
+}
+
+// writeWishes is what readRecord reads of what certificates are asked to be like.
+func writeWishes(record rollout.Record) v1alpha1.PodCertificateStatus {
+	return v1alpha1.PodCertificateStatus{
+		WorkerHash: record.WorkerWish.Hash, WorkerSince: stamp(record.WorkerWish.Since),
+		HeadHash: record.HeadWish.Hash, HeadSince: stamp(record.HeadWish.Since),
+	}
 }
 
 func instant(at *metav1.Time) time.Time {

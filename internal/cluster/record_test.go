@@ -25,10 +25,15 @@ func TestRecordIsReadAsItWasWritten(t *testing.T) {
 		"canary": {Progress: &rollout.Progress{
 			Goal: v1alpha1.GoalEncrypted, Phase: v1alpha1.PhaseCanary, Since: epoch(), From: epoch().Add(time.Minute), Canaries: map[string]string{"b": "b-1", "a": "a-1"},
 		}},
+		"roll": {
+			Progress:   &rollout.Progress{Goal: v1alpha1.GoalEncrypted, Phase: v1alpha1.PhaseRoll, Since: epoch(), From: epoch().Add(time.Minute), Remaining: 3},
+			WorkerWish: rollout.Wish{Hash: "w"}, HeadWish: rollout.Wish{Hash: "h", Since: epoch()},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var status v1alpha1.RayClusterTLSStatus
 			status.Injection, status.Rollout = writeRecord(record, []string{"a"})
+			status.PodCertificate = writeWishes(record)
 			text, err := json.Marshal(status)
 			if err != nil {
 				t.Fatal(err)

@@ -12,8 +12,11 @@ import (
 	"github.com/raytls/raytls/internal/rollout"
 )
 
-// requestID identifies that this very cluster is replaced by one of that kind.
-func requestID(goal v1alpha1.RolloutGoal, cluster types.UID) string {
+// requestID identifies that this very cluster is replaced by one of that kind. An encrypted cluster is replaced for new certificates.
+func requestID(goal v1alpha1.RolloutGoal, encrypted bool, cluster types.UID) string {
+	if encrypted && goal == v1alpha1.GoalEncrypted {
+		return digest(string(v1alpha1.ActionRoll) + "/" + string(cluster))
+	}
 	return digest(string(goal) + "/" + string(cluster))
 }
 
@@ -25,7 +28,7 @@ func (f *Facts) serviceFor() *rollout.Service {
 	}
 	goal, asked := f.Decision.Goal, kuberay.ParseRequest(v.RestartedFor)
 	out := &rollout.Service{
-		Name: v.Name, Ask: requestID(goal, f.Object.GetUID()), Asked: asked.For, AskedAt: asked.At, Refuses: f.refusal(),
+		Name: v.Name, Ask: requestID(goal, f.Record().Enabled, f.Object.GetUID()), Asked: asked.For, AskedAt: asked.At, Refuses: f.refusal(),
 		Missed: asked.For != "" && asked.Goal == goal && kuberay.ParseRequest(kuberay.ClusterRestartedFor(f.Spec)).For == asked.For,
 	}
 	if asked.At.After(f.Now) {

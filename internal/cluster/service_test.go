@@ -29,11 +29,12 @@ func TestRequestIDHoldsForOneClusterAndGoal(t *testing.T) {
 	seen := map[string]bool{}
 	for _, goal := range []v1alpha1.RolloutGoal{v1alpha1.GoalEncrypted, v1alpha1.GoalPlaintext} {
 		for _, uid := range []types.UID{"a", "b"} {
-			seen[requestID(goal, uid)] = true
+			seen[requestID(goal, false, uid)] = true
+			seen[requestID(goal, true, uid)] = true
 		}
 	}
-	if len(seen) != 4 || !seen[requestID(v1alpha1.GoalEncrypted, "a")] {
-		t.Error("each cluster and goal is asked for in one way of its own")
+	if len(seen) != 6 || !seen[requestID(v1alpha1.GoalEncrypted, false, "a")] {
+		t.Error("each cluster and goal is asked for in one way of its own, and so are new certificates of an encrypted one")
 	}
 }
 

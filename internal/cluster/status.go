@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -46,7 +47,7 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 	out := v1alpha1.RayClusterTLSStatus{
 		ObservedGeneration: f.Object.GetGeneration(),
 		Conditions:         slices.Clone(before.Conditions),
-		Injection:          before.Injection, Rollout: before.Rollout,
+		Injection:          before.Injection, Rollout: before.Rollout, PodCertificate: before.PodCertificate,
 		Authority: before.Authority, Issuer: before.Issuer, ObservedOnWire: f.Wire.Observed,
 	}
 	if p := f.Decision.Policy; p != nil {
@@ -54,14 +55,17 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 	}
 	if done.Recorded || d.Rebuilt {
 		out.Injection, out.Rollout = writeRecord(d.Plan.Record, d.Groups)
+		out.PodCertificate = writeWishes(d.Plan.Record)
 	}
 	found := f.certificates(done.Keys)
 	describeKeys(&out, done.Keys, found.Earlier)
-	out.Pods, out.EarliestExpiryTime = f.counts(&found), stamp(found.First)
+	out.Pods, out.EarliestExpiryTime = f.counts(d, done.Keys, &found), stamp(found.First)
+	lives := f.lives(done.Keys)
+	out.RestartBy, out.ExpiryStage = stamp(lives.by), lives.stage
 	report := f.Wire.weaken(f.weaken(d.report(f, done), &found), f.Now)
-	out.PendingRestart = pendingRestart(f, d, report)
+	out.PendingRestart = pendingRestart(f, d, report, done)
 	for _, condition := range []metav1.Condition{
-		encrypted(f, report, &found), certified(f, &found, &out), upToDate(f, d, done, report, &found, &out), stalled(f, report),
+		encrypted(f, report, &found), certified(f, &found, &out), upToDate(f, d, done, report, &found, &out), stalled(f, d, report),
 	} {
 		condition.ObservedGeneration = out.ObservedGeneration
 		condition.LastTransitionTime = metav1.NewTime(f.Now.Truncate(time.Second))
@@ -74,9 +78,9 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 // report describes the cluster by an error, an obstacle, the plan, or, without a policy, by its pods.
 func (d *Decision) report(f *Facts, done Done) rollout.Report {
 	switch outcome := kube.AsOutcome(done.Err); {
-	case outcome != nil:
+	case outcome != nil && !outcome.OfRestart:
 		return reported(outcome)
-	case done.Err != nil && !kube.IsStale(done.Err):
+	case outcome == nil && done.Err != nil && !kube.IsStale(done.Err):
 		return rollout.Report{Reason: v1alpha1.ReasonError, Message: kube.Steady(done.Err.Error())}
 	case d.Obstacle != nil:
 		out := reported(d.Obstacle)
@@ -156,15 +160,15 @@ func certified(f *Facts, found *keys.Census, status *v1alpha1.RayClusterTLSStatu
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificateFailed, "pod %s: %s", failed.Name, failed.Failure)
 	case len(found.Foreign) > 0:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonOutdatedAuthority, "%d of %d pods have a certificate of another authority, the first is pod %s", pods.Outdated, pods.Total, found.Foreign[0].Pod)
-	case pods.Certified+pods.Outdated < pods.Total:
+	case found.Certified+found.Outdated < pods.Total:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonCertificatesPending, counts, pods.Certified, pods.Total)
 	case len(found.Ending) > 0:
 		state := metav1.ConditionTrue
-		if pods.Outdated > 0 {
+		if found.Outdated > 0 {
 			state = metav1.ConditionFalse
 		}
 		return condition(kind, state, v1alpha1.ReasonCertificateEnding, "the certificate of pod %s ends at %s; restart the pod before", found.Ending[0].Pod, stampText(found.Ending[0].At))
-	case pods.Outdated > 0:
+	case found.Outdated > 0:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "%s", outdated(found, status))
 	}
 	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonCertified, counts, pods.Certified, pods.Total)
@@ -180,13 +184,20 @@ func (f *Facts) pod(test func(*Pod) bool) *Pod {
 	return nil
 }
 
-// outdated says which earlier generations pods are of.
+// outdated says in what the certificates of pods are outdated.
 func outdated(found *keys.Census, status *v1alpha1.RayClusterTLSStatus) string {
-	if len(found.Earlier) == 0 {
-		return fmt.Sprintf("%d of %d pods have a certificate of another authority", status.Pods.Outdated, status.Pods.Total)
+	var parts []string
+	if len(found.Earlier) > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d pods still have a certificate of an earlier generation of the authority (%s; the present one is %d); they connect to all others, and get a new one when they are created anew",
+			found.Outdated-int32(min(len(found.Foreign), 1<<30)), status.Pods.Total, found.Generations(), status.Authority.Generation))
 	}
-	return fmt.Sprintf("%d of %d pods still have a certificate of an earlier generation of the authority (%s; the present one is %d); they connect to all others, and get a new one when they are created anew",
-		status.Pods.Outdated, status.Pods.Total, found.Generations(), status.Authority.Generation)
+	if len(found.Foreign) > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d pods have a certificate of another authority", len(found.Foreign), status.Pods.Total))
+	}
+	if earlier := status.Pods.Outdated - found.Outdated; earlier > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d pods have a certificate of an earlier podCertificate", earlier, status.Pods.Total))
+	}
+	return strings.Join(parts, "; ")
 }
 
 func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, found *keys.Census, status *v1alpha1.RayClusterTLSStatus) metav1.Condition {
@@ -210,16 +221,22 @@ func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, found *ke
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonTemplateChangePending,
 			"issuance.initContainer or additionalContainers in RayTLSPolicy %s changed after the cluster was injected; the change reaches the templates when the cluster has no pods, so suspend and resume it", f.Decision.Policy.Name)
 	case status.Pods.Outdated > 0:
-		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "%s", outdated(found, status))
+		waits := ""
+		if d.Plan.Roll.Message != "" {
+			waits = "; " + d.Plan.Roll.Message
+		}
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "%s%s", outdated(found, status), waits)
 	}
 	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "the cluster runs with the policy's present values")
 }
 
-func stalled(f *Facts, report rollout.Report) metav1.Condition {
+func stalled(f *Facts, d *Decision, report rollout.Report) metav1.Condition {
 	const kind = v1alpha1.ConditionStalled
-	switch wrong := policy.InvalidExclude(f.Object); {
+	switch wrong, roll := policy.InvalidExclude(f.Object), d.Plan.Roll; {
 	case report.UserMustAct:
 		return condition(kind, metav1.ConditionTrue, report.Reason, report.Message)
+	case roll.UserMustAct:
+		return condition(kind, metav1.ConditionTrue, roll.Reason, roll.Message)
 	case wrong != "" && f.Policy != nil:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonInvalidExclude, wrong)
 	}
@@ -236,15 +253,25 @@ func (f *Facts) authorityEnding(store keys.Store) string {
 }
 
 // pendingRestart describes a restart that waits; nil if none does.
-func pendingRestart(f *Facts, d *Decision, report rollout.Report) *v1alpha1.PendingRestart {
-	if f.Policy == nil || !report.RestartWaits || d.RestartID == "" {
+func pendingRestart(f *Facts, d *Decision, report rollout.Report, done Done) *v1alpha1.PendingRestart {
+	waits := rollout.Waiting{
+		Reason: report.Reason, BlockedBy: report.BlockedBy, Message: report.Message,
+		Approvable: report.BlockedBy == "" || report.BlockedBy == rollout.Kueue,
+	}
+	if !report.RestartWaits {
+		waits = d.Plan.Roll
+	}
+	if outcome := kube.AsOutcome(done.Err); outcome != nil && outcome.OfRestart {
+		waits = rollout.Waiting{Reason: outcome.Reason, BlockedBy: outcome.BlockedBy, Message: outcome.Message}
+	}
+	if f.Policy == nil || waits.Reason == "" || d.RestartID == "" {
 		return nil
 	}
 	out := &v1alpha1.PendingRestart{
-		ID: d.RestartID, Action: action(f.Decision.Goal), Reason: report.Reason, BlockedBy: kube.Truncate(report.BlockedBy, maxBlockedBy),
-		Message: kube.Truncate(report.Message, maxMessage),
+		ID: d.RestartID, Action: action(&d.Snapshot), Reason: waits.Reason, BlockedBy: kube.Truncate(waits.BlockedBy, maxBlockedBy),
+		Message: kube.Truncate(waits.Message, maxMessage),
 	}
-	if report.BlockedBy == "" || report.BlockedBy == "Kueue" {
+	if waits.Approvable {
 		out.Message += "; to approve it, run: " + policy.ApproveCommand(f.Decision.Policy, f.Key.Name, d.RestartID)
 	}
 	return out

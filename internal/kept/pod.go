@@ -2,11 +2,50 @@ package kept
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/kuberay"
 )
+
+// maxLabels is how many labels a pod may have to be kept with all of them.
+const maxLabels = 64
+
+// Annotations with which a pod asks those who drain nodes to leave it alone.
+const (
+	// AnnotationDoNotDisrupt is Karpenter's; any value but "false" holds.
+	AnnotationDoNotDisrupt = "karpenter.sh/do-not-disrupt"
+	// AnnotationSafeToEvict is the cluster autoscaler's; the value "false" holds.
+	AnnotationSafeToEvict = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+)
+
+// HoldAnnotations are those with which a pod asks to be left alone.
+func HoldAnnotations() []string { return []string{AnnotationDoNotDisrupt, AnnotationSafeToEvict} }
+
+// maxSelector is how many labels, requirements and values a PodDisruptionBudget may select by to be kept with its selector. The API
+// server heeds every selector at an eviction.
+const maxSelector = 256
+
+// SlimBudget is the transformation of a cache of PodDisruptionBudgets: it keeps what tells which pods may be evicted.
+func SlimBudget(object any) (any, error) {
+	budget, ok := object.(*policyv1.PodDisruptionBudget)
+	if !ok {
+		return object, nil
+	}
+	budget.ManagedFields, budget.Annotations, budget.Labels = nil, nil, nil
+	budget.Status.DisruptedPods, budget.Status.Conditions = nil, nil
+	if selector := budget.Spec.Selector; selector != nil {
+		size := len(selector.MatchLabels)
+		for _, e := range selector.MatchExpressions {
+			size += 1 + len(e.Values)
+		}
+		if size > maxSelector {
+			budget.Spec.Selector = nil
+		}
+	}
+	return budget, nil
+}
 
 // SlimPod is the transformation of a cache of Ray's pods: it keeps the fields that the operator reads. A cluster can have thousands
 // of pods.
@@ -16,8 +55,10 @@ func SlimPod(object any) (any, error) {
 		return object, nil
 	}
 	pod.ManagedFields = nil
-	pod.Annotations = only(pod.Annotations, v1alpha1.AnnotationSync)
-	pod.Labels = only(pod.Labels, kuberay.LabelCluster, kuberay.LabelNodeType, kuberay.LabelGroup)
+	pod.Annotations = only(pod.Annotations, append(HoldAnnotations(), v1alpha1.AnnotationSync)...)
+	if len(pod.Labels) > maxLabels { // PodDisruptionBudgets select by any
+		pod.Labels = only(pod.Labels, kuberay.LabelCluster, kuberay.LabelNodeType, kuberay.LabelGroup, kuberay.LabelReplica)
+	}
 	pod.Spec = corev1.PodSpec{
 		NodeName: pod.Spec.NodeName, HostNetwork: pod.Spec.HostNetwork,
 		InitContainers: injection.SlimContainers(pod.Spec.InitContainers), Containers: injection.SlimContainers(pod.Spec.Containers),

@@ -59,6 +59,11 @@ func (j Judgement) Usable() bool {
 	return j.Reason == "" || j.Reason == v1alpha1.ReasonCertificateEnding
 }
 
+// Present reports whether the leaf is of the present authority, as far as it says.
+func (j Judgement) Present() bool {
+	return j.Generation == 0 && j.Reason != v1alpha1.ReasonOutdatedAuthority
+}
+
 // endingPart is the part of a leaf's life at its end in which the operator warns.
 const endingPart = 12
 

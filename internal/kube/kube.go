@@ -121,6 +121,8 @@ type Outcome struct {
 	Reason, Message string
 	// BlockedBy names the object that is in the way, as Kind/name; empty where there is none.
 	BlockedBy string
+	// OfRestart reports whether a restart alone waits for it, so that the cluster is as encrypted as it is.
+	OfRestart bool
 	// After is when to try again where nothing that is watched tells that it changed; zero for never.
 	After time.Duration
 }

@@ -32,8 +32,8 @@ type Cluster struct {
 	PodsMissing string
 	// GCSPort is the port of the head's GCS; zero if rayStartParams names none that can be.
 	GCSPort uint16
-	// Replicas is how many replicas each worker group is meant to have.
-	Replicas map[string]int32
+	// Replicas is how many replicas each worker group is meant to have. Hosts is how many pods make one, for groups where one pod does not.
+	Replicas, Hosts map[string]int32
 }
 
 // ReadCluster reads a RayCluster.
@@ -56,6 +56,7 @@ func ReadCluster(object *unstructured.Unstructured) Cluster {
 		PodsMissing:   podsMissing,
 		GCSPort:       gcsPort(spec),
 		Replicas:      replicas(spec),
+		Hosts:         hosts(spec),
 	}
 }
 
@@ -127,6 +128,21 @@ func replicas(spec map[string]any) map[string]int32 {
 				count = min(count, max(integer(most), integer(least), 0))
 			}
 			out[name] = int32(min(count, 1<<30))
+		}
+	}
+	return out
+}
+
+// hosts goes by numOfHosts. KubeRay takes a missing one for 1.
+func hosts(spec map[string]any) map[string]int32 {
+	var out map[string]int32
+	for _, item := range jsonpatch.List(spec["workerGroupSpecs"]) {
+		group := jsonpatch.Map(item)
+		if count := integer(group["numOfHosts"]); count > 1 {
+			if out == nil {
+				out = map[string]int32{}
+			}
+			out[jsonpatch.String(group["groupName"])] = int32(min(count, 1<<16))
 		}
 	}
 	return out

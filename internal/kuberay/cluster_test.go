@@ -30,11 +30,11 @@ func TestReadCluster(t *testing.T) {
 			"what KubeRay is asked for is read from raw JSON, quantities that nobody can parse notwithstanding",
 			`{"metadata":{"generation":3,"labels":{"kueue.x-k8s.io/queue-name":"q"},"annotations":{"ray.io/ft-enabled":"true","ray.io/disable-provisioned-head-restart":"true"}},
 			"spec":{"suspend":true,"managedBy":"kueue.x-k8s.io/multikueue","upgradeStrategy":{"type":"Recreate"},"workerGroupSpecs":[
-			{"groupName":"a","replicas":2,"minReplicas":1,"template":{"spec":{"containers":[{"resources":{"limits":{"cpu":"1e-9999999"}}}]}}},{"groupName":"b","minReplicas":1},{"groupName":"c","replicas":4,"suspend":true},{"groupName":"d"}]},
+			{"groupName":"a","replicas":2,"minReplicas":1,"numOfHosts":4,"template":{"spec":{"containers":[{"resources":{"limits":{"cpu":"1e-9999999"}}}]}}},{"groupName":"b","minReplicas":1},{"groupName":"c","replicas":4,"suspend":true},{"groupName":"d"}]},
 			"status":{"observedGeneration":3,"conditions":[{"type":"ReplicaFailure","status":"True","message":"exceeded quota"}]}}`,
 			Cluster{
 				Suspended: true, FaultTolerant: true, Recreate: true, Observed: true, Queued: true, NoHeadRestart: true,
-				ManagedBy: "kueue.x-k8s.io/multikueue", PodsMissing: "exceeded quota", Replicas: map[string]int32{"a": 2, "b": 1, "c": 0},
+				ManagedBy: "kueue.x-k8s.io/multikueue", PodsMissing: "exceeded quota", Replicas: map[string]int32{"a": 2, "b": 1, "c": 0}, Hosts: map[string]int32{"a": 4},
 			},
 		},
 	} {

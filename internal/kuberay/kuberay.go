@@ -17,6 +17,8 @@ const (
 	LabelNodeType = "ray.io/node-type"
 	// LabelGroup on a pod names its worker group.
 	LabelGroup = "ray.io/group"
+	// LabelReplica on a worker names the multi-host replica that it is part of. KubeRay has it from v1.6.
+	LabelReplica = "ray.io/worker-group-replica-name"
 	// AnnotationNoHeadRestart on a RayCluster has KubeRay make no new head once the cluster was ready.
 	AnnotationNoHeadRestart = "ray.io/disable-provisioned-head-restart"
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/pki"
+	"github.com/raytls/raytls/internal/window"
 )
 
 // Verdict is a reason of the condition Accepted, with its message.
@@ -49,7 +50,7 @@ type Acceptance struct {
 
 // Accept judges a policy's spec. The first check that returns a verdict decides.
 func Accept(a Acceptance) Verdict {
-	for _, check := range []func(*Acceptance) *Verdict{checkSelector, checkImage, checkResources, checkTargetKind, checkCA} {
+	for _, check := range []func(*Acceptance) *Verdict{checkSelector, checkImage, checkResources, checkWindows, checkTargetKind, checkCA} {
 		if verdict := check(&a); verdict != nil {
 			return *verdict
 		}
@@ -96,6 +97,15 @@ func checkResources(a *Acceptance) *Verdict {
 			return refuse(v1alpha1.ReasonInvalidResources,
 				"spec.issuance.initContainer.resources: the request of %s, %s, is more than its limit, %s, so the API server would refuse every pod; lower the request or raise the limit",
 				name, request.String(), limit.String())
+		}
+	}
+	return nil
+}
+
+func checkWindows(a *Acceptance) *Verdict {
+	for i, w := range a.Spec.Rollout.Windows {
+		if err := window.Check(w); err != nil {
+			return refuse(v1alpha1.ReasonInvalidWindow, "spec.rollout.windows[%d]: %v; correct it, or no restart begins in it", i, err)
 		}
 	}
 	return nil

@@ -78,6 +78,11 @@ func TestAccept(t *testing.T) {
 			"an image of a user's own choice would run beside the key", spec(func(s *v1alpha1.RayTLSPolicySpec) { s.Issuance.InitContainer.Image = "evil" }),
 			v1alpha1.ReasonImageNotAllowed, "evil is not among the images",
 		},
+		"window": {
+			"a window that never opens is a mistake", spec(func(s *v1alpha1.RayTLSPolicySpec) {
+				s.Rollout.Windows = []v1alpha1.RestartWindow{{Schedule: "0 2 * * 6", DurationMinutes: 1, TimeZone: "UTC"}, {Schedule: "0 0 30 2 *", DurationMinutes: 1, TimeZone: "UTC"}}
+			}), v1alpha1.ReasonInvalidWindow, "spec.rollout.windows[1]: schedule never comes",
+		},
 		"allowed image": {
 			"what the administrator allows is allowed", spec(func(s *v1alpha1.RayTLSPolicySpec) { s.Issuance.InitContainer.Image = "good" }),
 			v1alpha1.ReasonAccepted, "in force",

@@ -66,13 +66,13 @@ func allowed(s *Snapshot, p *Plan) bool {
 	case s.Hazard != "" && s.Goal == v1alpha1.GoalEncrypted && s.Progress == nil:
 		p.Reason, p.BlockedBy, p.UserMustAct = v1alpha1.ReasonHazard, s.Hazard, true
 		p.Message = fmt.Sprintf("%s %s; no pod is restarted until the field or the policy is corrected; or suspend the cluster to have it start encrypted as it is", s.Hazard, s.HazardWhy)
-	case s.Approved && s.NoSlot == "":
+	case s.Approved && s.NoSlot == "" && s.Opens.IsZero():
 		return true
 	case s.Goal == v1alpha1.GoalEncrypted && s.failedBefore() && !s.Approved:
 		p.Reason, p.UserMustAct = v1alpha1.ReasonEnableFailed, true
 		p.Message = fmt.Sprintf("enabling failed and was put back: %s; it is tried again when the cluster's templates or the policy's parameters change, or when you approve the restart", s.FailedBecause)
 	case s.Queued && !s.Approved:
-		p.Reason, p.BlockedBy = v1alpha1.ReasonBlocked, "Kueue"
+		p.Reason, p.BlockedBy = v1alpha1.ReasonBlocked, Kueue
 		p.Message = "the cluster runs in a Kueue queue, and Kueue evicts it when its templates change; suspend it, or approve the eviction"
 		if s.Service != nil {
 			p.Message = fmt.Sprintf("the cluster runs in a Kueue queue, and the one that RayService %s would replace it by has to be admitted beside it; approve that", s.Service.Name)
@@ -91,6 +91,9 @@ func allowed(s *Snapshot, p *Plan) bool {
 		}
 	case s.NoSlot != "":
 		p.Reason, p.Message = v1alpha1.ReasonWaitingForSlot, s.NoSlot
+	case !s.Opens.IsZero():
+		p.Reason, p.Message = v1alpha1.ReasonWaitingForWindow, fmt.Sprintf("the restart begins when the next window of rollout.windows opens, at %s", stampText(s.Opens))
+		p.RequeueAt = s.Opens
 	default:
 		return true
 	}

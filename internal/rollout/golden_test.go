@@ -59,9 +59,13 @@ func play(w *world, seconds int, events happens) string {
 				if w.record.version != version && !p.Changes(s) {
 					act = "[record the groups] " + act
 				}
-				if act != "" || said != p.Reason+p.Message {
-					said = p.Reason + p.Message
-					line("OPERATOR %s%s: %s", act, p.Reason, p.Message)
+				says := p.Reason + ": " + p.Message
+				if p.Roll.Reason != "" {
+					says += fmt.Sprintf("; a roll waits, %s %s: %s", p.Roll.Reason, p.Roll.BlockedBy, p.Roll.Message)
+				}
+				if act != "" || said != says {
+					said = says
+					line("OPERATOR %s%s", act, says)
 				}
 				w.sync()
 			}
@@ -79,13 +83,7 @@ func TestGoldenLogs(t *testing.T) {
 		return w
 	}
 	stopped := func(w *world, do func(*world)) *world { do(w); w.sync(); return w }
-	cases := map[string]struct {
-		reason  string
-		world   *world
-		seconds int
-		events  happens
-		ends    string
-	}{
+	cases := map[string]goldenCase{
 		"enable": {
 			reason: "a worker goes first, then the head, then the rest, each pod once",
 			world:  newWorld(2, 1).running(), seconds: 120, ends: v1alpha1.ReasonEncrypted,
@@ -254,6 +252,21 @@ func TestGoldenLogs(t *testing.T) {
 			events: happens{3: {"deletes the policy", func(w *world) { w.settings(func() { w.goal = v1alpha1.GoalPlaintext }) }}},
 		},
 	}
+	playAll(t, cases)
+}
+
+// goldenCase is a world, what happens to it, and the reason that it reports in the end.
+type goldenCase struct {
+	reason  string
+	world   *world
+	seconds int
+	events  happens
+	ends    string
+}
+
+// playAll compares the log of each case with its golden one.
+func playAll(t *testing.T, cases map[string]goldenCase) {
+	t.Helper()
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			got := tc.reason + "\n\n" + play(tc.world, tc.seconds, tc.events)

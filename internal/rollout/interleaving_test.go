@@ -91,6 +91,9 @@ func (x *schedule) plan(s *Snapshot) error {
 	if !p.RequeueAt.IsZero() && !p.RequeueAt.After(s.Now) {
 		return fmt.Errorf("plans anew at %s, which has passed", p.RequeueAt)
 	}
+	if err := evictionsAllowed(s, &p); err != nil {
+		return err
+	}
 	for _, pod := range p.Delete {
 		if !slices.Contains(s.Pods, pod) || pod.Terminating {
 			return fmt.Errorf("deletes %+v, which is not the cluster's or goes anyway", pod)
@@ -209,7 +212,7 @@ func (x *schedule) settle() error {
 		if quiet <= 10 {
 			continue
 		}
-		if x.approver && x.last.RestartWaits && x.approve() {
+		if x.approver && (x.last.RestartWaits || x.last.Roll.Approvable) && x.approve() {
 			continue
 		}
 		next := x.requeueAt
@@ -235,7 +238,7 @@ func (x *schedule) rest() error {
 	plain, tls := s.pods(plaintext), s.pods(injected)
 	missing := 0
 	for _, t := range s.Templates {
-		want := int(t.Replicas)
+		want := int(t.Replicas) * max(1, int(t.Hosts))
 		if t.Group == "" {
 			want = 1
 		}
@@ -246,7 +249,7 @@ func (x *schedule) rest() error {
 	switch {
 	case missing > 0:
 		return fmt.Errorf("%d groups have not the pods that they are meant to", missing)
-	case p.Changes(s) && !p.Release || len(p.Delete) > 0:
+	case p.Changes(s) && !p.Release || len(p.Delete)+len(p.Evict) > 0:
 		return fmt.Errorf("something is left to do: %s", acts(s, &p))
 	case x.admission != nil && (p.UserMustAct || p.RestartWaits):
 		return nil // nothing is as meant, and nothing goes on

@@ -17,6 +17,7 @@ func planMaintain(s *Snapshot, p *Plan) {
 	wrong := s.live(and(plaintext, s.stale))
 	if len(wrong) == 0 {
 		report(s, p)
+		planRoll(s, p)
 		return
 	}
 	if s.Service != nil && s.Running() && slices.ContainsFunc(wrong, head) && len(s.live(injected)) > 0 {

@@ -39,6 +39,8 @@ type Actions struct {
 	// Upgrade is the request to the RayService; empty for none.
 	Upgrade string
 	Delete  []Pod
+	// Evict are the pods that are restarted as far as PodDisruptionBudgets allow.
+	Evict []Pod
 	// Release reports whether the cluster holds no piece of the injection, so the operator can delete its keys.
 	Release bool
 }
@@ -53,8 +55,21 @@ type Report struct {
 	RestartWaits bool
 	// UserMustAct reports whether nothing changes until a user acts.
 	UserMustAct bool
+	// Roll is why pods that need new certificates are not restarted. It leaves the cluster as encrypted as it is.
+	Roll Waiting
 	// Event is for after the plan's writes; nil for none.
 	Event *Event
+}
+
+// Waiting is why a restart waits; zero if none does.
+type Waiting struct {
+	// Reason is one of the API's reasons. Message says what waits, for what, and what to do.
+	Reason, Message string
+	// BlockedBy names what forbids the restart; empty for nothing. Approvable reports whether an approval lets it begin.
+	BlockedBy  string
+	Approvable bool
+	// UserMustAct reports whether nothing changes until a user acts.
+	UserMustAct bool
 }
 
 // Event is something that happened.
@@ -70,14 +85,14 @@ func (p *Plan) Changes(s *Snapshot) bool {
 
 // Make plans the next step.
 func Make(s *Snapshot) Plan {
-	p := Plan{Record: s.Record}
+	p, given := Plan{Record: s.Record}, s
 	if s.outdated() {
 		now := *s
 		now.Progress, p.Progress = nil, nil
 		s = &now
 	}
 	switch {
-	case s.upgrading():
+	case s.upgrading() && !s.renewing():
 		planUpgrading(s, &p)
 	case s.Progress != nil && s.Progress.Phase == v1alpha1.PhaseRevert:
 		planRevert(s, &p)
@@ -85,7 +100,7 @@ func Make(s *Snapshot) Plan {
 		planRemoving(s, &p)
 	case s.Goal == v1alpha1.GoalPlaintext:
 		planDisable(s, &p)
-	case s.Progress != nil:
+	case s.Progress != nil && s.Progress.Phase != v1alpha1.PhaseRoll && !s.renewing():
 		planEnabling(s, &p)
 	case s.Enabled && !restartedInPlaintext(s):
 		planMaintain(s, &p)
@@ -93,9 +108,13 @@ func Make(s *Snapshot) Plan {
 		planEnable(s, &p)
 	}
 	p.change(s)
+	p.wish(s)
 	var later time.Time
 	if p.Delete, later = s.seen(p.Delete); !later.IsZero() {
 		p.RequeueAt = later
+	}
+	if p.Changes(given) {
+		p.Evict = nil
 	}
 	return p
 }
@@ -132,9 +151,12 @@ func (p *Plan) say(reason, format string, args ...any) {
 	p.Event = &Event{Reason: reason, Message: p.Message}
 }
 
+// Kueue is what blocks the restart of a cluster in a queue.
+const Kueue = "Kueue"
+
 func deleter(s *Snapshot) string {
 	if s.Queued {
-		return "Kueue"
+		return Kueue
 	}
 	return "KubeRay"
 }

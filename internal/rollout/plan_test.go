@@ -73,6 +73,9 @@ func acts(s *Snapshot, p *Plan) string {
 	for _, pod := range p.Delete {
 		out = append(out, "delete "+pod.Name)
 	}
+	for _, pod := range p.Evict {
+		out = append(out, "evict "+pod.Name)
+	}
 	if p.Release {
 		out = append(out, "release")
 	}

@@ -23,6 +23,8 @@ type Record struct {
 	Restored []time.Time
 	// Changed is what the operator last made of the templates, by group.
 	Changed map[string]Change
+	// WorkerWish and HeadWish are what pods' certificates are asked to be like: all pods' alike, and the head's besides.
+	WorkerWish, HeadWish Wish
 	// Attempted is when a restart failed or was given up last, or when the RayService was asked last. The id of a restart holds it, so that no
 	// approval counts twice. It outlives the restart and the injection.
 	Attempted time.Time
@@ -36,6 +38,8 @@ type Progress struct {
 	Since, From time.Time
 	// Canaries are the pods that go first, by worker group.
 	Canaries map[string]string
+	// Remaining is how many replicas, the head included, are not ready with a new certificate. From is since when.
+	Remaining int32
 }
 
 // Change is what the operator made of a template, and when.
@@ -51,13 +55,13 @@ func (r *Record) Equal(other *Record) bool {
 	return r.Enabled == other.Enabled && r.InjectedAt.Equal(other.InjectedAt) && r.FailedAttempt == other.FailedAttempt &&
 		r.FailedBecause == other.FailedBecause && r.FailedAt.Equal(other.FailedAt) &&
 		slices.EqualFunc(r.Restored, other.Restored, time.Time.Equal) && maps.EqualFunc(r.Changed, other.Changed, Change.equal) &&
-		r.Attempted.Equal(other.Attempted) &&
+		r.Attempted.Equal(other.Attempted) && r.WorkerWish.equal(other.WorkerWish) && r.HeadWish.equal(other.HeadWish) &&
 		(r.Progress == nil) == (other.Progress == nil) && (r.Progress == nil || r.Progress.equal(other.Progress))
 }
 
 func (p *Progress) equal(other *Progress) bool {
 	return p.Goal == other.Goal && p.Phase == other.Phase && p.Since.Equal(other.Since) && p.From.Equal(other.From) &&
-		maps.Equal(p.Canaries, other.Canaries)
+		maps.Equal(p.Canaries, other.Canaries) && p.Remaining == other.Remaining
 }
 
 func (s *Snapshot) next(phase v1alpha1.RolloutPhase) *Progress {
@@ -75,6 +79,8 @@ func (s *Snapshot) outdated() bool {
 		return false
 	case s.Progress.Phase == v1alpha1.PhaseUpgrade:
 		return !s.upgrading()
+	case s.Progress.Phase == v1alpha1.PhaseRoll:
+		return s.Goal != v1alpha1.GoalEncrypted || !s.Enabled || restartedInPlaintext(s)
 	case s.whole() && s.Progress.Goal == v1alpha1.GoalEncrypted:
 		// Nothing is left to try or to revert, and an encrypted cluster stays encrypted until somebody asks.
 		return s.Goal == v1alpha1.GoalPlaintext || s.Progress.Phase == v1alpha1.PhaseCanary || s.Progress.Phase == v1alpha1.PhaseRevert

@@ -3,6 +3,7 @@ package rollout
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -63,9 +64,12 @@ func (w *world) recreates(c simCluster) bool {
 // scale makes the pods that are missing; pods on their way out count until they are gone.
 func (w *world) scale(c simCluster) {
 	for _, t := range c.templates {
-		want := int(t.replicas)
+		want := int(t.replicas) * max(1, int(t.hosts))
 		if t.group == "" {
 			want = 1
+		}
+		if t.hosts > 1 {
+			w.siblings(t)
 		}
 		have := w.own(func(p simPod) bool { return p.group == t.group })
 		for i := len(have); i < want; i++ {
@@ -80,6 +84,31 @@ func (w *world) scale(c simCluster) {
 	}
 }
 
+// siblings go with each host of a multi-host replica.
+func (w *world) siblings(t simTemplate) {
+	broken := map[string]bool{}
+	for _, i := range w.own(func(p simPod) bool { return p.group == t.group && p.terminating }) {
+		broken[w.pods[i].replica] = true
+	}
+	for _, i := range w.own(func(p simPod) bool { return p.group == t.group && broken[p.replica] }) {
+		w.terminate(i)
+	}
+}
+
+// replicaFor is the multi-host replica that the next pod of the group becomes part of.
+func (w *world) replicaFor(t simTemplate) string {
+	members := map[string]int{}
+	for _, i := range w.own(func(p simPod) bool { return p.group == t.group && !p.terminating }) {
+		members[w.pods[i].replica]++
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if members[name] < int(t.hosts) {
+			return name
+		}
+	}
+	return fmt.Sprintf("%s-r%d", t.group, w.serial)
+}
+
 func (w *world) create(c simCluster, t simTemplate) {
 	w.serial++
 	slot := ""
@@ -92,6 +121,9 @@ func (w *world) create(c simCluster, t simTemplate) {
 	p := simPod{
 		name: fmt.Sprintf("%s-%d", cmp.Or(t.group, "head"), w.serial), uid: fmt.Sprintf("uid-%d", w.serial), group: t.group, slot: slot,
 		injected: t.injected, pieces: t.injected, created: w.now.Truncate(time.Second), owned: true, made: cmp.Or(w.inits[t.group], succeeds),
+	}
+	if t.hosts > 1 {
+		p.replica = w.replicaFor(t)
 	}
 	if !p.injected {
 		p.differs = "it has nothing of the injection"
@@ -162,18 +194,21 @@ func (w *world) kubelet() {
 	for i := range pods {
 		p := &pods[i]
 		age := w.now.Sub(p.created)
-		if !p.owned || p.terminating {
+		if !p.owned || p.terminating || w.pending[p.group] && !p.certified {
 			continue
 		}
 		if p.injected && !p.certified && age >= 2*time.Second {
 			p.certified = p.made == succeeds
+			if p.certified && w.life > 0 {
+				p.issued, p.end = w.now, w.now.Add(w.life)
+			}
 			if p.made == fails {
 				p.failure = "no openssl"
 			}
 		}
 		up := (p.certified || !p.injected) && age >= 4*time.Second
 		was := p.ready
-		if p.ready = up && (p.group == "" || heads(p.injected)); p.ready && !was {
+		if p.ready = up && (p.group == "" || heads(p.injected)) && !w.down[p.name]; p.ready && !was {
 			p.readied = w.now
 		}
 		if p.certified && p.group != "" {

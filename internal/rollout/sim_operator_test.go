@@ -17,20 +17,30 @@ func (w *world) snapshot() *Snapshot {
 		Observed: c.observed >= c.generated, Queued: c.queued, Immediate: w.immediate, NoSlot: w.noSlot, Record: r.Record,
 		Deadline: 10 * time.Minute, BlockedBy: w.blocked,
 	}
-	if w.service != nil {
-		service := *w.service
-		service.Ask = string(w.goal)
-		s.Service = &service
-	}
+	s.Roll, s.Opens = w.roll, w.opens
 	if w.blocked != "" {
 		s.BlockedWhy = w.blocked + " runs on it"
+	}
+	s.Roll.BlockedBy, s.Roll.BlockedWhy = s.BlockedBy, s.BlockedWhy
+	if s.Roll.WorkerEnd = w.now.Add(w.life); w.life > 0 {
+		s.Roll.Validity = w.life
+	}
+	if s.Roll.HeadEnd = s.Roll.WorkerEnd; !w.opens.After(w.now) {
+		s.Opens = time.Time{}
+	}
+	if w.service != nil {
+		service := *w.service
+		if service.Ask = string(w.goal); s.Enabled && s.Goal == v1alpha1.GoalEncrypted {
+			service.Ask = "Roll"
+		}
+		s.Service = &service
 	}
 	var attempt strings.Builder
 	for _, t := range c.templates {
 		fmt.Fprint(&attempt, t.group, t.edition, ";")
 		s.Templates = append(s.Templates, Template{
 			Group: t.group, Injected: t.injected && !t.stale, Pieces: t.injected, Recorded: t.group == "" || slices.Contains(r.groups, t.group),
-			Stripped: !t.injected, CanaryKey: t.key, Replicas: t.replicas,
+			Stripped: !t.injected, CanaryKey: t.key, Replicas: t.replicas, Hosts: t.hosts,
 		})
 	}
 	s.Attempt = attempt.String()
@@ -39,6 +49,7 @@ func (w *world) snapshot() *Snapshot {
 			s.Pods = append(s.Pods, Pod{
 				Name: p.name, UID: p.uid, Group: p.group, Injected: p.injected, Pieces: p.pieces, Differs: p.differs, Certified: p.certified, Failure: p.failure,
 				Ready: p.ready, Terminating: p.terminating, Deadline: p.deadline, Created: p.created,
+				Replica: p.replica, Leaf: Leaf{IssuedAt: p.issued, End: p.end}, HeldBy: w.holds[p.name], HeldWhy: w.holds[p.name] + " holds it",
 			})
 		}
 	}
@@ -99,7 +110,7 @@ func (w *world) write(s *Snapshot, p *Plan, survives int) {
 		w.setRecord(next)
 		r = w.record
 	}
-	if p.Edit == NoEdit && p.Upgrade == "" && len(p.Delete) == 0 {
+	if p.Edit == NoEdit && p.Upgrade == "" && len(p.Delete) == 0 && len(p.Evict) == 0 {
 		return
 	}
 	if r.version != w.record.version {
@@ -131,7 +142,7 @@ func (w *world) write(s *Snapshot, p *Plan, survives int) {
 		return
 	}
 	if records {
-		p.Delete = nil // the groups are on record first
+		p.Delete, p.Evict = nil, nil // the groups are on record first
 		return
 	}
 	for _, pod := range p.Delete {
@@ -143,6 +154,18 @@ func (w *world) write(s *Snapshot, p *Plan, survives int) {
 			if !w.pods[at].terminating {
 				w.restarts[pod.UID] = w.pods[at]
 				w.judge(w.pods[at])
+			}
+			w.terminate(at)
+		}
+	}
+	for _, pod := range p.Evict {
+		if !lives() {
+			return
+		}
+		if at := w.find(pod.UID); at >= 0 && !w.refuses {
+			w.touched = true
+			if !w.pods[at].terminating {
+				w.evicted[w.pods[at].slot]++
 			}
 			w.terminate(at)
 		}

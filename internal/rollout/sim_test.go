@@ -49,6 +49,18 @@ type world struct {
 	period    time.Duration     // how long they may
 	restamp   bool              // KubeRay was upgraded, and does not recreate for the next change
 
+	// life is how long certificates last; zero for ever. roll is how pods are brought onto new ones, holds what keeps pods from being
+	// evicted, by name, and refuses the API server's last word on it.
+	life    time.Duration
+	roll    Rolling
+	holds   map[string]string
+	refuses bool
+	opens   time.Time
+	// pending are the groups whose new pods get no node, and down those whose pods are not ready.
+	pending, down map[string]bool
+	// evicted is how often the operator evicted a pod, by place.
+	evicted map[string]int
+
 	// admission changes pods when they are made; nil for nothing. turned is when the template of a group last got or lost the
 	// injection, and wrong what the operator deleted though it was made later.
 	admission func(*simPod)
@@ -95,6 +107,7 @@ type simTemplate struct {
 	stale    bool // injected, and edited since
 	edition  int  // what the user wrote
 	replicas int32
+	hosts    int32 // of each replica, where it is not one
 	key      string
 }
 
@@ -105,6 +118,8 @@ type simPod struct {
 	made                    string // what the init container does
 	created, deadline, gone time.Time
 	readied                 time.Time
+	issued, end             time.Time
+	replica                 string
 	certified, ready        bool
 	failure                 string
 	terminating             bool
@@ -116,6 +131,8 @@ type simPod struct {
 func newWorld(workers ...int32) *world {
 	w := &world{
 		now: start(), goal: v1alpha1.GoalEncrypted, immediate: true, inits: map[string]string{}, grace: 2 * time.Second, period: 30 * time.Second,
+		roll:  Rolling{MaxUnavailable: 1, Head: v1alpha1.HeadRestartIfFaultTolerant, FaultTolerant: true, WorkerHash: "first", HeadHash: "first"},
+		holds: map[string]string{}, pending: map[string]bool{}, down: map[string]bool{}, evicted: map[string]int{},
 		restarts: map[string]simPod{}, turned: map[string]time.Time{}, places: map[string]int{}, dirty: true,
 	}
 	c := simCluster{templates: []simTemplate{{key: "same"}}}

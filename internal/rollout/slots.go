@@ -7,8 +7,8 @@ import (
 )
 
 // NoSlot is why no further cluster of the policy may begin a restart now; empty if one may. others are the namespace's other
-// RayClusterTLSes.
-func NoSlot(policyName string, most int32, others []v1alpha1.RayClusterTLS, goal v1alpha1.RolloutGoal) string {
+// RayClusterTLSes. enables reports whether the restart enables the cluster without an approval, which waits for failures elsewhere.
+func NoSlot(policyName string, most int32, others []v1alpha1.RayClusterTLS, enables bool) string {
 	busy := int32(0)
 	for i := range others {
 		status := &others[i].Status
@@ -18,7 +18,7 @@ func NoSlot(policyName string, most int32, others []v1alpha1.RayClusterTLS, goal
 		if status.Rollout != nil {
 			busy++
 		}
-		if status.Injection.FailedHash != "" && goal == v1alpha1.GoalEncrypted {
+		if status.Injection.FailedHash != "" && enables {
 			return fmt.Sprintf("enabling RayCluster %s failed, and no further running cluster is started until that is mended; approve this one to start it all the same", others[i].Name)
 		}
 	}

@@ -18,19 +18,19 @@ func TestNoSlot(t *testing.T) {
 	failed := func(s *v1alpha1.RayClusterTLSStatus) { s.Injection.FailedHash = "x" }
 	rests := func(*v1alpha1.RayClusterTLSStatus) {}
 	for name, c := range map[string]struct {
-		reason string
-		others []v1alpha1.RayClusterTLS
-		goal   v1alpha1.RolloutGoal
-		want   string
+		reason  string
+		others  []v1alpha1.RayClusterTLS
+		enables bool
+		want    string
 	}{
-		"alone":          {"a slot is free", nil, v1alpha1.GoalEncrypted, ""},
-		"others rest":    {"a slot is free", []v1alpha1.RayClusterTLS{sibling("a", "p", rests)}, v1alpha1.GoalEncrypted, ""},
-		"one restarts":   {"the slot is in use", []v1alpha1.RayClusterTLS{sibling("a", "p", restarts)}, v1alpha1.GoalEncrypted, "1 of at most 1 clusters"},
-		"another policy": {"each policy has slots of its own", []v1alpha1.RayClusterTLS{sibling("a", "q", restarts)}, v1alpha1.GoalEncrypted, ""},
-		"one failed":     {"the next would fail alike", []v1alpha1.RayClusterTLS{sibling("a", "p", failed)}, v1alpha1.GoalEncrypted, "enabling RayCluster a failed"},
-		"disabling":      {"that a cluster could not be encrypted keeps none encrypted", []v1alpha1.RayClusterTLS{sibling("a", "p", failed)}, v1alpha1.GoalPlaintext, ""},
+		"alone":          {"a slot is free", nil, true, ""},
+		"others rest":    {"a slot is free", []v1alpha1.RayClusterTLS{sibling("a", "p", rests)}, true, ""},
+		"one restarts":   {"the slot is in use", []v1alpha1.RayClusterTLS{sibling("a", "p", restarts)}, true, "1 of at most 1 clusters"},
+		"another policy": {"each policy has slots of its own", []v1alpha1.RayClusterTLS{sibling("a", "q", restarts)}, true, ""},
+		"one failed":     {"the next would fail alike", []v1alpha1.RayClusterTLS{sibling("a", "p", failed)}, true, "enabling RayCluster a failed"},
+		"disabling":      {"that a cluster could not be encrypted keeps none encrypted", []v1alpha1.RayClusterTLS{sibling("a", "p", failed)}, false, ""},
 	} {
-		if got := NoSlot("p", 1, c.others, c.goal); !strings.Contains(got, c.want) || c.want == "" && got != "" {
+		if got := NoSlot("p", 1, c.others, c.enables); !strings.Contains(got, c.want) || c.want == "" && got != "" {
 			t.Errorf("%s: %s: got %q", name, c.reason, got)
 		}
 	}

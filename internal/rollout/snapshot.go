@@ -23,8 +23,8 @@ type Template struct {
 	Stripped bool
 	// CanaryKey is equal for templates whose init containers have the same image and security context.
 	CanaryKey string
-	// Replicas is the group's desired number of replicas. The head does not use it.
-	Replicas int32
+	// Replicas is the group's desired number of replicas, and Hosts the number of pods of each. The head does not use them.
+	Replicas, Hosts int32
 }
 
 // Pod describes one of the cluster's pods.
@@ -47,6 +47,12 @@ type Pod struct {
 	Terminating bool
 	Deadline    time.Time
 	Created     time.Time
+	// Replica identifies the multi-host replica that the pod is part of; empty where it is a replica by itself.
+	Replica string
+	// Leaf is the certificate of a pod that is Certified.
+	Leaf Leaf
+	// HeldBy names what forbids to evict the pod, and HeldWhy says why; empty for nothing.
+	HeldBy, HeldWhy string
 }
 
 // Snapshot is everything the planner decides from.
@@ -86,8 +92,12 @@ type Snapshot struct {
 	Attempt string
 	// Manager is the field manager that stripped the templates; empty if unknown.
 	Manager string
-	// Deadline is how long a canary may take.
+	// Deadline is how long a canary may take, and an evicted replica until it is ready again.
 	Deadline time.Duration
+	// Opens is when the next window opens in which a restart may begin; zero if it may begin now.
+	Opens time.Time
+	// Roll is how pods may be brought onto new certificates.
+	Roll Rolling
 }
 
 // live returns the pods that stay unless somebody deletes them.
@@ -123,6 +133,12 @@ func in(group string) func(Pod) bool { return func(p Pod) bool { return p.Group 
 // Running reports whether a restart would interrupt work.
 func (s *Snapshot) Running() bool {
 	return !s.New && !s.Suspended && len(s.Pods) > 0
+}
+
+// Enables reports whether the next restart would enable the cluster without an approval. It waits then if enabling another cluster
+// failed.
+func (s *Snapshot) Enables() bool {
+	return s.Goal == v1alpha1.GoalEncrypted && !s.Enabled && !s.Approved
 }
 
 // betweenPods reports whether a cluster has no pods only because KubeRay is about to recreate them: after a failed attempt, or

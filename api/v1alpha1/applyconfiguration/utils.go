@@ -43,6 +43,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PendingRestartApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodCertificate"):
 		return &apiv1alpha1.PodCertificateApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PodCertificateStatus"):
+		return &apiv1alpha1.PodCertificateStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodCounts"):
 		return &apiv1alpha1.PodCountsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PolicyReference"):
@@ -57,6 +59,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RayTLSPolicySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RayTLSPolicyStatus"):
 		return &apiv1alpha1.RayTLSPolicyStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RestartWindow"):
+		return &apiv1alpha1.RestartWindowApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Rollout"):
 		return &apiv1alpha1.RolloutApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RolloutProgress"):

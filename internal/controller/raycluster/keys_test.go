@@ -9,13 +9,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/cluster"
+	"github.com/raytls/raytls/internal/gencert"
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
@@ -231,25 +231,34 @@ func TestAnEndedAuthorityOfABroughtCAWaitsForAPolicy(t *testing.T) {
 	}
 }
 
-func TestAnEndIsWarnedOfOnce(t *testing.T) {
-	certified := func(reason string) []metav1.Condition {
-		var out []metav1.Condition
-		meta.SetStatusCondition(&out, metav1.Condition{Type: v1alpha1.ConditionCertified, Status: metav1.ConditionTrue, Reason: reason, Message: "the certificate of pod a ends"})
-		return out
-	}
+func TestAnEndIsWarnedOfOnceInEachStage(t *testing.T) {
+	const life = 24 * time.Hour
 	for name, c := range map[string]struct {
-		before, after []metav1.Condition
-		want          int
+		age           time.Duration
+		before, after v1alpha1.ExpiryStage
+		want          string
 	}{
-		"begins":  {certified(v1alpha1.ReasonCertified), certified(v1alpha1.ReasonCertificateEnding), 1},
-		"first":   {nil, certified(v1alpha1.ReasonCertificateEnding), 1},
-		"goes on": {certified(v1alpha1.ReasonCertificateEnding), certified(v1alpha1.ReasonCertificateEnding), 0},
-		"is over": {certified(v1alpha1.ReasonCertificateEnding), certified(v1alpha1.ReasonCertified), 0},
+		"young":        {life / 2, "", "", ""},
+		"last third":   {life * 2 / 3, "", v1alpha1.StageLastThird, "in the last third of its life"},
+		"goes on":      {life * 3 / 4, v1alpha1.StageLastThird, v1alpha1.StageLastThird, ""},
+		"last sixth":   {life * 5 / 6, v1alpha1.StageLastThird, v1alpha1.StageLastSixth, "in the last sixth of its life"},
+		"last twelfth": {life * 11 / 12, v1alpha1.StageLastSixth, v1alpha1.StageLastTwelfth, "in the last twelfth of its life and ends at 2026-01-03T"},
+		"seen late":    {life * 11 / 12, "", v1alpha1.StageLastTwelfth, "in the last twelfth of its life"},
+		"is over":      {0, v1alpha1.StageLastTwelfth, "", ""},
 	} {
-		a, _, recorder := keyed(t, epoch())
-		a.tellConditions(c.before, c.after)
+		a, _, recorder := keyed(t, epoch().Add(c.age))
+		pod := cluster.Pod{Report: &gencert.Report{Authority: a.keys.Authority.ID(), Issuer: a.keys.Issuer.ID(), IssuedAt: epoch(), NotAfter: epoch().Add(life)}}
+		pod.Name, pod.Injected, pod.Certified = "a", true, true
+		a.facts.Pods = []cluster.Pod{pod}
+		if c.age == 0 {
+			a.facts.Now = epoch()
+		}
+		if got := cluster.Status(a.facts, a.decision, cluster.Done{Keys: a.keys}).ExpiryStage; got != c.after {
+			t.Errorf("%s: stage %q, want %q", name, got, c.after)
+		}
+		a.tellChanges(&v1alpha1.RayClusterTLSStatus{ExpiryStage: c.before}, &v1alpha1.RayClusterTLSStatus{ExpiryStage: c.after})
 		told := drain(recorder)
-		if len(told) != c.want || c.want == 1 && !strings.Contains(told[0], "Warning CertificateEnding the certificate of pod a ends") {
+		if (len(told) == 1) != (c.want != "") || c.want != "" && !strings.Contains(told[0], "Warning CertificateEnding the certificate of pod a is "+c.want) {
 			t.Errorf("%s: got %q", name, told)
 		}
 	}

@@ -60,6 +60,8 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=raytls.io,resources=rayclustertlses,verbs=get;list;watch;create;delete
 // +kubebuilder:rbac:groups=raytls.io,resources=rayclustertlses/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch;delete
+// +kubebuilder:rbac:groups="",resources=pods/eviction,verbs=create
+// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete,namespace=raytls-system
@@ -116,7 +118,7 @@ func (a *application) requeueAt(at time.Time) {
 func (a *application) apply(ctx context.Context) error {
 	steps := []func(context.Context) error{a.ensureTLS, a.provideKeys, a.provideScripts, a.wakePods}
 	if a.decision.Writes() {
-		steps = append(steps, a.removeKeys, a.record, a.verifyRecord, a.upgradeService, a.edit, a.deletePods)
+		steps = append(steps, a.removeKeys, a.record, a.verifyRecord, a.upgradeService, a.edit, a.deletePods, a.evictPods)
 	}
 	for _, run := range steps {
 		if err := run(ctx); err != nil {

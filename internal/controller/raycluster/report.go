@@ -107,7 +107,7 @@ func (a *application) verifyCluster(ctx context.Context) error {
 // another replica wrote.
 func (a *application) verifyRecord(ctx context.Context) error {
 	plan := &a.decision.Plan
-	if a.decision.Edited == nil && plan.Upgrade == "" && len(plan.Delete) == 0 {
+	if a.decision.Edited == nil && plan.Upgrade == "" && len(plan.Delete) == 0 && len(plan.Evict) == 0 {
 		return nil
 	}
 	var stored v1alpha1.RayClusterTLS
@@ -150,20 +150,26 @@ func (a *application) writeStatus(ctx context.Context, err error) error {
 		}
 		return fmt.Errorf("writing the status of RayClusterTLS %s: %w", a.facts.Key, err)
 	}
-	before := a.tls.Status.Conditions
+	before := a.tls.Status
 	a.tls = changed
-	a.tellConditions(before, status.Conditions)
+	a.tellChanges(&before, &status)
 	return nil
 }
 
-// tellConditions emits an event when a user must act, and when the first certificate enters the last part of its life.
-func (a *application) tellConditions(before, after []metav1.Condition) {
+// tellChanges emits an event when a user must act, when a certificate enters a later part of its life, and when the restart for a new
+// one begins to wait.
+func (a *application) tellChanges(before, after *v1alpha1.RayClusterTLSStatus) {
 	// The step that puts a cluster back after a failure has told its own event.
-	if c := turned(before, after, v1alpha1.ConditionStalled); c != nil && c.Status == metav1.ConditionTrue && c.Reason != v1alpha1.ReasonEnableFailed {
+	if c := turned(before.Conditions, after.Conditions, v1alpha1.ConditionStalled); c != nil && c.Status == metav1.ConditionTrue && c.Reason != v1alpha1.ReasonEnableFailed {
 		a.event(true, c.Reason, "Refuse", c.Message)
 	}
-	if c := turned(before, after, v1alpha1.ConditionCertified); c != nil && c.Reason == v1alpha1.ReasonCertificateEnding {
-		a.event(true, c.Reason, "Judge", c.Message)
+	if warning := cluster.Warning(a.facts, before, after, a.keys); warning != "" {
+		a.event(true, v1alpha1.ReasonCertificateEnding, "Judge", warning)
+	}
+	was, is := before.PendingRestart, after.PendingRestart
+	waits := is != nil && is.Action == v1alpha1.ActionRoll && (was == nil || was.Reason != is.Reason || was.BlockedBy != is.BlockedBy)
+	if waits && a.decision.Plan.Event == nil { // the step that pauses a roll tells its own
+		a.event(is.Reason == v1alpha1.ReasonWindowTooLate, is.Reason, "Wait", is.Message)
 	}
 }
 

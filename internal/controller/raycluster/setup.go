@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -49,6 +50,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		For(rayCluster).
 		Watches(&v1alpha1.RayClusterTLS{}, r.onTLS()).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
+		Watches(&policyv1.PodDisruptionBudget{}, handler.EnqueueRequestsFromMapFunc(r.byBudget)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.bySecret)).
 		WatchesRawSource(r.AdmissionChanges(r.allOf)).
 		WatchesRawSource(source.Kind(r.SecretNames, secrets, handler.TypedEnqueueRequestsFromMapFunc(r.byName))).
@@ -205,8 +207,25 @@ func (r *Reconciler) onTLS() handler.EventHandler {
 	}
 }
 
+// byBudget maps a PodDisruptionBudget to the clusters of its namespace whose pods need new certificates.
+func (r *Reconciler) byBudget(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.waitingFor(ctx, o.GetNamespace(), func(status *v1alpha1.RayClusterTLSStatus) bool {
+		return status.PendingRestart != nil && status.PendingRestart.Action == v1alpha1.ActionRoll ||
+			status.Rollout != nil && status.Rollout.Phase == v1alpha1.PhaseRoll
+	})
+}
+
 // waiting are the namespace's clusters whose restart waits for that of others.
 func (r *Reconciler) waiting(ctx context.Context, namespace string) []reconcile.Request {
+	return r.waitingFor(ctx, namespace, func(status *v1alpha1.RayClusterTLSStatus) bool {
+		condition := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionEncrypted)
+		return condition != nil && condition.Reason == v1alpha1.ReasonWaitingForSlot ||
+			status.PendingRestart != nil && status.PendingRestart.Reason == v1alpha1.ReasonWaitingForSlot
+	})
+}
+
+// waitingFor are the namespace's clusters with such a status.
+func (r *Reconciler) waitingFor(ctx context.Context, namespace string, waits func(*v1alpha1.RayClusterTLSStatus) bool) []reconcile.Request {
 	var list v1alpha1.RayClusterTLSList
 	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Listing RayClusterTLSes", "namespace", namespace)
@@ -214,8 +233,7 @@ func (r *Reconciler) waiting(ctx context.Context, namespace string) []reconcile.
 	}
 	var out []reconcile.Request
 	for i := range list.Items {
-		condition := meta.FindStatusCondition(list.Items[i].Status.Conditions, v1alpha1.ConditionEncrypted)
-		if condition != nil && condition.Reason == v1alpha1.ReasonWaitingForSlot {
+		if waits(&list.Items[i].Status) {
 			out = append(out, request(namespace, list.Items[i].Name)...)
 		}
 	}

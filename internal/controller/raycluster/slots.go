@@ -32,12 +32,10 @@ func (a *application) claimSlot(ctx context.Context) error {
 		return fmt.Errorf("listing RayClusterTLSes: %w", err)
 	}
 	others := slices.DeleteFunc(list.Items, func(t v1alpha1.RayClusterTLS) bool { return t.Name == a.facts.Key.Name })
-	goal := snapshot.Goal
-	if snapshot.Approved {
-		goal = v1alpha1.GoalPlaintext // an approval is for this cluster, whatever became of others
-	}
-	if why := rollout.NoSlot(a.facts.Decision.Policy.Name, a.facts.Policy.Rollout.MaxConcurrentClusters, others, goal); why != "" {
-		return kube.Waitf(v1alpha1.ReasonWaitingForSlot, "%s", why).RetryAfter(kube.UnwatchedRetry)
+	if why := rollout.NoSlot(a.facts.Decision.Policy.Name, a.facts.Policy.Rollout.MaxConcurrentClusters, others, snapshot.Enables()); why != "" {
+		outcome := kube.Waitf(v1alpha1.ReasonWaitingForSlot, "%s", why).RetryAfter(kube.UnwatchedRetry)
+		outcome.OfRestart = snapshot.Enabled
+		return outcome
 	}
 	return nil
 }

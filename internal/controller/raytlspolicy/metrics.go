@@ -23,8 +23,8 @@ type collector struct {
 	// ends says when the brought CA of a policy ends, if that is known.
 	ends func(types.NamespacedName) (time.Time, bool)
 
-	encrypted, reason, pods, head, authority, issuer, leaf *prometheus.Desc
-	accepted, acceptedReason, admission, broughtCA         *prometheus.Desc
+	encrypted, reason, pods, head, authority, issuer, leaf, restartBy, pending *prometheus.Desc
+	accepted, acceptedReason, admission, broughtCA                             *prometheus.Desc
 }
 
 // Metrics collects the metrics of each policy and of each RayClusterTLS that the reader's cache holds. A RayCluster that was kept
@@ -42,11 +42,13 @@ func (r *Reconciler) Metrics() prometheus.Collector {
 		ends:      r.broughtCAEnds,
 		encrypted: ofCluster("raytls_cluster_encrypted", "1 if the RayCluster is encrypted as its policy asks, otherwise 0."),
 		reason:    ofCluster("raytls_cluster_encrypted_reason", "1 for the reason of the RayCluster's condition Encrypted.", "reason"),
-		pods:      ofCluster("raytls_cluster_pods", "Running pods of the RayCluster by state: certified, plaintext, outdated or starting.", "state"),
+		pods:      ofCluster("raytls_cluster_pods", "Running pods of the RayCluster by state: certified, plaintext or starting; and outdated, which may be certified too.", "state"),
 		head:      ofCluster("raytls_cluster_head_on_wire", "1 for the state that a handshake with the head's GCS port showed: TLS, ForeignTLS, Plaintext or Unknown.", "state"),
 		authority: ofCluster("raytls_cluster_authority_expiration_timestamp_seconds", "When the RayCluster's authority ends, in seconds since 1970."),
 		issuer:    ofCluster("raytls_cluster_issuer_expiration_timestamp_seconds", "When the RayCluster's issuer ends, in seconds since 1970."),
 		leaf:      ofCluster("raytls_cluster_leaf_expiration_timestamp_seconds", "When the first certificate of a running pod of the RayCluster ends, in seconds since 1970."),
+		restartBy: ofCluster("raytls_cluster_restart_by_timestamp_seconds", "When the first pod of the RayCluster must have been restarted, in seconds since 1970."),
+		pending:   ofCluster("raytls_cluster_pending_restart", "1 for the action and the reason of a restart of the RayCluster that waits.", "action", "reason"),
 
 		accepted:       ofPolicy("raytls_policy_accepted", "1 if the operator can use the policy's spec, otherwise 0."),
 		acceptedReason: ofPolicy("raytls_policy_accepted_reason", "1 for the reason of the policy's condition Accepted.", "reason"),
@@ -74,7 +76,7 @@ func (r *Reconciler) noteBroughtCA(of types.NamespacedName, ends time.Time) {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.encrypted, c.reason, c.pods, c.head, c.authority, c.issuer, c.leaf, c.accepted, c.acceptedReason, c.admission, c.broughtCA,
+		c.encrypted, c.reason, c.pods, c.head, c.authority, c.issuer, c.leaf, c.restartBy, c.pending, c.accepted, c.acceptedReason, c.admission, c.broughtCA,
 	} {
 		out <- d
 	}
@@ -121,13 +123,17 @@ func (c *collector) cluster(record *v1alpha1.RayClusterTLS, out chan<- prometheu
 	gauge(c.pods, float64(pods.Certified), "certified")
 	gauge(c.pods, float64(pods.Plaintext), "plaintext")
 	gauge(c.pods, float64(pods.Outdated), "outdated")
-	gauge(c.pods, float64(max(0, pods.Total-pods.Certified-pods.Plaintext-pods.Outdated)), "starting")
+	gauge(c.pods, float64(max(0, pods.Total-pods.Certified-pods.Plaintext)), "starting")
 	if head := status.ObservedOnWire.Head; head != "" {
 		gauge(c.head, 1, string(head))
 	}
 	ends(c.authority, status.Authority.ExpiryTime)
 	ends(c.issuer, status.Issuer.ExpiryTime)
 	ends(c.leaf, status.EarliestExpiryTime)
+	ends(c.restartBy, status.RestartBy)
+	if pending := status.PendingRestart; pending != nil {
+		gauge(c.pending, 1, string(pending.Action), pending.Reason)
+	}
 }
 
 func (c *collector) policy(p *v1alpha1.RayTLSPolicy, out chan<- prometheus.Metric) {

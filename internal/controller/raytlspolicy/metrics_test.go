@@ -23,6 +23,8 @@ func TestMetrics(t *testing.T) {
 	good.Status.Pods = v1alpha1.PodCounts{Total: 7, Certified: 3, Plaintext: 1, Outdated: 1}
 	good.Status.ObservedOnWire = v1alpha1.ObservedOnWire{Head: v1alpha1.WirePlaintext}
 	good.Status.Issuer = v1alpha1.IssuerStatus{ID: "i", ExpiryTime: &metav1.Time{Time: epoch()}}
+	good.Status.RestartBy = &metav1.Time{Time: epoch().AddDate(0, 0, -1)}
+	good.Status.PendingRestart = &v1alpha1.PendingRestart{Action: v1alpha1.ActionRoll, Reason: v1alpha1.ReasonOnDelete}
 	good.Status.EarliestExpiryTime = &metav1.Time{Time: epoch().AddDate(0, 0, -1)}
 	bad := record("serve", 1, v1alpha1.PolicyReference{Name: "p", Generation: 1}, v1alpha1.ReasonPaused)
 	bad.Status.Pods = v1alpha1.PodCounts{Total: 1, Certified: 1, Outdated: 1}
@@ -40,6 +42,7 @@ func TestMetrics(t *testing.T) {
 		`raytls_cluster_head_on_wire{train,ns,p,Plaintext} 1`,
 		`raytls_cluster_issuer_expiration_timestamp_seconds{train,ns,p} 1767225600`,
 		`raytls_cluster_leaf_expiration_timestamp_seconds{train,ns,p} 1767139200`,
+		`raytls_cluster_pending_restart{Roll,train,ns,p,OnDelete} 1`,
 		`raytls_cluster_pods{kept,ns,,certified} 0`,
 		`raytls_cluster_pods{kept,ns,,outdated} 0`,
 		`raytls_cluster_pods{kept,ns,,plaintext} 0`,
@@ -51,7 +54,8 @@ func TestMetrics(t *testing.T) {
 		`raytls_cluster_pods{train,ns,p,certified} 3`,
 		`raytls_cluster_pods{train,ns,p,outdated} 1`,
 		`raytls_cluster_pods{train,ns,p,plaintext} 1`,
-		`raytls_cluster_pods{train,ns,p,starting} 2`,
+		`raytls_cluster_pods{train,ns,p,starting} 3`,
+		`raytls_cluster_restart_by_timestamp_seconds{train,ns,p} 1767139200`,
 		`raytls_policy_accepted{ns,p} 1`,
 		`raytls_policy_accepted{ns,q} 0`,
 		`raytls_policy_accepted_reason{ns,p,Accepted} 1`,

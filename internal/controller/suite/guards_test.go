@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
@@ -76,6 +77,18 @@ func creating(object client.Object) act {
 
 func deleting(object func(w *world) client.Object) act {
 	return func(w *world, c client.Client) error { return c.Delete(w.ctx, object(w), client.DryRunAll) }
+}
+
+// evicting evicts a pod; uid is what its UID is said to be.
+func evicting(object func(w *world) client.Object, uid func(client.Object) types.UID) act {
+	return func(w *world, c client.Client) error {
+		pod := object(w)
+		eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: pod.GetNamespace(), Name: pod.GetName()}}
+		if of := uid(pod); of != "" {
+			eviction.DeleteOptions = &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &of}}
+		}
+		return c.SubResource("eviction").Create(w.ctx, pod, eviction, client.DryRunAll)
+	}
 }
 
 func meta(name string, labels map[string]string) metav1.ObjectMeta {
@@ -151,6 +164,13 @@ var _ = Describe("The controller's account", Ordered, ContinueOnFailure, func() 
 
 		Entry("a pod without the label, deleted", "pods of RayClusters", deleting(named("plain"))),
 		Entry("a pod that carries no more than the label, deleted", "pods of RayClusters", deleting(named("labelled"))),
+		Entry("a pod, evicted by its name", "by its UID", evicting(pod, func(client.Object) types.UID { return "" })),
+		Entry("a pod of the operator's namespace, evicted", "nor of the operator's", evicting(func(*world) client.Object {
+			return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: "x"}}
+		}, func(client.Object) types.UID { return "x" })),
+		Entry("a pod of the cluster's own, evicted", "the cluster's own namespaces", evicting(func(*world) client.Object {
+			return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "x"}}
+		}, func(client.Object) types.UID { return "x" })),
 		Entry("a pod without the label, annotated", "pods of RayClusters", patching(named("plain"), `[{"op":"add","path":"/metadata/annotations","value":{"raytls.io/sync":"1"}}]`)),
 		Entry("a pod's image", "raytls.io/sync", patching(pod, `[{"op":"replace","path":"/spec/containers/0/image","value":"evil"}]`)),
 		Entry("a pod's label", "raytls.io/sync", patching(pod, `[{"op":"add","path":"/metadata/labels/a","value":"b"}]`)),
@@ -201,6 +221,7 @@ var _ = Describe("The controller's account", Ordered, ContinueOnFailure, func() 
 		Entry("a Secret of its own", creating(&corev1.Secret{ObjectMeta: meta("raytls-mine", ours)})),
 		Entry("scripts", creating(&corev1.ConfigMap{ObjectMeta: meta("raytls-gencert-r1-x", ours)})),
 		Entry("a RayCluster's pod, deleted", deleting(pod)),
+		Entry("a RayCluster's pod, evicted", evicting(pod, client.Object.GetUID)),
 		Entry("a RayCluster's pod, woken", patching(pod, `[{"op":"add","path":"/metadata/annotations/raytls.io~1sync","value":"1"}]`)),
 		Entry("variables and mounts", patching(cluster, `[{"op":"add","path":"%s/containers/0/env","value":[{"name":"RAY_USE_TLS","value":"1"}]},
 			{"op":"add","path":"%s/volumes","value":[{"name":"raytls-certs","emptyDir":{"medium":"Memory"}}]},

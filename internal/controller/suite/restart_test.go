@@ -117,6 +117,24 @@ var _ = Describe("Killing the operator", func() {
 		Expect(w.deleted()).To(HaveLen(2))
 	})
 
+	It("after each single write still rolls with one restart per pod", func() {
+		w.policy("p", selecting())
+		w.start("p", "a", annotation("ray.io/ft-enabled", "true"))
+		w.eventually(func(g Gomega) { g.Expect(w.status("a").Pods.Certified).To(BeEquivalentTo(3)) })
+		old := names(w.pods("a"))
+		w.changeCertificates("p", "a")
+		deaths := after(func(g Gomega) {
+			g.Expect(w.evicted()).To(HaveLen(3))
+			g.Expect(w.status("a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Certified: 3}))
+			g.Expect(w.status("a").Rollout).To(BeNil())
+		})
+		Expect(deaths).To(BeNumerically(">", 5))
+		evicted := w.evicted()
+		Expect(evicted).To(ConsistOf(old), "each pod was restarted once")
+		Expect(evicted[2]).To(ContainSubstring("headgroup"))
+		w.encrypted("p", "a")
+	})
+
 	It("sweeps the authorities of clusters that went while it was down", func() {
 		w.policy("p", selecting())
 		w.start("p", "a")

@@ -103,6 +103,10 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: com.github.raytls.raytls.api.v1alpha1.EnablePolicy
   scalar: string
+- name: com.github.raytls.raytls.api.v1alpha1.ExpiryStage
+  scalar: string
+- name: com.github.raytls.raytls.api.v1alpha1.HeadRestart
+  scalar: string
 - name: com.github.raytls.raytls.api.v1alpha1.InitContainer
   map:
     fields:
@@ -243,6 +247,21 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 365
+- name: com.github.raytls.raytls.api.v1alpha1.PodCertificateStatus
+  map:
+    fields:
+    - name: headHash
+      type:
+        scalar: string
+    - name: headSince
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: workerHash
+      type:
+        scalar: string
+    - name: workerSince
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.raytls.raytls.api.v1alpha1.PodCounts
   map:
     fields:
@@ -301,6 +320,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: earliestExpiryTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: expiryStage
+      type:
+        namedType: com.github.raytls.raytls.api.v1alpha1.ExpiryStage
     - name: injection
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.InjectionStatus
@@ -316,12 +338,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: pendingRestart
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.PendingRestart
+    - name: podCertificate
+      type:
+        namedType: com.github.raytls.raytls.api.v1alpha1.PodCertificateStatus
     - name: pods
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.PodCounts
     - name: policyRef
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.PolicyReference
+    - name: restartBy
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: rollout
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.RolloutProgress
@@ -416,6 +444,19 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: com.github.raytls.raytls.api.v1alpha1.RestartAction
   scalar: string
+- name: com.github.raytls.raytls.api.v1alpha1.RestartWindow
+  map:
+    fields:
+    - name: durationMinutes
+      type:
+        scalar: numeric
+    - name: schedule
+      type:
+        scalar: string
+    - name: timeZone
+      type:
+        scalar: string
+      default: UTC
 - name: com.github.raytls.raytls.api.v1alpha1.Rollout
   map:
     fields:
@@ -431,7 +472,15 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.EnablePolicy
       default: OnStopOrApproval
+    - name: headRestart
+      type:
+        namedType: com.github.raytls.raytls.api.v1alpha1.HeadRestart
+      default: IfFaultTolerant
     - name: maxConcurrentClusters
+      type:
+        scalar: numeric
+      default: 1
+    - name: maxUnavailable
       type:
         scalar: numeric
       default: 1
@@ -439,6 +488,16 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 600
+    - name: strategy
+      type:
+        namedType: com.github.raytls.raytls.api.v1alpha1.RolloutStrategy
+      default: RollingUpdate
+    - name: windows
+      type:
+        list:
+          elementType:
+            namedType: com.github.raytls.raytls.api.v1alpha1.RestartWindow
+          elementRelationship: atomic
 - name: com.github.raytls.raytls.api.v1alpha1.RolloutGoal
   scalar: string
 - name: com.github.raytls.raytls.api.v1alpha1.RolloutPhase
@@ -466,6 +525,11 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: phaseStartTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: remaining
+      type:
+        scalar: numeric
+- name: com.github.raytls.raytls.api.v1alpha1.RolloutStrategy
+  scalar: string
 - name: com.github.raytls.raytls.api.v1alpha1.SecretReference
   map:
     fields:

@@ -6,6 +6,7 @@
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/raytls/raytls/api/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
@@ -35,6 +36,13 @@ type RayClusterTLSStatusApplyConfiguration struct {
 	Pods *PodCountsApplyConfiguration `json:"pods,omitempty"`
 	// earliestExpiryTime is when the first certificate that the RayCluster's pods use ends.
 	EarliestExpiryTime *metav1.Time `json:"earliestExpiryTime,omitempty"`
+	// restartBy is when the first pod must have been restarted. From then on, other pods refuse its certificate.
+	// It is earlier than earliestExpiryTime where a pod does not report its certificate, or serves another one.
+	RestartBy *metav1.Time `json:"restartBy,omitempty"`
+	// expiryStage is the last part of its life that a certificate in use has reached. It is absent before the last third.
+	ExpiryStage *apiv1alpha1.ExpiryStage `json:"expiryStage,omitempty"`
+	// podCertificate records since when the policy's podCertificate is what it is. Older pods need a restart.
+	PodCertificate *PodCertificateStatusApplyConfiguration `json:"podCertificate,omitempty"`
 	// observedOnWire is the result of the last handshake with the head. It is absent until the head is ready.
 	ObservedOnWire *ObservedOnWireApplyConfiguration `json:"observedOnWire,omitempty"`
 	// pendingRestart describes a restart that waits for an approval, or for what is named in blockedBy. It is absent when
@@ -122,6 +130,30 @@ func (b *RayClusterTLSStatusApplyConfiguration) WithPods(value *PodCountsApplyCo
 // If called multiple times, the EarliestExpiryTime field is set to the value of the last call.
 func (b *RayClusterTLSStatusApplyConfiguration) WithEarliestExpiryTime(value metav1.Time) *RayClusterTLSStatusApplyConfiguration {
 	b.EarliestExpiryTime = &value
+	return b
+}
+
+// WithRestartBy sets the RestartBy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RestartBy field is set to the value of the last call.
+func (b *RayClusterTLSStatusApplyConfiguration) WithRestartBy(value metav1.Time) *RayClusterTLSStatusApplyConfiguration {
+	b.RestartBy = &value
+	return b
+}
+
+// WithExpiryStage sets the ExpiryStage field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ExpiryStage field is set to the value of the last call.
+func (b *RayClusterTLSStatusApplyConfiguration) WithExpiryStage(value apiv1alpha1.ExpiryStage) *RayClusterTLSStatusApplyConfiguration {
+	b.ExpiryStage = &value
+	return b
+}
+
+// WithPodCertificate sets the PodCertificate field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PodCertificate field is set to the value of the last call.
+func (b *RayClusterTLSStatusApplyConfiguration) WithPodCertificate(value *PodCertificateStatusApplyConfiguration) *RayClusterTLSStatusApplyConfiguration {
+	b.PodCertificate = value
 	return b
 }
 

@@ -30,7 +30,7 @@ type RayTLSPolicySpecApplyConfiguration struct {
 	// UpToDate=False.
 	CertificateAuthority *CertificateAuthorityApplyConfiguration `json:"certificateAuthority,omitempty"`
 	// podCertificate describes the certificate that each pod gets for its own addresses. A change applies to pods that
-	// start after it.
+	// start after it. Older pods need a restart for it, as rollout.strategy says.
 	PodCertificate *PodCertificateApplyConfiguration `json:"podCertificate,omitempty"`
 	// additionalContainers names further containers, init containers included, that speak Ray's gRPC. The operator gives
 	// them the certificates as well. The Ray container of each pod and the autoscaler need no entry.

@@ -30,7 +30,8 @@ type RayTLSPolicyStatusApplyConfiguration struct {
 	Pods *int32 `json:"pods,omitempty"`
 	// plaintextPods is the number of these pods that run without TLS.
 	PlaintextPods *int32 `json:"plaintextPods,omitempty"`
-	// outdatedPods is the number of these pods whose authority or injection revision is no longer their cluster's.
+	// outdatedPods is the number of these pods whose certificates the cluster's authority or the present podCertificate
+	// would make differently.
 	OutdatedPods *int32 `json:"outdatedPods,omitempty"`
 	// earliestExpiryTime is when the first certificate that these pods use ends.
 	EarliestExpiryTime *metav1.Time `json:"earliestExpiryTime,omitempty"`

@@ -19,11 +19,26 @@ type RolloutApplyConfiguration struct {
 	// holds for encrypting a cluster, and for returning it to plaintext. OnStopOrApproval waits until the
 	// cluster stops or somebody approves the restart in approvals. Immediate restarts the cluster at once, canary first.
 	EnablePolicy *apiv1alpha1.EnablePolicy `json:"enablePolicy,omitempty"`
+	// strategy selects who restarts pods that need new certificates: because two thirds of a certificate's life are over, or
+	// because podCertificate changed. With RollingUpdate, the operator evicts workers as maxUnavailable allows, and
+	// the head last. With OnDelete, it restarts none of them.
+	Strategy *apiv1alpha1.RolloutStrategy `json:"strategy,omitempty"`
+	// maxUnavailable is the number of worker replicas of one cluster that may be unavailable while the operator evicts
+	// workers. Replicas that are unavailable for other reasons count. The hosts of a multi-host replica count as one.
+	MaxUnavailable *int32 `json:"maxUnavailable,omitempty"`
+	// headRestart selects when the operator may restart a head for a new certificate. A head without GCS fault tolerance
+	// loses the cluster's state. IfFaultTolerant restarts such a head only if you approve it; the RayService of a serving
+	// cluster replaces the cluster instead, without downtime. Always restarts every head. Never restarts none.
+	HeadRestart *apiv1alpha1.HeadRestart `json:"headRestart,omitempty"`
+	// windows lists the times in which restarts may begin. A restart that began goes on when its window closes. A cluster
+	// whose certificates end too soon for the next window does not wait for it. Without windows, restarts begin at any time.
+	Windows []RestartWindowApplyConfiguration `json:"windows,omitempty"`
 	// maxConcurrentClusters is the number of running clusters that the operator restarts at the same time.
 	MaxConcurrentClusters *int32 `json:"maxConcurrentClusters,omitempty"`
 	// progressDeadlineSeconds is the number of seconds in which a canary must get its certificate. It counts from the end
 	// of the old pod's grace period. A canary that misses it reverts the cluster. A RayService must have its new
-	// cluster ready in the same time, or the delay is reported.
+	// cluster ready in the same time, or the delay is reported. A replica that was evicted for a new certificate must be
+	// ready again in the same time, or the operator evicts no more until it is.
 	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
 	// approvals lists the restarts of running clusters that somebody approved. Copy each entry from
 	// status.pendingRestart of the RayClusterTLS. An entry approves one restart of the head that runs now. It matches
@@ -42,6 +57,43 @@ func Rollout() *RolloutApplyConfiguration {
 // If called multiple times, the EnablePolicy field is set to the value of the last call.
 func (b *RolloutApplyConfiguration) WithEnablePolicy(value apiv1alpha1.EnablePolicy) *RolloutApplyConfiguration {
 	b.EnablePolicy = &value
+	return b
+}
+
+// WithStrategy sets the Strategy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Strategy field is set to the value of the last call.
+func (b *RolloutApplyConfiguration) WithStrategy(value apiv1alpha1.RolloutStrategy) *RolloutApplyConfiguration {
+	b.Strategy = &value
+	return b
+}
+
+// WithMaxUnavailable sets the MaxUnavailable field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MaxUnavailable field is set to the value of the last call.
+func (b *RolloutApplyConfiguration) WithMaxUnavailable(value int32) *RolloutApplyConfiguration {
+	b.MaxUnavailable = &value
+	return b
+}
+
+// WithHeadRestart sets the HeadRestart field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the HeadRestart field is set to the value of the last call.
+func (b *RolloutApplyConfiguration) WithHeadRestart(value apiv1alpha1.HeadRestart) *RolloutApplyConfiguration {
+	b.HeadRestart = &value
+	return b
+}
+
+// WithWindows adds the given value to the Windows field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Windows field.
+func (b *RolloutApplyConfiguration) WithWindows(values ...*RestartWindowApplyConfiguration) *RolloutApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithWindows")
+		}
+		b.Windows = append(b.Windows, *values[i])
+	}
 	return b
 }
 

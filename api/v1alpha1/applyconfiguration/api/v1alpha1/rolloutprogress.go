@@ -23,6 +23,9 @@ type RolloutProgressApplyConfiguration struct {
 	PhaseStartTime *v1.Time `json:"phaseStartTime,omitempty"`
 	// deadlineStartTime is when rollout.progressDeadlineSeconds began to count. It is absent when that is phaseStartTime.
 	DeadlineStartTime *v1.Time `json:"deadlineStartTime,omitempty"`
+	// remaining is the number of replicas, the head included, that are not ready with a new certificate yet. It is set in
+	// the phase Roll alone, and absent when none is left.
+	Remaining *int32 `json:"remaining,omitempty"`
 	// canaries lists the workers that restart first, at most one of each worker group.
 	Canaries []CanaryApplyConfiguration `json:"canaries,omitempty"`
 }
@@ -62,6 +65,14 @@ func (b *RolloutProgressApplyConfiguration) WithPhaseStartTime(value v1.Time) *R
 // If called multiple times, the DeadlineStartTime field is set to the value of the last call.
 func (b *RolloutProgressApplyConfiguration) WithDeadlineStartTime(value v1.Time) *RolloutProgressApplyConfiguration {
 	b.DeadlineStartTime = &value
+	return b
+}
+
+// WithRemaining sets the Remaining field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Remaining field is set to the value of the last call.
+func (b *RolloutProgressApplyConfiguration) WithRemaining(value int32) *RolloutProgressApplyConfiguration {
+	b.Remaining = &value
 	return b
 }
 

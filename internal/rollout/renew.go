@@ -1,0 +1,160 @@
+package rollout
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
+)
+
+// Leaf is what the planner knows of a pod's certificate. A pod that does not report its own counts as certified at its creation, so
+// it is renewed by its age, and once: its replacement is young.
+type Leaf struct {
+	// IssuedAt and End are the ends of its life; zero where unknown. End is when peers begin to refuse it.
+	IssuedAt, End time.Time
+	// Outdated says in what the authority that issued it is not the cluster's; empty if it is.
+	Outdated string
+}
+
+// Wish is what certificates are asked to be like.
+type Wish struct {
+	// Hash identifies it; empty while nobody asked.
+	Hash string
+	// Since is from when on every new pod is created by it; zero if it never changed.
+	Since time.Time
+}
+
+func (w Wish) equal(other Wish) bool { return w.Hash == other.Hash && w.Since.Equal(other.Since) }
+
+// Rolling is how the pods of a cluster may be brought onto new certificates.
+type Rolling struct {
+	// OnDelete leaves every restart to users. Paused stops the operator.
+	OnDelete, Paused bool
+	// MaxUnavailable is how many worker replicas may be unavailable.
+	MaxUnavailable int
+	// BlockedBy names what forbids to restart any pod, approved or not, and BlockedWhy says why; empty for nothing.
+	BlockedBy, BlockedWhy string
+	// Head is when the head may be restarted, and FaultTolerant reports whether its restart loses nothing.
+	Head          v1alpha1.HeadRestart
+	FaultTolerant bool
+	// HeadBlockedBy names what forbids the head's restart, approved or not, and HeadBlockedWhy says why; empty for nothing.
+	HeadBlockedBy, HeadBlockedWhy string
+	// WorkerEnd and HeadEnd are when a certificate that is made now would end, and Validity is how long one is asked to last.
+	WorkerEnd, HeadEnd time.Time
+	Validity           time.Duration
+	// WorkerHash and HeadHash identify what certificates are asked to be like; empty where nobody asks.
+	WorkerHash, HeadHash string
+}
+
+// Settles is how long after a change of what certificates are asked to be like a new pod may still get an earlier one: the kubelet
+// mounts Secrets from a cache. It also gives somebody who edits a policy twice one restart.
+const Settles = 2 * time.Minute
+
+// wish records what certificates are asked to be like, for a cluster that is encrypted. The first time, nothing is known of earlier
+// wishes, so no pod is restarted. A paused policy records nothing.
+func (p *Plan) wish(s *Snapshot) {
+	if !p.Enabled || s.Roll.Paused {
+		return
+	}
+	for _, w := range []struct {
+		of   *Wish
+		hash string
+	}{{&p.WorkerWish, s.Roll.WorkerHash}, {&p.HeadWish, s.Roll.HeadHash}} {
+		switch {
+		case w.hash == "" || w.of.Hash == w.hash:
+		case w.of.Hash == "":
+			*w.of = Wish{Hash: w.hash}
+		default:
+			*w.of = Wish{Hash: w.hash, Since: s.stamp().Add(Settles)}
+		}
+	}
+	for _, since := range []time.Time{p.WorkerWish.Since, p.HeadWish.Since} {
+		if s.Now.Before(since) {
+			p.RequeueAt = kube.Earlier(p.RequeueAt, since)
+		}
+	}
+}
+
+// due is why the pod needs a new certificate now; empty if it does not.
+func (s *Snapshot) due(p Pod) string {
+	switch at := s.dueAt(p); {
+	case p.Terminating || !certified(p):
+		return ""
+	case p.Leaf.Outdated != "":
+		return p.Leaf.Outdated
+	case s.Unlike(p):
+		return "podCertificate changed after it was created"
+	case !at.IsZero() && !s.Now.Before(at) && s.worth(p):
+		return "its certificate ends at " + stampText(p.Leaf.End)
+	}
+	return ""
+}
+
+// Unlike reports whether the pod's certificate is not what certificates are asked to be like. It goes by the pod's creation, because
+// a pod's own clock may be wrong.
+func (s *Snapshot) Unlike(p Pod) bool {
+	older := func(w Wish) bool { return p.Created.Before(w.Since) && !s.Now.Before(w.Since) }
+	return certified(p) && (older(s.WorkerWish) || p.Group == "" && older(s.HeadWish))
+}
+
+// oftest is how many times in a certificate's asked life a place may be renewed by age. Ends are what pods claim, and a pod with a
+// wrong clock would else be renewed without end.
+const oftest = 12
+
+// dueAt is when the pod is due by its age, at two thirds of its certificate's life; zero if that is unknown.
+func (s *Snapshot) dueAt(p Pod) time.Time {
+	from := p.Leaf.IssuedAt
+	if p.Created.After(from) {
+		from = p.Created
+	}
+	life := p.Leaf.End.Sub(from)
+	if p.Leaf.End.IsZero() || life <= 0 {
+		return time.Time{}
+	}
+	at := from.Add(life * 2 / 3)
+	if earliest := p.Created.Add(s.Roll.Validity / oftest); at.Before(earliest) {
+		return earliest
+	}
+	return at
+}
+
+// worth reports whether a new certificate would last half as long again as what is left of the pod's. Otherwise an issuer or an
+// authority that ends would have the pod restarted again and again.
+func (s *Snapshot) worth(p Pod) bool {
+	next := s.Roll.WorkerEnd
+	if p.Group == "" {
+		next = s.Roll.HeadEnd
+	}
+	left := max(0, p.Leaf.End.Sub(s.Now))
+	return next.After(s.Now) && next.Sub(s.Now) >= left+left/2
+}
+
+// nextDue is when the next pod becomes due; zero for never.
+func (s *Snapshot) nextDue() time.Time {
+	var next time.Time
+	for _, p := range s.live(certified) {
+		if at := s.dueAt(p); s.Now.Before(at) {
+			next = kube.Earlier(next, at)
+		}
+	}
+	return next
+}
+
+// need says which pods need new certificates, and why the first does.
+func (s *Snapshot) need(pods []Pod) string {
+	first := slices.MinFunc(pods, soonest)
+	if len(pods) == 1 {
+		return fmt.Sprintf("pod %s needs a new certificate: %s", first.Name, s.due(first))
+	}
+	return fmt.Sprintf("%s need new certificates, pod %s first: %s", count(len(pods)), first.Name, s.due(first))
+}
+
+// soonest orders pods by the ends of their certificates.
+func soonest(a, b Pod) int {
+	return cmp.Or(a.Leaf.End.Compare(b.Leaf.End), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Name, b.Name))
+}
+
+func stampText(at time.Time) string { return at.UTC().Format(time.RFC3339) }

@@ -1,0 +1,312 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
+)
+
+// Reasons of the events of a roll.
+const (
+	eventRolling    = "Rolling"
+	eventRolled     = "Rolled"
+	eventRollPaused = "RollPaused"
+)
+
+// rolling reports whether a roll is under way.
+func (s *Snapshot) rolling() bool {
+	return s.Progress != nil && s.Progress.Phase == v1alpha1.PhaseRoll
+}
+
+// renewing reports whether the RayService replaces an encrypted cluster for a new certificate of its head.
+func (s *Snapshot) renewing() bool {
+	return s.upgrading() && s.Goal == v1alpha1.GoalEncrypted && s.Enabled && s.allInjected() && len(s.live(and(plaintext, s.stale))) == 0
+}
+
+// planRoll brings the pods of an encrypted cluster onto new certificates: workers first, as the budget allows, and the head last. The
+// cluster stays encrypted meanwhile, so the report of it stays too.
+func planRoll(s *Snapshot, p *Plan) {
+	p.RequeueAt = kube.Earlier(p.RequeueAt, s.nextDue())
+	f, due := s.fleet(), s.allDue()
+	switch {
+	case s.Roll.Paused:
+		p.paused(s, due) // nothing is written for a paused policy, not even how far a roll has come
+	case s.renewing():
+		p.renewed(s)
+	case len(due) == 0:
+		p.finish(s, f)
+	case p.Reason != v1alpha1.ReasonEncrypted:
+		p.rest(s, f) // what ails the cluster is reported, and a restart could make it worse
+	case s.Service != nil && (!s.Service.Serving || s.Service.Next != ""):
+		p.rest(s, f) // the RayService is about to move its traffic, or to delete the cluster
+	case p.forbidden(s, due):
+		p.rest(s, f)
+	default:
+		p.roll(s, f, due)
+	}
+}
+
+// allDue are the pods that need new certificates. Those of groups that want no replica are on their way out.
+func (s *Snapshot) allDue() []Pod {
+	if s.Suspended {
+		return nil
+	}
+	return s.live(func(p Pod) bool {
+		t, known := s.template(p.Group)
+		return (p.Group == "" || known && t.Replicas > 0) && s.due(p) != ""
+	})
+}
+
+// paused reports what a paused policy keeps waiting.
+func (p *Plan) paused(s *Snapshot, due []Pod) {
+	if len(due) > 0 && p.Reason == v1alpha1.ReasonEncrypted {
+		p.Roll = Waiting{Reason: v1alpha1.ReasonPaused, Message: s.need(due) + "; spec.paused of the policy keeps the operator from restarting pods"}
+	}
+}
+
+// dueOf are those of the pods that need new certificates.
+func (s *Snapshot) dueOf(pods []Pod) []Pod {
+	return slices.DeleteFunc(slices.Clone(pods), func(p Pod) bool { return s.due(p) == "" })
+}
+
+// forbidden reports whether no pod may be restarted for a new certificate now, and puts the reason in the plan.
+func (p *Plan) forbidden(s *Snapshot, due []Pod) bool {
+	need, urgent := s.need(due), urgent(due)
+	switch {
+	case s.Roll.BlockedBy != "":
+		p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: s.Roll.BlockedBy, Message: need + "; " + s.Roll.BlockedWhy}
+	case s.Roll.OnDelete:
+		p.Roll = Waiting{Reason: v1alpha1.ReasonOnDelete, Message: need + "; rollout.strategy OnDelete leaves the restart to you: delete the pods, the head last"}
+	case s.rolling():
+		return false
+	case s.NoSlot != "":
+		p.Roll = Waiting{Reason: v1alpha1.ReasonWaitingForSlot, Message: need + "; " + s.NoSlot}
+	case !s.Opens.IsZero() && (urgent.IsZero() || s.Now.Before(urgent)):
+		p.Roll = Waiting{Reason: v1alpha1.ReasonWaitingForWindow, Message: fmt.Sprintf("%s; the next window of rollout.windows opens at %s", need, stampText(s.Opens))}
+		if !urgent.IsZero() && s.Opens.After(urgent) {
+			p.Roll.Reason = v1alpha1.ReasonWindowTooLate
+			p.Roll.Message += fmt.Sprintf(", which is too late, so the restart begins at %s", stampText(urgent))
+		}
+		p.RequeueAt = kube.Earlier(p.RequeueAt, kube.Earlier(s.Opens, urgent))
+	default:
+		return false
+	}
+	return true
+}
+
+// urgent is from when on these pods wait for no window: when the last sixth of a certificate's life begins. It is zero for never.
+func urgent(due []Pod) time.Time {
+	var out time.Time
+	for _, pod := range due {
+		if life := pod.Leaf.End.Sub(pod.Leaf.IssuedAt); !pod.Leaf.End.IsZero() && life > 0 {
+			out = kube.Earlier(out, pod.Leaf.End.Add(-life/6))
+		}
+	}
+	return out
+}
+
+// roll takes the next step of a cluster that may be rolled.
+func (p *Plan) roll(s *Snapshot, f fleet, due []Pod) {
+	top := s.live(and(head, certified))[0]
+	headDue, quiet := s.due(top) != "", s.quietAt()
+	moving := s.Now.Before(quiet)
+	c := s.choose(f)
+	switch {
+	case headDue && !top.Leaf.End.IsZero() && !s.Now.Before(top.Leaf.End):
+		p.rollHead(s, f, top) // nobody can join this head any more
+	case !top.Ready && moving:
+		p.attend(s, f, quiet)
+	case !top.Ready:
+		p.pause(s, due, "Pod/"+top.Name, "the head is not ready, so no new worker can join it")
+	case len(c.evict) > 0:
+		p.evict(s, f, c.evict, s.need(due))
+	case !c.young.IsZero():
+		p.attend(s, f, c.young)
+	case len(c.waiting) > 0 && moving, headDue && f.unavailable > 0 && moving:
+		p.attend(s, f, quiet)
+	case len(c.waiting) > 0:
+		by, why := s.lacks(f)
+		p.pause(s, due, by, why)
+	case headDue:
+		p.rollHead(s, f, top)
+	default:
+		p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: c.held[0].heldBy, Message: s.need(s.dueOf(c.held[0].pods)) + "; " + c.held[0].heldWhy}
+		p.rest(s, f)
+	}
+}
+
+// rollHead restarts the head, or has the RayService replace the cluster, or says what that waits for.
+func (p *Plan) rollHead(s *Snapshot, f fleet, top Pod) {
+	need := s.need([]Pod{top})
+	if seen := s.noticed([]Pod{top}); s.Now.Before(seen) {
+		p.attend(s, f, seen)
+		return
+	}
+	wait := func(w Waiting) {
+		w.Message = need + "; " + w.Message
+		p.Roll = w
+		p.rest(s, f)
+	}
+	loses := s.Roll.Head == v1alpha1.HeadRestartIfFaultTolerant && !s.Roll.FaultTolerant
+	switch {
+	case top.HeldBy != "":
+		wait(Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: top.HeldBy, Message: top.HeldWhy})
+	case s.Roll.Head == v1alpha1.HeadRestartNever:
+		wait(Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: "rollout.headRestart", Message: "rollout.headRestart Never leaves it to you: delete the pod, or suspend and resume the cluster"})
+	case s.Queued && !s.Approved:
+		wait(Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: Kueue, Approvable: true, Message: "the cluster runs in a Kueue queue; suspend it, or approve the restart of the head"})
+	case s.Service != nil && !s.Roll.FaultTolerant:
+		p.replaceHead(s, need, wait)
+	case s.Roll.HeadBlockedBy != "":
+		wait(Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: s.Roll.HeadBlockedBy, Message: s.Roll.HeadBlockedWhy})
+	case loses && !s.Approved:
+		wait(Waiting{
+			Reason: v1alpha1.ReasonAwaitingApproval, Approvable: true,
+			Message: "the cluster has no GCS fault tolerance, so it loses its state with its head; suspend and resume it at a time that suits you, or approve the restart of the head",
+		})
+	default:
+		p.evict(s, f, []Pod{top}, need)
+	}
+}
+
+// replaceHead has the RayService replace the cluster, without downtime, because its head cannot be restarted without a loss.
+func (p *Plan) replaceHead(s *Snapshot, need string, wait func(Waiting)) {
+	switch service := s.Service; {
+	case service.Refuses != "":
+		wait(Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: "RayService/" + service.Name, Message: service.Refuses, UserMustAct: true})
+	case service.Asked == service.Ask:
+		// The record of the request was lost or never written.
+		p.Progress, p.Attempted = &Progress{Goal: s.Goal, Phase: v1alpha1.PhaseUpgrade, Since: service.AskedAt}, service.AskedAt
+	default:
+		p.ask(s)
+		p.Event = &Event{Reason: eventRolling, Message: fmt.Sprintf("asked RayService %s for a new cluster, since %s, and the cluster has no GCS fault tolerance", service.Name, need)}
+	}
+}
+
+// renewed waits for the RayService that replaces the cluster for a new certificate of its head.
+func (p *Plan) renewed(s *Snapshot) {
+	q := Plan{Record: p.Record}
+	planUpgrading(s, &q)
+	p.Record, p.Upgrade = q.Record, q.Upgrade
+	p.RequeueAt = kube.Earlier(p.RequeueAt, q.RequeueAt)
+	if q.Event != nil {
+		p.Event = &Event{Warning: q.Event.Warning, Reason: eventRolling, Message: q.Event.Message}
+	}
+	if q.RestartWaits {
+		p.Roll = Waiting{Reason: q.Reason, BlockedBy: q.BlockedBy, Message: q.Message, UserMustAct: q.UserMustAct}
+	}
+}
+
+// evict restarts the pods. The roll is on record before its first pod goes.
+func (p *Plan) evict(s *Snapshot, f fleet, pods []Pod, need string) {
+	if !s.rolling() {
+		p.Progress = s.next(v1alpha1.PhaseRoll)
+		p.Progress.Remaining = s.remaining(f)
+		p.Event = &Event{Reason: eventRolling, Message: need}
+		return
+	}
+	p.track(s, f)
+	p.Evict = pods
+}
+
+// attend waits for replicas that are about to work.
+func (p *Plan) attend(s *Snapshot, f fleet, until time.Time) {
+	p.track(s, f)
+	p.RequeueAt = kube.Earlier(p.RequeueAt, until)
+}
+
+// rest waits for something else than replicas. The roll ends once the evicted replicas work or had their time, so that other clusters
+// have their turn.
+func (p *Plan) rest(s *Snapshot, f fleet) {
+	switch until := s.quietAt(); {
+	case !s.rolling():
+	case (f.unavailable > 0 || !s.headWorks()) && s.Now.Before(until):
+		p.attend(s, f, until)
+	default:
+		p.Progress = nil
+	}
+}
+
+// finish ends a roll after which no pod needs a new certificate.
+func (p *Plan) finish(s *Snapshot, f fleet) {
+	if !s.rolling() {
+		return
+	}
+	if p.rest(s, f); p.Progress == nil {
+		p.Event = &Event{Reason: eventRolled, Message: "all pods have new certificates"}
+	}
+}
+
+// pause reports replicas that do not become ready. The roll goes on when they are.
+func (p *Plan) pause(s *Snapshot, due []Pod, by, why string) {
+	p.Roll = Waiting{Reason: v1alpha1.ReasonReplicasUnavailable, BlockedBy: by, Message: s.need(due) + "; " + why}
+	if s.rolling() {
+		p.Progress, p.Event = nil, &Event{Warning: true, Reason: eventRollPaused, Message: p.Roll.Message}
+	}
+}
+
+// track records how far the roll has come, and since when.
+func (p *Plan) track(s *Snapshot, f fleet) {
+	if left := s.remaining(f); s.rolling() && left != s.Progress.Remaining {
+		next := *s.Progress
+		next.Remaining, next.From = left, s.stamp()
+		p.Progress = &next
+	}
+}
+
+// remaining is how many replicas, the head included, are not ready with a certificate that is not due.
+func (s *Snapshot) remaining(f fleet) int32 {
+	left := f.wanted - f.current
+	if heads := s.live(head); !s.headWorks() || s.due(heads[0]) != "" {
+		left++
+	}
+	return int32(min(max(left, 0), 1<<30))
+}
+
+func (s *Snapshot) headWorks() bool {
+	heads := s.live(head)
+	return len(heads) > 0 && heads[0].Ready && certified(heads[0])
+}
+
+// quietAt is until when replicas that do not work may be about to. A pod's grace period does not count, because its user chose it.
+func (s *Snapshot) quietAt() time.Time {
+	var last time.Time
+	note := func(at time.Time) {
+		if at.After(last) {
+			last = at
+		}
+	}
+	if s.rolling() {
+		note(s.Progress.Since)
+		note(s.Progress.From)
+	}
+	for _, pod := range s.Pods {
+		switch {
+		case pod.Terminating:
+			note(pod.Deadline)
+		case !pod.Ready || !certified(pod):
+			note(pod.Created)
+		}
+	}
+	return last.Add(s.Deadline)
+}
+
+// lacks names a replica that does not work.
+func (s *Snapshot) lacks(f fleet) (by, why string) {
+	const budget = "as many replicas as rollout.maxUnavailable allows are not ready within rollout.progressDeadlineSeconds"
+	for _, r := range f.replicas {
+		if !r.available {
+			bad := slices.IndexFunc(r.pods, func(p Pod) bool { return !p.Ready || !certified(p) })
+			name := r.pods[max(0, bad)].Name
+			return "Pod/" + name, fmt.Sprintf("%s; the first is pod %s of worker group %s, as its events say", budget, name, r.group)
+		}
+	}
+	why = fmt.Sprintf("%s; worker group %s lacks pods", budget, f.missing)
+	if s.PodsMissing != "" {
+		why += ": " + s.PodsMissing
+	}
+	return "WorkerGroup/" + f.missing, why
+}

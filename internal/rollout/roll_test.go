@@ -1,0 +1,310 @@
+package rollout
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/raytls/raytls/api/v1alpha1"
+)
+
+const life = 90 * 24 * time.Hour
+
+// encryptedCluster is a fault tolerant cluster whose certificates were made so long ago and last ninety days.
+func encryptedCluster(age time.Duration) *Snapshot {
+	s := plaintextCluster()
+	for _, change := range with(recorded(), allTemplatesWithTLS(), certifiedPods(allPods()...), olderTemplates(), madeAgo(age, allPods()...)) {
+		change(s)
+	}
+	for i := range s.Pods {
+		s.Pods[i].Differs = ""
+		s.Pods[i].Leaf = Leaf{IssuedAt: start().Add(-age), End: start().Add(life - age)}
+	}
+	s.Roll = Rolling{MaxUnavailable: 1, Head: v1alpha1.HeadRestartIfFaultTolerant, FaultTolerant: true, WorkerEnd: start().Add(life), HeadEnd: start().Add(life), Validity: life}
+	return s
+}
+
+// roll is recorded for so long, with so many replicas to go.
+func rollsFor(since time.Duration, remaining int32) func(*Snapshot) {
+	return func(s *Snapshot) {
+		s.Progress = &Progress{Goal: v1alpha1.GoalEncrypted, Phase: v1alpha1.PhaseRoll, Since: start().Add(-since), Remaining: remaining}
+	}
+}
+
+// renewed pods have certificates that were made a minute ago.
+func renewed(names ...string) func(*Snapshot) {
+	return onPods(func(p *Pod) {
+		p.Created, p.Leaf = start().Add(-time.Minute), Leaf{IssuedAt: start().Add(-time.Minute), End: start().Add(life)}
+	}, names...)
+}
+
+func rolling(change func(*Rolling)) func(*Snapshot) { return func(s *Snapshot) { change(&s.Roll) } }
+
+func heldPods(by string, names ...string) func(*Snapshot) {
+	return onPods(func(p *Pod) { p.HeldBy, p.HeldWhy = by, "it is held" }, names...)
+}
+
+func leaves(change func(*Leaf), names ...string) func(*Snapshot) {
+	return onPods(func(p *Pod) { change(&p.Leaf) }, names...)
+}
+
+func jobRuns() func(*Snapshot) {
+	return func(s *Snapshot) { s.Roll.BlockedBy, s.Roll.BlockedWhy = "RayJob/x", "it runs" }
+}
+
+func notTolerant(r *Rolling) { r.FaultTolerant = false }
+
+func opensIn(d time.Duration) func(*Snapshot) {
+	return func(s *Snapshot) { s.Opens = start().Add(d) }
+}
+
+func queued(s *Snapshot) { s.Queued = true }
+
+func workersDone() func(*Snapshot) { return renewed("a1", "a2", "b1") }
+
+func TestRoll(t *testing.T) {
+	const (
+		begins = `[record enabled=true failed=false phase=Roll] Encrypted`
+		ends   = `[record enabled=true failed=false phase=none] Encrypted`
+		due    = life * 2 / 3
+	)
+	second := time.Second
+	for name, c := range map[string]struct {
+		reason  string
+		age     time.Duration
+		differs []func(*Snapshot)
+		want    string
+	}{
+		"young":             {"nothing is due", 0, nil, `Encrypted`},
+		"just before":       {"not before two thirds of a life", due - second, nil, `Encrypted`},
+		"due":               {"the roll is on record before a pod goes", due, nil, begins},
+		"first worker":      {"one goes", due, with(rollsFor(second, 4)), `[evict a1] Encrypted`},
+		"first to end":      {"the one whose certificate ends first", due, with(rollsFor(second, 4), leaves(func(l *Leaf) { l.End = l.End.Add(-time.Hour) }, "b1")), `[evict b1] Encrypted`},
+		"progress":          {"what became new is on record before the next goes", due, with(rollsFor(second, 4), renewed("a1")), begins},
+		"three at a time":   {"as many as may", due, with(rollsFor(second, 4), rolling(func(r *Rolling) { r.MaxUnavailable = 3 })), `[evict a1; evict a2; evict b1] Encrypted`},
+		"more than all":     {"the head waits for the workers", due, with(rollsFor(second, 4), rolling(func(r *Rolling) { r.MaxUnavailable = 9 })), `[evict a1; evict a2; evict b1] Encrypted`},
+		"head":              {"is last", due, with(rollsFor(second, 1), workersDone()), `[evict head] Encrypted`},
+		"done":              {"the roll ends", due, with(rollsFor(second, 0), workersDone(), renewed("head")), ends},
+		"done, young":       {"unless replicas are about to work", due, with(rollsFor(second, 1), workersDone(), renewed("head"), unready("a1")), `Encrypted`},
+		"done, not working": {"and when they had their time", due, with(rollsFor(time.Hour, 1), workersDone(), renewed("head"), unready("a1"), madeAgo(10*time.Minute, "a1")), ends},
+
+		"one is going":            {"counts as unavailable", due, with(rollsFor(second, 4), going("a1")), `Encrypted`},
+		"one is going, head new":  {"whatever else is due", due, with(rollsFor(second, 3), renewed("head"), going("a1")), `Encrypted`},
+		"progress lately":         {"the deadline counts from what became new last", due, with(rollsFor(time.Hour, 4), set(func(s *Snapshot) { s.Progress.From = start().Add(-time.Minute) }), gone("a1")), `Encrypted`},
+		"one is gone":             {"so does one that is missing", due, with(rollsFor(second, 4), gone("a1")), `Encrypted`},
+		"gone too long":           {"the roll pauses", due, with(rollsFor(10*time.Minute, 4), gone("a1")), `[record enabled=true failed=false phase=none] Encrypted (ReplicasUnavailable WorkerGroup/a)`},
+		"not ready":               {"an old one that is not ready goes first", due, with(rollsFor(second, 4), unready("b1")), `[evict b1] Encrypted`},
+		"not ready, many":         {"but no more than may at a time", due, with(rollsFor(second, 4), unready("a2", "b1")), `[evict a2] Encrypted`},
+		"not ready, another gone": {"nor beside one that is replaced", due, with(rollsFor(second, 4), unready("b1"), gone("a1")), `Encrypted`},
+		"new one not ready":       {"others wait for it", due, with(rollsFor(second, 4), renewed("a1"), unready("a1")), `Encrypted`},
+		"new one never ready":     {"and longer than the deadline not in silence", due, with(rollsFor(second, 4), renewed("a1"), unready("a1"), madeAgo(11*time.Minute, "a1"), set(func(s *Snapshot) { s.Progress.Since = start().Add(-time.Hour) })), `[record enabled=true failed=false phase=none] Encrypted (ReplicasUnavailable Pod/a1)`},
+		"not ready, two may":      {"the budget is one less", due, with(rollsFor(second, 4), renewed("a1"), unready("a1"), rolling(func(r *Rolling) { r.MaxUnavailable = 2 })), `[evict a2] Encrypted`},
+		"scaled to nothing":       {"groups that want no replica are left alone", due, with(rollsFor(second, 4), replicas(0, "a", "b")), begins},
+		"scaled down":             {"one too many is not missed", due, with(rollsFor(second, 3), replicas(1, "a"), gone("a1")), `[evict a2] Encrypted`},
+		"just created":            {"KubeRay has to have seen it", due, with(rollsFor(second, 4), replicas(0, "b"), gone("b1", "a2"), replicas(1, "a"), madeAgo(second, "a1"), leaves(func(l *Leaf) { l.Outdated = "it is outdated" }, "a1"), set(func(s *Snapshot) { s.Progress.Remaining = 2 })), `Encrypted`},
+		"head not ready":          {"no worker could join it", due, with(rollsFor(second, 4), unready("head"), madeAgo(time.Minute, "head")), `Encrypted`},
+		"head not ready for long": {"and it is named", due, with(rollsFor(11*time.Minute, 4), unready("head")), `[record enabled=true failed=false phase=none] Encrypted (ReplicasUnavailable Pod/head)`},
+
+		"job":                      {"nothing is restarted under it", due, with(jobRuns()), `Encrypted (Blocked RayJob/x)`},
+		"job in the middle":        {"what began ends", due, with(rollsFor(second, 4), jobRuns()), `[record enabled=true failed=false phase=none] Encrypted (Blocked RayJob/x)`},
+		"paused":                   {"nothing is restarted", due, with(rolling(func(r *Rolling) { r.Paused = true })), `Encrypted (Paused)`},
+		"paused in the middle":     {"nothing is written", due, with(rollsFor(second, 4), renewed("a1"), rolling(func(r *Rolling) { r.Paused = true })), `Encrypted (Paused)`},
+		"paused, done":             {"not even that a roll is over", due, with(rollsFor(second, 0), workersDone(), renewed("head"), rolling(func(r *Rolling) { r.Paused = true })), `Encrypted`},
+		"on delete":                {"nor here", due, with(rolling(func(r *Rolling) { r.OnDelete = true })), `Encrypted (OnDelete)`},
+		"on delete, approved":      {"no approval changes that", due, with(rolling(func(r *Rolling) { r.OnDelete = true }), approved()), `Encrypted (OnDelete)`},
+		"no slot":                  {"others come first", due, with(noSlot()), `Encrypted (WaitingForSlot)`},
+		"no slot later":            {"a roll that began has one", due, with(noSlot(), rollsFor(second, 4)), `[evict a1] Encrypted`},
+		"window":                   {"it waits for the window", due, with(opensIn(time.Hour)), `Encrypted (WaitingForWindow)`},
+		"window closes":            {"a roll that began goes on", due, with(opensIn(time.Hour), rollsFor(second, 4)), `[evict a1] Encrypted`},
+		"window too late":          {"somebody is told", due, with(opensIn(life)), `Encrypted (WindowTooLate)`},
+		"last sixth":               {"and then it waits for none", life * 5 / 6, with(opensIn(life)), begins},
+		"enable, window":           {"windows limit enabling too", due, with(func(s *Snapshot) { *s = *plaintextCluster() }, opensIn(time.Hour)), `WaitingForWindow`},
+		"enable, approved, window": {"approved or not", due, with(func(s *Snapshot) { *s = *plaintextCluster() }, selector(), approved(), opensIn(time.Hour)), `WaitingForWindow`},
+		"suspended":                {"its pods go anyway", due, with(suspended()), `Encrypted`},
+		"altered":                  {"a pod that admission changes would come back the same", due, with(onPods(func(p *Pod) { p.Differs = "another command" }, "a1")), `PodsAltered`},
+		"failing":                  {"where certificates cannot be made, what works stays", due, with(rollsFor(second, 4), failedPods("a1"), madeAgo(time.Minute, "a1")), `CertificateFailed`},
+
+		"held worker":    {"another one goes", due, with(rollsFor(second, 4), heldPods("annotation x", "a1")), `[evict a2] Encrypted`},
+		"all held":       {"the head does not wait for them", due, with(rollsFor(second, 4), heldPods("annotation x", "a1", "a2", "b1")), `[evict head] Encrypted`},
+		"only held left": {"they wait", due, with(renewed("head", "a2", "b1"), heldPods("annotation x", "a1")), `Encrypted (Blocked annotation x)`},
+		"head held":      {"it waits", due, with(workersDone(), heldPods("PodDisruptionBudget/x", "head")), `Encrypted (Blocked PodDisruptionBudget/x)`},
+
+		"loses":                {"a head without fault tolerance waits for somebody", due, with(workersDone(), rolling(notTolerant)), `Encrypted (AwaitingApproval, approvable)`},
+		"loses, approved":      {"and goes when it is approved", due, with(workersDone(), rolling(notTolerant), approved(), rollsFor(second, 1)), `[evict head] Encrypted`},
+		"loses, always":        {"or as told", due, with(workersDone(), rolling(notTolerant), rolling(func(r *Rolling) { r.Head = v1alpha1.HeadRestartAlways }), rollsFor(second, 1)), `[evict head] Encrypted`},
+		"never":                {"or not at all", due, with(workersDone(), approved(), rolling(func(r *Rolling) { r.Head = v1alpha1.HeadRestartNever })), `Encrypted (Blocked rollout.headRestart)`},
+		"kueue":                {"heads in a queue wait", due, with(workersDone(), queued), `Encrypted (Blocked Kueue, approvable)`},
+		"kueue, workers":       {"workers do not", due, with(queued, rollsFor(second, 4)), `[evict a1] Encrypted`},
+		"no new head":          {"KubeRay would make none", due, with(workersDone(), rolling(func(r *Rolling) { r.HeadBlockedBy = "annotation y" })), `Encrypted (Blocked annotation y)`},
+		"no new head, workers": {"workers are rolled", due, with(rollsFor(second, 4), rolling(func(r *Rolling) { r.HeadBlockedBy = "annotation y" })), `[evict a1] Encrypted`},
+		"head ended":           {"no worker can join it, so it goes first", life, with(rollsFor(second, 4)), `[evict head] Encrypted`},
+		"head ended, loses":    {"and if it may not, workers stay, since they work a while", life, with(rolling(notTolerant)), `Encrypted (AwaitingApproval, approvable)`},
+
+		"service":           {"workers of a serving cluster are rolled in place", due, with(rollsFor(second, 4), serving(), rolling(notTolerant)), `[evict a1] Encrypted`},
+		"service, head":     {"the RayService replaces a head that would lose its state", due, with(rollsFor(second, 1), workersDone(), serving(), rolling(notTolerant)), `[record enabled=true failed=false phase=Upgrade; ask the RayService] Encrypted`},
+		"service, always":   {"even if told to restart it, since that costs nothing", due, with(rollsFor(second, 1), workersDone(), serving(), rolling(notTolerant), rolling(func(r *Rolling) { r.Head = v1alpha1.HeadRestartAlways })), `[record enabled=true failed=false phase=Upgrade; ask the RayService] Encrypted`},
+		"service, tolerant": {"a fault tolerant one is restarted in place", due, with(rollsFor(second, 1), workersDone(), serving()), `[evict head] Encrypted`},
+		"service, refuses":  {"a user has to act", due, with(workersDone(), serving(refuses()), rolling(notTolerant)), `Encrypted (Blocked RayService/x)`},
+		"service, asked":    {"a lost record of a request is made anew", due, with(workersDone(), serving(askedAgo(time.Minute)), rolling(notTolerant)), `[record enabled=true failed=false phase=Upgrade] Encrypted`},
+		"service, waits":    {"it is asked once", due, with(workersDone(), serving(askedAgo(time.Minute)), rolling(notTolerant), phase(v1alpha1.GoalEncrypted, v1alpha1.PhaseUpgrade, time.Minute)), `Encrypted`},
+		"service, too long": {"and what does not come is named", due, with(workersDone(), serving(askedAgo(time.Hour)), rolling(notTolerant), phase(v1alpha1.GoalEncrypted, v1alpha1.PhaseUpgrade, time.Hour)), `Encrypted (Blocked RayService/x)`},
+		"service, moving":   {"a cluster that is about to go is left alone", due, with(serving(nextIs("next"))), `Encrypted`},
+		"service, idle":     {"and one that does not serve yet", due, with(serving(idle())), `Encrypted`},
+
+		"plaintext wanted":   {"a roll gives no consent to disable", due, with(rollsFor(second, 4), toPlaintext(), selector()), `[record enabled=true failed=false phase=none] AwaitingApproval`},
+		"stripped meanwhile": {"what was stripped is restored first", due, with(rollsFor(second, 4), groups(func(t *Template) { t.Injected, t.Pieces, t.Stripped = false, false, true }, "a")), `[InjectAll []; record enabled=true failed=false phase=Roll] Enabling`},
+		"works in plaintext": {"nothing is left to roll", due, with(rollsFor(second, 4), groups(func(t *Template) { t.Injected, t.Pieces, t.Stripped = false, false, true }, "", "a", "b"), onPods(func(p *Pod) { p.Injected, p.Certified = false, false }, allPods()...)), `[Inject ["a"]; record enabled=true failed=false phase=Canary] Enabling`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := encryptedCluster(c.age)
+			for _, change := range c.differs {
+				change(s)
+			}
+			p := Make(s)
+			got := acts(s, &p) + p.Reason
+			if w := p.Roll; w.Reason != "" {
+				got += " (" + strings.TrimSpace(w.Reason+" "+w.BlockedBy)
+				if w.Approvable {
+					got += ", approvable"
+				}
+				got += ")"
+				if !strings.Contains(w.Message, "new certificate") && w.BlockedBy != "RayService/x" {
+					t.Errorf("%s: what waits is not said: %s", c.reason, w.Message)
+				}
+			}
+			if diff := cmp.Diff(c.want, strings.TrimSpace(got)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s%s%s", c.reason, diff, p.Message, p.Roll.Message)
+			}
+			if !p.RequeueAt.IsZero() && !p.RequeueAt.After(s.Now) {
+				t.Errorf("planned anew at %s, which has passed", p.RequeueAt)
+			}
+		})
+	}
+}
+
+func TestProgressIsStamped(t *testing.T) {
+	s := encryptedCluster(life * 2 / 3)
+	for _, change := range with(rollsFor(time.Hour, 4), renewed("a1")) {
+		change(s)
+	}
+	if p := Make(s); p.Progress.Remaining != 3 || !p.Progress.From.Equal(start()) || !p.Progress.Since.Equal(start().Add(-time.Hour)) || len(p.Evict) > 0 {
+		t.Errorf("three are left from now on, and nothing else is done before that is on record: %+v %v", p.Progress, p.Evict)
+	}
+}
+
+func TestDue(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	made, second := start().Add(-year), time.Second
+	type at struct {
+		now  time.Time
+		leaf Leaf
+		// created is the pod's creation, by the API server's clock.
+		created time.Time
+		ends    time.Time // of a certificate that is made now
+		want    bool
+	}
+	honest := Leaf{IssuedAt: made, End: made.Add(year)}
+	for name, c := range map[string]struct {
+		reason string
+		at
+	}{
+		"one second early":    {"not before two thirds", at{made.Add(year*2/3 - second), honest, made, made.Add(2 * year), false}},
+		"in time":             {"at two thirds", at{made.Add(year * 2 / 3), honest, made, made.Add(2 * year), true}},
+		"ended":               {"however late", at{made.Add(2 * year), honest, made, made.Add(3 * year), true}},
+		"authority ends":      {"a new one would end with this one", at{made.Add(year * 2 / 3), honest, made, made.Add(year), false}},
+		"lasts little":        {"a new one that lasts hardly longer would soon be due again", at{made.Add(year * 2 / 3), honest, made, made.Add(year + 30*24*time.Hour), false}},
+		"worth it":            {"half as long again as what is left is worth it", at{made.Add(year * 2 / 3), honest, made, made.Add(year + year/6), true}},
+		"all ended":           {"nothing helps while what signs has ended", at{made.Add(2 * year), honest, made, made.Add(2 * year), false}},
+		"clock behind":        {"a node whose clock is a year behind makes each pod due at once", at{start().Add(time.Minute), Leaf{IssuedAt: made, End: made.Add(year + time.Hour)}, start(), start().Add(year), false}},
+		"clock behind, ended": {"nor can a pod help that says its certificate ended before it was created", at{start().Add(24 * time.Hour), Leaf{IssuedAt: made, End: made.Add(year - second)}, start(), start().Add(year), false}},
+		"claims an hour":      {"no claim has a place restarted more often than twelve times in a life", at{start().Add(year/12 - second), Leaf{IssuedAt: start(), End: start().Add(time.Hour)}, start(), start().Add(year), false}},
+		"claimed an hour":     {"but as often it is", at{start().Add(year / 12), Leaf{IssuedAt: start(), End: start().Add(time.Hour)}, start(), start().Add(2 * year), true}},
+		"unknown end":         {"an end that nobody knows is none", at{made.Add(2 * year), Leaf{}, made, made.Add(3 * year), false}},
+		"outdated":            {"whatever its age", at{start(), Leaf{Outdated: "another authority"}, start().Add(-time.Hour), start().Add(year), true}},
+	} {
+		s := encryptedCluster(0)
+		s.Now, s.Roll.WorkerEnd, s.Roll.Validity = c.now, c.ends, year
+		pod := s.Pods[1]
+		pod.Leaf, pod.Created = c.leaf, c.created
+		if got := s.due(pod); (got != "") != c.want {
+			t.Errorf("%s: %s: got %q", name, c.reason, got)
+		}
+		pod.Certified = false
+		if s.due(pod) != "" {
+			t.Errorf("%s: a pod without a certificate is due", name)
+		}
+	}
+}
+
+// TestWishes: a changed podCertificate makes older pods due, once each, and two minutes later, when each new pod has it.
+func TestWishes(t *testing.T) {
+	s := encryptedCluster(time.Hour)
+	wants := func(worker, head string) Plan {
+		s.Roll.WorkerHash, s.Roll.HeadHash = worker, head
+		p := Make(s)
+		s.Record = p.Record
+		return p
+	}
+	due := func() (out []string) {
+		for _, p := range s.allDue() {
+			out = append(out, p.Name)
+		}
+		return out
+	}
+	wants("w1", "h1")
+	if diff := cmp.Diff([]Wish{{Hash: "w1"}, {Hash: "h1"}}, []Wish{s.WorkerWish, s.HeadWish}); diff != "" || due() != nil {
+		t.Errorf("what was asked before nobody knows, so nothing is due: %s %v", diff, due())
+	}
+	s.Roll.Paused = true
+	if p := wants("w1", "h2"); p.Changes(s) || s.HeadWish.Hash != "h1" {
+		t.Error("a paused policy is not followed")
+	}
+	s.Roll.Paused = false
+	if p := wants("w1", "h2"); len(due()) != 0 || !p.RequeueAt.Equal(start().Add(Settles)) {
+		t.Errorf("a pod that starts now may lack it, so the roll begins later: %v, %s", due(), p.RequeueAt)
+	}
+	s.Now = start().Add(Settles)
+	if diff := cmp.Diff([]string{"head"}, due()); diff != "" {
+		t.Errorf("a name of the head's restarts no worker: %s", diff)
+	}
+	wants("w2", "h2")
+	s.Now = s.Now.Add(Settles)
+	if diff := cmp.Diff(allPods(), due()); diff != "" {
+		t.Error(diff)
+	}
+	s.Pods[1].Created = s.WorkerWish.Since
+	s.Pods[1].Leaf.IssuedAt = s.WorkerWish.Since.Add(-time.Hour) // by the node's clock
+	if diff := cmp.Diff([]string{"head", "a2", "b1"}, due()); diff != "" {
+		t.Errorf("a pod's clock changes nothing: %s", diff)
+	}
+	s.Record = Record{Enabled: true}
+	wants("w3", "h3")
+	if due() != nil {
+		t.Errorf("a lost record restarts nobody: %v", due())
+	}
+}
+
+func TestFleetTakesHostsTogether(t *testing.T) {
+	s := encryptedCluster(life * 2 / 3)
+	groups(func(t *Template) { t.Replicas, t.Hosts = 1, 2 }, "a")(s)
+	onPods(func(p *Pod) { p.Replica = "r" }, "a1", "a2")(s)
+	onPods(func(p *Pod) { p.HeldBy = "x" }, "b1")(s)
+	if got := s.choose(s.fleet()).evict; len(got) != 2 || got[0].Name != "a1" || got[1].Name != "a2" {
+		t.Errorf("both hosts go: %+v", got)
+	}
+	renewed("a1")(s)
+	if got := s.choose(s.fleet()).evict; len(got) != 2 {
+		t.Errorf("a host that needs none goes with its sibling, as KubeRay has it: %+v", got)
+	}
+	gone("a2")(s)
+	if f := s.fleet(); f.unavailable != 1 {
+		t.Errorf("half a replica works not: %+v", f)
+	}
+	s = encryptedCluster(life * 2 / 3)
+	groups(func(t *Template) { t.Replicas, t.Hosts = 1, 2 }, "a")(s)
+	if f := s.fleet(); f.wanted != 3 || f.unavailable != 0 || len(s.choose(f).evict) != 1 {
+		t.Errorf("an older KubeRay does not tell which hosts are together, so each counts: %+v", f)
+	}
+}
