@@ -16,8 +16,8 @@ type PodCountsApplyConfiguration struct {
 	Certified *int32 `json:"certified,omitempty"`
 	// plaintext is the number of pods that run without TLS.
 	Plaintext *int32 `json:"plaintext,omitempty"`
-	// outdated is the number of pods whose authority or injection revision is no longer the RayCluster's. It includes pods of
-	// the earlier authorities in authority.earlier.
+	// outdated is the number of pods whose certificate is of an earlier authority or of an earlier podCertificate. It includes
+	// pods of the earlier authorities in authority.earlier.
 	Outdated *int32 `json:"outdated,omitempty"`
 }
 
