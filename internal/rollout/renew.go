@@ -96,8 +96,8 @@ func (s *Snapshot) due(p Pod) string {
 // Unlike reports whether the pod's certificate is not what certificates are asked to be like.
 func (s *Snapshot) Unlike(p Pod) bool { return s.older(p, 0) || s.older(p, settles) }
 
-// older reports whether the pod was created that long before each new pod had what certificates are asked to be like, and that time has
-// come. It goes by the pod's creation, because a pod's own clock may be wrong.
+// older reports whether the pod was created so early that it lacks what certificates are asked to be like: that long before each new
+// pod has it. It goes by the pod's creation, because a pod's own clock may be wrong.
 func (s *Snapshot) older(p Pod, early time.Duration) bool {
 	than := func(w Wish) bool {
 		at := w.Since.Add(-early)
