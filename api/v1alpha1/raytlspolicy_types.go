@@ -265,8 +265,8 @@ type Rollout struct {
 
 	// progressDeadlineSeconds is the number of seconds in which a canary must get its certificate. It counts from the end
 	// of the old pod's grace period. A canary that misses it reverts the cluster. A RayService must have its new
-	// cluster ready in the same time, or the delay is reported. A replica that was evicted for a new certificate must be
-	// ready again in the same time, or the operator evicts no more until it is.
+	// cluster ready in the same time, or the delay is reported. An evicted replica must be ready again in the same
+	// time, or the operator evicts no more until it is.
 	// +optional
 	// +kubebuilder:default=600
 	// +kubebuilder:validation:Minimum=10

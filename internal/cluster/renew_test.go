@@ -104,6 +104,9 @@ func TestOutdatedPodsAreCounted(t *testing.T) {
 	if now := f.TLS.Status.PodCertificate; now.WorkerSince != nil || now.HeadSince == nil || now.HeadHash == first.PodCertificate.HeadHash {
 		t.Fatalf("a name of the head concerns no worker: %+v", now)
 	}
+	if d = f.decide(); Status(f, &d, Done{Keys: store, Recorded: true}).Pods.Outdated != 1 || d.Plan.Progress != nil {
+		t.Errorf("the head lacks it from the first moment, and nothing is restarted yet: %+v", d.Plan.Progress)
+	}
 	f.Now = f.Now.Add(2 * time.Minute)
 	f.Policy.Rollout.Strategy = v1alpha1.StrategyOnDelete
 	d = f.decide()

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
@@ -220,5 +222,35 @@ func BenchmarkCache(b *testing.B) {
 			b.ReportMetric(float64(k.Left())/float64(len(cached)), "left-out")
 			runtime.KeepAlive(cached)
 		})
+	}
+}
+
+// TestSlimPodKeepsWhatHoldsIt: PodDisruptionBudgets select by any label, and some annotations hold a pod.
+func TestSlimPodKeepsWhatHoldsIt(t *testing.T) {
+	slim := func(labels, annotations map[string]string) *corev1.Pod {
+		out, err := SlimPod(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: annotations}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod, ok := out.(*corev1.Pod)
+		if !ok {
+			t.Fatalf("got %T", out)
+		}
+		return pod
+	}
+	few := map[string]string{"app": "x", kuberay.LabelCluster: "c"}
+	pod := slim(few, map[string]string{AnnotationSafeToEvict: "false", AnnotationDoNotDisrupt: "true", "large": "text"})
+	if diff := cmp.Diff(few, pod.Labels); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]string{AnnotationSafeToEvict: "false", AnnotationDoNotDisrupt: "true"}, pod.Annotations); diff != "" {
+		t.Error(diff)
+	}
+	many := map[string]string{kuberay.LabelCluster: "c", kuberay.LabelReplica: "r"}
+	for i := range maxLabels {
+		many[fmt.Sprint("label-", i)] = "x"
+	}
+	if diff := cmp.Diff(map[string]string{kuberay.LabelCluster: "c", kuberay.LabelReplica: "r"}, slim(many, nil).Labels); diff != "" {
+		t.Errorf("whoever makes pods must not fill the memory: %s", diff)
 	}
 }

@@ -85,7 +85,7 @@ func (s *Snapshot) due(p Pod) string {
 		return ""
 	case p.Leaf.Outdated != "":
 		return p.Leaf.Outdated
-	case s.Unlike(p):
+	case s.older(p, 0):
 		return "podCertificate changed after it was created"
 	case !at.IsZero() && !s.Now.Before(at) && s.worth(p):
 		return "its certificate ends at " + stampText(p.Leaf.End)
@@ -93,11 +93,17 @@ func (s *Snapshot) due(p Pod) string {
 	return ""
 }
 
-// Unlike reports whether the pod's certificate is not what certificates are asked to be like. It goes by the pod's creation, because
-// a pod's own clock may be wrong.
-func (s *Snapshot) Unlike(p Pod) bool {
-	older := func(w Wish) bool { return p.Created.Before(w.Since) && !s.Now.Before(w.Since) }
-	return certified(p) && (older(s.WorkerWish) || p.Group == "" && older(s.HeadWish))
+// Unlike reports whether the pod's certificate is not what certificates are asked to be like.
+func (s *Snapshot) Unlike(p Pod) bool { return s.older(p, 0) || s.older(p, Settles) }
+
+// older reports whether the pod was created so early that it lacks what certificates are asked to be like: that long before each new
+// pod has it. It goes by the pod's creation, because a pod's own clock may be wrong.
+func (s *Snapshot) older(p Pod, early time.Duration) bool {
+	than := func(w Wish) bool {
+		at := w.Since.Add(-early)
+		return !w.Since.IsZero() && p.Created.Before(at) && !s.Now.Before(at)
+	}
+	return certified(p) && (than(s.WorkerWish) || p.Group == "" && than(s.HeadWish))
 }
 
 // oftest is how many times in a certificate's asked life a place may be renewed by age. Ends are what pods claim, and a pod with a

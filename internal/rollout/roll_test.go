@@ -265,6 +265,11 @@ func TestWishes(t *testing.T) {
 	if p := wants("w1", "h2"); len(due()) != 0 || !p.RequeueAt.Equal(start().Add(Settles)) {
 		t.Errorf("a pod that starts now may lack it, so the roll begins later: %v, %s", due(), p.RequeueAt)
 	}
+	if top := s.Pods[0]; !s.Unlike(top) || s.Unlike(s.Pods[1]) {
+		t.Error("a head from before lacks it from the first moment, and no worker does")
+	} else if top.Created = start().Add(time.Second); s.Unlike(top) {
+		t.Error("one from after may have it")
+	}
 	s.Now = start().Add(Settles)
 	if diff := cmp.Diff([]string{"head"}, due()); diff != "" {
 		t.Errorf("a name of the head's restarts no worker: %s", diff)

@@ -49,8 +49,8 @@ type world struct {
 	period    time.Duration     // how long they may
 	restamp   bool              // KubeRay was upgraded, and does not recreate for the next change
 
-	// life is how long certificates last; zero for ever. roll is how pods are brought onto new ones, holds what keeps pods from being
-	// evicted, by name, and refuses the API server's last word on it.
+	// life is how long certificates last; zero for ever. roll is how pods are brought onto new ones. holds are what keeps pods from
+	// being evicted, by name. refuses is the API server's last word on evictions, and opens when the next window opens.
 	life    time.Duration
 	roll    Rolling
 	holds   map[string]string

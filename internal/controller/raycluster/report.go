@@ -156,7 +156,7 @@ func (a *application) writeStatus(ctx context.Context, err error) error {
 	return nil
 }
 
-// tellChanges emits an event when a user must act, when a certificate enters a later part of its life, and when the restart for a new
+// tellChanges emits an event in three cases: a user must act, a certificate enters a later part of its life, or the restart for a new
 // one begins to wait.
 func (a *application) tellChanges(before, after *v1alpha1.RayClusterTLSStatus) {
 	// The step that puts a cluster back after a failure has told its own event.

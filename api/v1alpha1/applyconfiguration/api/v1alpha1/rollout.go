@@ -37,8 +37,8 @@ type RolloutApplyConfiguration struct {
 	MaxConcurrentClusters *int32 `json:"maxConcurrentClusters,omitempty"`
 	// progressDeadlineSeconds is the number of seconds in which a canary must get its certificate. It counts from the end
 	// of the old pod's grace period. A canary that misses it reverts the cluster. A RayService must have its new
-	// cluster ready in the same time, or the delay is reported. A replica that was evicted for a new certificate must be
-	// ready again in the same time, or the operator evicts no more until it is.
+	// cluster ready in the same time, or the delay is reported. An evicted replica must be ready again in the same
+	// time, or the operator evicts no more until it is.
 	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
 	// approvals lists the restarts of running clusters that somebody approved. Copy each entry from
 	// status.pendingRestart of the RayClusterTLS. An entry approves one restart of the head that runs now. It matches
