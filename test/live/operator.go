@@ -6,7 +6,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -60,5 +59,7 @@ func (c *Cluster) Undeploy(ctx context.Context, image string) error {
 	if _, err := c.Run(ctx, "make", "undeploy", "uninstall", "IMG="+image); err != nil {
 		return err
 	}
-	return client.IgnoreNotFound(c.API.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: OperatorNamespace}}))
+	// kubectl waits until it is gone, so that the next suite can deploy.
+	_, err := c.Run(ctx, "kubectl", "delete", "namespace", OperatorNamespace, "--ignore-not-found")
+	return err
 }
