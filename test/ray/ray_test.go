@@ -47,6 +47,7 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 	enablingSpecs()
 	faultSpecs()
 	autoscalerSpecs()
+	ownerSpecs(seen)
 
 	It("sends between its pods nothing in clear that is not expected", Label("ci"), func(ctx SpecContext) {
 		table, err := expected.Of(rayVersion)
