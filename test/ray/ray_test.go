@@ -32,6 +32,7 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 		workSpecs(s)
 		clientSpecs(s)
 		doorSpecs(s)
+		openSpecs(s)
 		serveSpecs(s)
 		metricSpecs(s)
 
@@ -48,6 +49,7 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 	faultSpecs()
 	autoscalerSpecs()
 	ownerSpecs(seen)
+	closedSpecs(seen)
 
 	It("sends between its pods nothing in clear that is not expected", Label("ci"), func(ctx SpecContext) {
 		table, err := expected.Of(rayVersion)

@@ -41,14 +41,17 @@ func (s *standing) start(ctx context.Context) {
 	s.beside.encrypted(ctx, besideName, 1)
 }
 
-// outsider starts a pod of Ray's image that has no certificate and does nothing by itself.
-func (n *namespace) outsider(ctx context.Context, name string) *corev1.Pod {
+// outsider starts a pod of Ray's image that has no certificate. Without a command it does nothing by itself.
+func (n *namespace) outsider(ctx context.Context, name string, command ...string) *corev1.Pod {
 	GinkgoHelper()
+	if len(command) == 0 {
+		command = []string{"sleep", "infinity"}
+	}
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{outsiderLabel: "yes"}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{outsiderLabel: name}},
 		Spec: corev1.PodSpec{
 			TerminationGracePeriodSeconds: new(int64(0)),
-			Containers:                    []corev1.Container{{Name: "client", Image: rayImage, Command: []string{"sleep", "infinity"}}},
+			Containers:                    []corev1.Container{{Name: "client", Image: rayImage, Command: command}},
 		},
 	}
 	n.create(ctx, pod)
@@ -243,14 +246,9 @@ func (s *standing) knock(ctx context.Context, pod, own *corev1.Pod) []expected.P
 	for _, l := range all {
 		addresses = append(addresses, address(pod, l.Port))
 	}
-	answers := func(n *namespace, from *corev1.Pod, way string) map[string]string {
-		out := map[string]string{}
-		Expect(json.Unmarshal([]byte(n.passes(ctx, from, "doors.py", append([]string{way}, addresses...)...)), &out)).To(Succeed())
-		Expect(slices.Collect(maps.Keys(out))).To(ConsistOf(addresses))
-		return out
-	}
-	plaintext, none := answers(s.n, s.client, "plaintext"), answers(s.n, s.client, "no-certificate")
-	foreign, ours := answers(s.beside, s.beside.head(ctx, besideName), "certificate"), answers(s.n, own, "certificate")
+	plaintext, none := s.n.answers(ctx, s.client, "plaintext", addresses...), s.n.answers(ctx, s.client, "no-certificate", addresses...)
+	foreign := s.beside.answers(ctx, s.beside.head(ctx, besideName), "certificate", addresses...)
+	ours := s.n.answers(ctx, own, "certificate", addresses...)
 	var out []expected.Port
 	for i, l := range all {
 		port, a := fmt.Sprint(l.Port), addresses[i]
@@ -259,6 +257,15 @@ func (s *standing) knock(ctx context.Context, pod, own *corev1.Pod) []expected.P
 		}
 		out = append(out, expected.Port{Port: port, Process: l.Process, Plaintext: plaintext[a], NoCertificate: none[a], Foreign: foreign[a], Own: ours[a]})
 	}
+	return out
+}
+
+// answers are what addresses answer to a pod that knocks in one of the ways of specs/doors.py.
+func (n *namespace) answers(ctx context.Context, from *corev1.Pod, way string, addresses ...string) map[string]string {
+	GinkgoHelper()
+	out := map[string]string{}
+	Expect(json.Unmarshal([]byte(n.passes(ctx, from, "doors.py", append([]string{way}, addresses...)...)), &out)).To(Succeed())
+	Expect(slices.Collect(maps.Keys(out))).To(ConsistOf(addresses))
 	return out
 }
 

@@ -1,10 +1,13 @@
-"""Runs tasks on every worker node, with an argument and a printed line that no other stream may carry."""
+"""Runs tasks on every worker node, with an argument and a printed line that no other stream may carry.
+
+Arguments: that text, and how many workers there are, which is two if nothing is said.
+"""
 
 import sys
 
 import ray
 
-marker = sys.argv[1]
+marker, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 2
 ray.init(address="auto", logging_level="ERROR")
 
 
@@ -15,7 +18,7 @@ def where(text):
 
 
 workers = {n["NodeID"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU")}
-assert len(workers) == 2, f"two workers are needed, and there are {len(workers)}"
+assert len(workers) == count, f"{count} workers are needed, and there are {len(workers)}"
 for node in workers:
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
     ran_on, text = ray.get(where.options(scheduling_strategy=strategy).remote(marker), timeout=120)
