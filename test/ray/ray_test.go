@@ -82,6 +82,9 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 	}, SpecTimeout(2*time.Minute))
 })
 
+// These clusters are made without raytls, so the audit does not judge them.
+var _ = Describe("The real Ray as time goes by", Ordered, ContinueOnFailure, Label("time"), timeSpecs)
+
 // markersOf are the markers that streams carried in clear.
 func markersOf(streams []stream) []string {
 	var out []string
