@@ -21,7 +21,7 @@ ARGS ?=
 GOTESTFLAGS ?=
 # Which end-to-end tests to run, as a Ginkgo label filter; all of them if empty.
 LABELS ?=
-# The image of Ray for test-ray, and that of Redis; if empty, the release RAY on a test cluster.
+# The image of Ray for test-ray and bench-ray, and that of Redis; if empty, the release RAY on a test cluster.
 RAY_IMAGE ?=
 REDIS_IMAGE ?=
 RAY ?= 2.60.0
@@ -29,6 +29,8 @@ FUZZTIME ?= 20s
 # How long make test-hostile sends.
 HOSTILE_DURATION ?= 5m
 BENCH ?= .
+# How often bench-ray measures each way to run a cluster.
+BENCH_ROUNDS ?= 5
 
 # hack/built prints the directory that it keeps a tool in, and builds it there the first time.
 CONTROLLER_GEN = "$$(hack/built hack/tools controller-gen=sigs.k8s.io/controller-tools/cmd/controller-gen)/controller-gen"
@@ -104,6 +106,10 @@ fuzz: ## Run every fuzz target for FUZZTIME.
 .PHONY: bench
 bench: ## Run the benchmarks that match BENCH.
 	assets=$$(hack/controlplane/assets) && KUBEBUILDER_ASSETS=$$assets go test -run='^$$' -bench='$(BENCH)' -benchmem -timeout=30m $(GOTESTFLAGS) ./internal/...
+
+.PHONY: bench-ray
+bench-ray: ## Measure what TLS costs the real Ray, on the cluster and with the images of test-ray, in BENCH_ROUNDS rounds.
+	IMG='$(IMG)' RAY='$(RAY)' RAY_IMAGE='$(RAY_IMAGE)' BENCH_ROUNDS='$(BENCH_ROUNDS)' hack/real-ray -v -timeout=3h $(GOTESTFLAGS) ./test/ray -ginkgo.label-filter=bench
 
 ##@ Check
 

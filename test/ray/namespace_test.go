@@ -64,9 +64,13 @@ func newTLSNamespace(ctx context.Context) *namespace {
 }
 
 // encrypt makes a policy for the whole namespace, and waits until the webhook is asked about it.
-func (n *namespace) encrypt(ctx context.Context) {
+func (n *namespace) encrypt(ctx context.Context, options ...func(*v1alpha1.RayTLSPolicy)) {
 	GinkgoHelper()
-	n.create(ctx, newPolicy())
+	made := newPolicy()
+	for _, option := range options {
+		option(made)
+	}
+	n.create(ctx, made)
 	Eventually(ctx, func(g Gomega, ctx context.Context) {
 		policy := &v1alpha1.RayTLSPolicy{}
 		g.Expect(target.API.Get(ctx, n.key("default"), policy)).To(Succeed())
