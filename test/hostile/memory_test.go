@@ -5,11 +5,11 @@ package hostile
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"regexp"
 	"slices"
 	"strconv"
+	"text/tabwriter"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -64,7 +64,7 @@ var workingSet = regexp.MustCompile(`(?m)^container_memory_working_set_bytes\{.*
 
 // judgePods prints what the operator's pods took, and fails the test where that was too much. Of the pods before there is none if
 // the test restarted the operator.
-func (w *world) judgePods(table io.Writer, before, after map[string]corev1.Pod) {
+func (w *world) judgePods(table *tabwriter.Writer, before, after map[string]corev1.Pod) {
 	fmt.Fprintln(table, "\npod of the operator\tmemory\tlimit\trestarts")
 	for _, name := range slices.Sorted(maps.Keys(after)) {
 		pod := after[name]

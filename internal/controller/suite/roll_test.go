@@ -65,7 +65,11 @@ var _ = Describe("Rolling", func() {
 		status := w.status("a")
 		g.Expect(status.Pods.Outdated).To(BeEquivalentTo(count))
 		upToDate := apimeta.FindStatusCondition(status.Conditions, v1alpha1.ConditionUpToDate)
-		g.Expect(upToDate.Status == metav1.ConditionTrue).To(Equal(count == 0), upToDate.Message)
+		want := metav1.ConditionTrue
+		if count > 0 {
+			want = metav1.ConditionFalse
+		}
+		g.Expect(upToDate.Status).To(Equal(want), upToDate.Message)
 	}
 	BeforeEach(func() { w = newWorld() })
 
