@@ -106,7 +106,7 @@ func timeSpecs() {
 				"process head", "process one", "process other", "alive", "job")).To(Equal(map[string]string{
 				"call one": "ok", "call other": "ok", "task one": "ok", "pull one other": "ok", "pull other one": "ok", "pull head one": "ok",
 				"process head": "no answer", "process one": "no answer", "process other": "no answer", "alive": "3 nodes",
-				"job": "PENDING: Job has not started yet. It may be waiting for the runtime environment to be set up.",
+				"job": "PENDING: Job has not started yet.",
 			}))
 			Expect(health()).To(Equal(map[string]bool{"headgroup": false, "one": false, "other": false}), "the pods from which ray health-check works")
 			a.unchanged(ctx)
