@@ -36,6 +36,8 @@ const jobSucceeded = "SUCCEEDED: Job finished successfully."
 // timeSpecs show what happens in Ray when certificates end or are replaced. Nothing here is raytls': it is why raytls
 // creates pods anew before the first certificate ends.
 func timeSpecs() {
+	generationSpecs()
+
 	Describe("where a worker's certificate ends", Ordered, func() {
 		a := &aging{}
 		var end time.Time
