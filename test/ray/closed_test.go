@@ -28,7 +28,7 @@ const agentPort = 52365
 func openSpecs(s *standing) {
 	It("has its dashboard agents run code for a pod without a certificate", Label("ci"), func(ctx SpecContext) {
 		for _, pod := range []*corev1.Pod{s.head(ctx), &s.n.workers(ctx, standingName)[0]} {
-			Expect(s.n.passes(ctx, s.client, "agent_job.py", address(pod, agentPort))).
+			Expect(s.n.passes(ctx, s.client, "agent_job.py", address(pod, agentPort), dashboardOf(s.head(ctx)))).
 				To(ContainSubstring("who finds ca.crt tls.crt tls.key"), "the agent of %s", pod.Name)
 		}
 	}, SpecTimeout(3*time.Minute))
@@ -54,13 +54,13 @@ func closedSpecs(seen *census) {
 
 		By("letting a pod in that has the token")
 		n.passes(ctx, outsider, "job.py", dashboardOf(head), "the holder of the token", token)
-		n.passes(ctx, outsider, "agent_job.py", address(head, agentPort), token)
+		n.passes(ctx, outsider, "agent_job.py", address(head, agentPort), dashboardOf(head), token, token)
 
 		By("refusing one that has none, or a wrong one")
-		for _, wrong := range [][]string{nil, {strings.Repeat("x", len(token))}} {
-			n.refuses(ctx, outsider, "job.py", append([]string{dashboardOf(head), "nobody"}, wrong...)...)
+		for _, wrong := range []string{"", strings.Repeat("x", len(token))} {
+			n.refuses(ctx, outsider, "job.py", dashboardOf(head), "nobody", wrong)
 			for _, pod := range []*corev1.Pod{head, worker} {
-				args := append([]string{address(pod, agentPort)}, wrong...)
+				args := []string{address(pod, agentPort), dashboardOf(head), wrong, token}
 				if table.Fault("agent-token") == nil {
 					n.refuses(ctx, outsider, "agent_job.py", args...)
 					continue

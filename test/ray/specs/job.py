@@ -10,7 +10,7 @@ import urllib.request
 
 address, text = sys.argv[1:3]
 headers = {"Content-Type": "application/json"}
-if len(sys.argv) > 3:
+if sys.argv[3:] > [""]:
     headers["Authorization"] = "Bearer " + sys.argv[3]
 
 
