@@ -8,10 +8,10 @@ import sys
 import time
 import urllib.request
 
-address, text = sys.argv[1:3]
+address, text, token = (sys.argv[1:] + [""])[:3]
 headers = {"Content-Type": "application/json"}
-if sys.argv[3:] > [""]:
-    headers["Authorization"] = "Bearer " + sys.argv[3]
+if token:
+    headers["Authorization"] = "Bearer " + token
 
 
 def call(path, body=None):
