@@ -103,7 +103,12 @@ func Observe(ctx context.Context, dial Dial, address string) Result {
 	result := observeTLS(ctx, dial, address)
 	// A peer without TLS may react to a handshake in any way. How it treats HTTP/2 is decisive.
 	reacted := slices.Contains([]Cause{Closed, NotGRPC, HandshakeFailed, TooLarge}, result.Cause)
-	if reacted && servesHTTP2(ctx, dial, address) {
+	switch {
+	case !reacted:
+		return result
+	case ctx.Err() != nil:
+		return Result{Answer: Unknown, Cause: TimedOut} // the end of the time closed the connection
+	case servesHTTP2(ctx, dial, address):
 		return Result{Answer: Plaintext}
 	}
 	return result
