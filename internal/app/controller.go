@@ -64,7 +64,10 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds,
 	if err != nil {
 		return err
 	}
-	now, recorder := clock.RealClock{}, mgr.GetEventRecorder(v1alpha1.ManagedBy)
+	now, recorder := options.Clock, mgr.GetEventRecorder(v1alpha1.ManagedBy)
+	if now == nil {
+		now = clock.RealClock{}
+	}
 	dial := options.Dial
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext

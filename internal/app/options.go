@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/raytls/raytls/internal/policy"
@@ -40,6 +41,8 @@ type ControllerOptions struct {
 	ClusterDomain string
 	// Dial connects to heads; nil for a plain connection. Tests have no pod network.
 	Dial probe.Dial
+	// Clock tells the time to decisions; nil for the machine's.
+	Clock clock.PassiveClock
 }
 
 // WebhookOptions are the settings of the webhook.

@@ -67,8 +67,8 @@ func (f *Facts) judged(pod *Pod, settings keys.Settings, by keys.Signers) rollou
 	}
 	// A pod that was made under the present authority says something wrong, and its replacement would too.
 	switch at := f.replacedAt(); {
-	case at.IsZero() || !pod.Created.Before(at):
-	case judged.Generation != 0 && !f.Now.Before(at):
+	case at.IsZero() || !pod.Created.Before(at) || f.Now.Before(at.Add(kube.ClockTolerance)):
+	case judged.Generation != 0:
 		out.Outdated = fmt.Sprintf("it has a certificate of generation %d of the authority, which was replaced", judged.Generation)
 	case judged.Reason == v1alpha1.ReasonOutdatedAuthority && pod.Created.Before(f.Keys.Authority.IssuedAt()):
 		out.Outdated = "it has a certificate of another authority than the cluster's"
@@ -77,7 +77,8 @@ func (f *Facts) judged(pod *Pod, settings keys.Settings, by keys.Signers) rollou
 }
 
 // replacedAt is from when on every new pod has a certificate of the present authority; zero if there is none. Before that, kubelets
-// may mount the CA Secret as it was.
+// may mount the CA Secret as it was. Pods are judged by it later still: the API server's clock tells when they were created, and a
+// replacement would count as older too while that clock is behind.
 func (f *Facts) replacedAt() time.Time {
 	if f.Keys.Authority == nil {
 		return time.Time{}
@@ -114,7 +115,7 @@ func (f *Facts) lives(store keys.Store) lives {
 	var out lives
 	settings, by := f.KeySettings(), f.signers(store)
 	reached := len(stages()) // index of the latest stage
-	if at := f.replacedAt(); f.Keys.Generation > 1 && f.Now.Before(at) {
+	if at := f.replacedAt().Add(kube.ClockTolerance); f.Keys.Generation > 1 && f.Now.Before(at) {
 		out.next = at
 	}
 	for i := range f.Pods {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/kept"
+	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
 )
@@ -107,7 +108,7 @@ func TestOutdatedPodsAreCounted(t *testing.T) {
 	if d = f.decide(); Status(f, &d, Done{Keys: store, Recorded: true}).Pods.Outdated != 1 || d.Plan.Progress != nil {
 		t.Errorf("the head lacks it from the first moment, and nothing is restarted yet: %+v", d.Plan.Progress)
 	}
-	f.Now = f.Now.Add(2 * time.Minute)
+	f.Now = f.Now.Add(2*time.Minute + kube.ClockTolerance)
 	f.Policy.Rollout.Strategy = v1alpha1.StrategyOnDelete
 	d = f.decide()
 	status := Status(f, &d, Done{Keys: store, Recorded: true})
@@ -164,12 +165,45 @@ func TestAnEarlierAuthority(t *testing.T) {
 	f, _ := encryptedFacts(t)
 	f.Pods[1].Report.Authority = "ab"
 	settings, by := f.KeySettings(), f.signers(f.Keys)
+	begins := f.replacedAt().Add(kube.ClockTolerance)
+	if f.Now = begins.Add(-time.Second); f.judged(&f.Pods[1], settings, by).Outdated != "" {
+		t.Error("a replacement would be outdated again by an API server whose clock is behind")
+	}
+	f.Now = begins
 	if f.judged(&f.Pods[1], settings, by).Outdated == "" || f.judged(&f.Pods[0], settings, by).Outdated != "" {
 		t.Error("a pod of an earlier authority is outdated, and no other")
 	}
 	f.Pods[1].Created = f.Keys.Authority.IssuedAt()
 	if f.judged(&f.Pods[1], settings, by).Outdated != "" {
 		t.Error("a pod that claims another authority for ever would be restarted for ever")
+	}
+}
+
+// TestAReplacedAuthorityRestartsEachPodOnce: whatever the API server's clock says, a replacement is not outdated again by what it
+// claims.
+func TestAReplacedAuthorityRestartsEachPodOnce(t *testing.T) {
+	f, store := encryptedFacts(t)
+	f.Policy.CertificateAuthority.ReplaceIssuedBefore = &metav1.Time{Time: epoch().Add(day)}
+	f.Now = epoch().Add(day)
+	next, _, _, err := keys.Next(store, f.KeySettings(), keys.Parent{}, keys.Pods{}, f.Now)
+	if err != nil || next.Generation != 2 {
+		t.Fatalf("generation %d, %v", next.Generation, err)
+	}
+	f.Keys = next
+	settings, by := f.KeySettings(), f.signers(next)
+	f.Pods[1].Report.Authority = store.Authority.ID()
+	for f.judged(&f.Pods[1], settings, by).Outdated == "" {
+		wake := f.lives(next).next
+		if !wake.After(f.Now) || f.Now.After(epoch().Add(2*day)) {
+			t.Fatalf("nobody looks when the roll begins: at %s, next at %s", f.Now, wake)
+		}
+		f.Now = wake
+	}
+	for behind := time.Duration(0); behind <= kube.ClockTolerance; behind += time.Minute {
+		f.Pods[1].Created = f.Now.Add(-behind)
+		if why := f.judged(&f.Pods[1], settings, by).Outdated; why != "" {
+			t.Errorf("by a clock that is %s behind, the replacement is restarted again: %s", behind, why)
+		}
 	}
 }
 

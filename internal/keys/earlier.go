@@ -8,11 +8,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/pki"
 )
-
-// ClockTolerance is how far two clocks may be apart: those of two nodes, or of two replicas of the operator.
-const ClockTolerance = 5 * time.Minute
 
 // maxGenerations is how many generations of an authority work together at most. Each adds a bridge to chains and bundles.
 const maxGenerations = 8
@@ -47,7 +45,7 @@ type storedEarlier struct {
 
 // over is when an authority whose last leaf ends then is over: a clock that is behind still takes the leaf for valid.
 func over(authority *pki.Authority, leavesEnd time.Time) time.Time {
-	if tolerant := leavesEnd.Add(ClockTolerance); tolerant.Before(authority.NotAfter()) {
+	if tolerant := leavesEnd.Add(kube.ClockTolerance); tolerant.Before(authority.NotAfter()) {
 		return tolerant
 	}
 	return authority.NotAfter()
@@ -181,7 +179,7 @@ func (s Store) GenerationOf(id string) int64 {
 // Covers reports whether a pod that was created at that time can only have a certificate of the present authority, whatever version
 // of the CA Secret it has mounted.
 func (s Store) Covers(created time.Time) bool {
-	return s.Issuer != nil && created.After(s.Issuer.IssuedAt().Add(settleTime+ClockTolerance))
+	return s.Issuer != nil && created.After(s.Issuer.IssuedAt().Add(settleTime+kube.ClockTolerance))
 }
 
 // unused are the generations that no pod has a certificate of, or can get one of.

@@ -140,7 +140,7 @@ func TestSecretsOfTheFirstFormatStayAsTheyAre(t *testing.T) {
 		t.Errorf("pods of it are accepted until %s", end)
 	}
 	known := replacedOnce(t)
-	if end, want := known.Signers().Earlier[0].End, epoch().Add(200*day+ClockTolerance); !end.Equal(want) {
+	if end, want := known.Signers().Earlier[0].End, epoch().Add(200*day+kube.ClockTolerance); !end.Equal(want) {
 		t.Errorf("pods of an authority whose issuers are known are accepted until %s, want %s", end, want)
 	}
 }
@@ -225,7 +225,7 @@ func TestAtMostEightGenerationsWorkTogether(t *testing.T) {
 func TestEarlierAuthoritiesGoWhenTheyAreOver(t *testing.T) {
 	s := settings(before(epoch().Add(time.Hour)), func(s *Settings) { s.AuthorityValidityDays = 7300 })
 	store, _, _ := next(t, first(t, settings()), s, epoch().Add(time.Hour))
-	over := epoch().Add(200*day + ClockTolerance)
+	over := epoch().Add(200*day + kube.ClockTolerance)
 	for now := epoch().Add(day); now.Before(over.Add(day)); {
 		made, _, renewAt := next(t, store, s, now)
 		if !renewAt.After(now) {

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"testing"
 	"time"
+
+	"github.com/raytls/raytls/internal/kube"
 )
 
 func TestIssuerIsReplacedOnSchedule(t *testing.T) {
@@ -143,7 +145,7 @@ func TestACutIssuerIsNotReplacedInALoop(t *testing.T) {
 func TestNoLeafLastsToTheEndOfItsAuthority(t *testing.T) {
 	s := shortLived()
 	for before, want := range map[time.Duration]time.Duration{
-		10 * day: -ClockTolerance, time.Hour: -ClockTolerance, ClockTolerance: 0, time.Minute: 0,
+		10 * day: -kube.ClockTolerance, time.Hour: -kube.ClockTolerance, kube.ClockTolerance: 0, time.Minute: 0,
 	} {
 		store, _, _ := next(t, Store{Cluster: train()}, s, epoch())
 		end := store.Authority.NotAfter()

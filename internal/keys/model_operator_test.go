@@ -31,7 +31,7 @@ type replica struct {
 }
 
 func newReplica(m *model) *replica {
-	tolerance := int(ClockTolerance / time.Second)
+	tolerance := int(kube.ClockTolerance / time.Second)
 	return &replica{off: time.Duration(m.r.IntN(2*tolerance+1)-tolerance) * time.Second}
 }
 

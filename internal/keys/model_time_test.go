@@ -3,6 +3,8 @@ package keys
 import (
 	"slices"
 	"time"
+
+	"github.com/raytls/raytls/internal/kube"
 )
 
 // boundaries are the moments at which something changes by itself.
@@ -22,7 +24,7 @@ func (m *model) boundaries() []time.Time {
 		add(v.from.Add(staleness))
 		for _, certificate := range slices.Concat(v.chain, v.bundle) {
 			add(certificate.NotAfter)
-			add(certificate.NotAfter.Add(-ClockTolerance))
+			add(certificate.NotAfter.Add(-kube.ClockTolerance))
 		}
 	}
 	add(m.leader.askAgain)

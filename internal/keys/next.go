@@ -255,7 +255,7 @@ func (s Store) issuerLife(now time.Time) time.Duration {
 }
 
 // lastLeaf is when the last leaf of the authority can end.
-func (s Store) lastLeaf() time.Time { return s.Authority.NotAfter().Add(-ClockTolerance) }
+func (s Store) lastLeaf() time.Time { return s.Authority.NotAfter().Add(-kube.ClockTolerance) }
 
 // issuerRenewal is when the issuer is replaced: halfway, so that a leaf signed just before still ends before it. An issuer that ends
 // with its authority stays, since a new one would not last longer.

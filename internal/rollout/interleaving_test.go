@@ -216,6 +216,9 @@ func (x *schedule) settle() error {
 			continue
 		}
 		next := x.requeueAt
+		if !next.IsZero() {
+			next = next.Add(-x.ahead)
+		}
 		for _, i := range x.own(func(p simPod) bool { return p.terminating }) {
 			if gone := x.pods[i].gone; next.IsZero() || gone.Before(next) {
 				next = gone

@@ -72,8 +72,10 @@ func (p *Plan) wish(s *Snapshot) {
 		}
 	}
 	for _, since := range []time.Time{p.WorkerWish.Since, p.HeadWish.Since} {
-		if s.Now.Before(since) {
-			p.RequeueAt = kube.Earlier(p.RequeueAt, since)
+		for _, at := range []time.Time{since, since.Add(kube.ClockTolerance)} {
+			if !since.IsZero() && s.Now.Before(at) {
+				p.RequeueAt = kube.Earlier(p.RequeueAt, at)
+			}
 		}
 	}
 }
@@ -85,7 +87,7 @@ func (s *Snapshot) due(p Pod) string {
 		return ""
 	case p.Leaf.Outdated != "":
 		return p.Leaf.Outdated
-	case s.older(p, 0):
+	case s.older(p, 0, kube.ClockTolerance):
 		return "podCertificate changed after it was created"
 	case !at.IsZero() && !s.Now.Before(at) && s.worth(p):
 		return "its certificate ends at " + stampText(p.Leaf.End)
@@ -94,14 +96,15 @@ func (s *Snapshot) due(p Pod) string {
 }
 
 // Unlike reports whether the pod's certificate is not what certificates are asked to be like.
-func (s *Snapshot) Unlike(p Pod) bool { return s.older(p, 0) || s.older(p, Settles) }
+func (s *Snapshot) Unlike(p Pod) bool { return s.older(p, 0, 0) || s.older(p, Settles, 0) }
 
 // older reports whether the pod was created so early that it lacks what certificates are asked to be like: that long before each new
-// pod has it. It goes by the pod's creation, because a pod's own clock may be wrong.
-func (s *Snapshot) older(p Pod, early time.Duration) bool {
+// pod has it. It goes by the pod's creation, because a pod's own clock may be wrong. The API server's clock tells the creation, and may
+// be behind, so that a replacement counts as older too until late has passed.
+func (s *Snapshot) older(p Pod, early, late time.Duration) bool {
 	than := func(w Wish) bool {
 		at := w.Since.Add(-early)
-		return !w.Since.IsZero() && p.Created.Before(at) && !s.Now.Before(at)
+		return !w.Since.IsZero() && p.Created.Before(at) && !s.Now.Before(at.Add(late))
 	}
 	return certified(p) && (than(s.WorkerWish) || p.Group == "" && than(s.HeadWish))
 }

@@ -167,17 +167,17 @@ func TestGoldenRolls(t *testing.T) {
 			events: happens{430: {"has a slot free", func(w *world) { w.settings(func() { w.noSlot = "" }) }}},
 		},
 		"roll-podcertificate": {
-			reason: "a changed podCertificate is a renewal, two minutes later, for pods that may lack it",
-			world:  rolls(func(w *world) { w.life = 0 }, 1), seconds: 300, ends: encrypted, events: happens{100: {"changes podCertificate", wishes}},
+			reason: "a changed podCertificate is a renewal, seven minutes later, for pods that may lack it",
+			world:  rolls(func(w *world) { w.life = 0 }, 1), seconds: 620, ends: encrypted, events: happens{100: {"changes podCertificate", wishes}},
 		},
 		"roll-podcertificate-again": {
 			reason: "a new wish in the middle begins anew with the pods that lack it",
-			world:  rolls(func(w *world) { w.life = 0 }, 2), seconds: 500, ends: encrypted,
-			events: happens{100: {"changes podCertificate", wishes}, 225: {"changes podCertificate", wishes}},
+			world:  rolls(func(w *world) { w.life = 0 }, 2), seconds: 1100, ends: encrypted,
+			events: happens{100: {"changes podCertificate", wishes}, 525: {"changes podCertificate", wishes}},
 		},
 		"roll-podcertificate-of-head": {
 			reason: "what concerns the head alone restarts no worker",
-			world:  rolls(func(w *world) { w.life = 0 }, 1), seconds: 300, ends: encrypted,
+			world:  rolls(func(w *world) { w.life = 0 }, 1), seconds: 620, ends: encrypted,
 			events: happens{100: {"adds a name of the head", func(w *world) { w.settings(func() { w.roll.HeadHash = "second" }) }}},
 		},
 		"roll-kueue": {

@@ -1,12 +1,14 @@
 package rollout
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
 )
 
 // evictionsAllowed checks that what is evicted needs a new certificate, that nothing forbids it, and that enough is left.
@@ -112,6 +114,28 @@ func TestUndisturbedRollRestartsEachPodOnce(t *testing.T) {
 			return fmt.Errorf("it ends as %s", x.ends())
 		}
 		return x.rolled(true)
+	})
+}
+
+// TestRollByAClockThatIsAhead: the API server tells when a pod was created, and its clock is behind the operator's.
+func TestRollByAClockThatIsAhead(t *testing.T) {
+	each(t, func(x *schedule) {
+		x.ahead = time.Duration(x.r.Int64N(int64(kube.ClockTolerance)) + 1)
+		x.encryptedSchedule()
+		wishes(x.world)
+	}, func(x *schedule) error {
+		if !x.encrypted() {
+			return fmt.Errorf("it ends as %s", x.ends())
+		}
+		for slot, n := range x.evicted {
+			if n > 1 {
+				return fmt.Errorf("%s was restarted %d times", slot, n)
+			}
+		}
+		if len(x.evicted) == 0 {
+			return errors.New("nothing was restarted")
+		}
+		return nil
 	})
 }
 

@@ -13,7 +13,7 @@ import (
 func (w *world) snapshot() *Snapshot {
 	c, r := w.clusters[w.seen.cluster], w.records[w.seen.record].clone()
 	s := &Snapshot{
-		Now: w.now, Goal: w.goal, Suspended: c.suspend, Provisioned: c.provisioned, New: w.isNew(c), Recreate: c.recreate,
+		Now: w.now.Add(w.ahead), Goal: w.goal, Suspended: c.suspend, Provisioned: c.provisioned, New: w.isNew(c), Recreate: c.recreate,
 		Observed: c.observed >= c.generated, Queued: c.queued, Immediate: w.immediate, NoSlot: w.noSlot, Record: r.Record,
 		Deadline: 10 * time.Minute, BlockedBy: w.blocked,
 	}

@@ -49,6 +49,9 @@ type world struct {
 	period    time.Duration     // how long they may
 	restamp   bool              // KubeRay was upgraded, and does not recreate for the next change
 
+	// ahead is how far the operator's clock is ahead of the API server's.
+	ahead time.Duration
+
 	// life is how long certificates last; zero for ever. roll is how pods are brought onto new ones. holds are what keeps pods from
 	// being evicted, by name. refuses is the API server's last word on evictions, and opens when the next window opens.
 	life    time.Duration
@@ -237,7 +240,7 @@ func (w *world) syncPods(to int) {
 
 // due reports whether something wakes the operator.
 func (w *world) due() bool {
-	return w.dirty || !w.requeueAt.IsZero() && !w.now.Before(w.requeueAt)
+	return w.dirty || !w.requeueAt.IsZero() && !w.now.Add(w.ahead).Before(w.requeueAt)
 }
 
 func (w *world) find(uid string) int {

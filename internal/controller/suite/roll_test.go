@@ -1,6 +1,8 @@
 package suite_test
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
 )
 
 // evicted are the pods that the operator evicted since mark, in order. A pod is named once: asking again for the end of a pod that is
@@ -29,7 +32,8 @@ func (w *world) evicted() []string {
 	return out
 }
 
-// changeCertificates changes what the policy asks of certificates, and has the two minutes pass after which each new pod has it.
+// changeCertificates changes what the policy asks of certificates, and has the time pass after which pods are restarted for it: the
+// operator's clock is as far ahead of the API server's as it may be, so that each pod is restarted once by such a clock too.
 func (w *world) changeCertificates(policy, cluster string) {
 	GinkgoHelper()
 	before := w.status(cluster).PodCertificate.WorkerHash
@@ -39,6 +43,8 @@ func (w *world) changeCertificates(policy, cluster string) {
 	w.eventually(func(g Gomega) { g.Expect(w.status(cluster).PodCertificate.WorkerHash).NotTo(Equal(before)) })
 	Expect(w.status(cluster).PodCertificate.WorkerSince.Time).To(BeTemporally(">", time.Now()), "pods that start now may lack it")
 	Expect(w.evicted()).To(BeEmpty())
+	DeferCleanup(os.Remove, filepath.Join(env.heads, clockFile))
+	Expect(os.WriteFile(filepath.Join(env.heads, clockFile), []byte(kube.ClockTolerance.String()), 0o600)).To(Succeed())
 	Eventually(func(g Gomega) {
 		tls := w.tls(cluster)
 		since := metav1.Now()
