@@ -110,7 +110,9 @@ func urgent(due []Pod) time.Time {
 
 // roll takes the next step of a cluster that may be rolled.
 func (p *Plan) roll(s *Snapshot, f fleet, due []Pod) {
-	top := s.live(and(head, certified))[0]
+	heads := s.live(and(head, certified))
+	// Anybody who may create pods can add a head. The one that is due must not be hidden by it.
+	top := heads[max(0, slices.IndexFunc(heads, func(p Pod) bool { return s.due(p) != "" }))]
 	headDue, quiet := s.due(top) != "", s.quietAt()
 	moving := s.Now.Before(quiet)
 	c := s.choose(f)

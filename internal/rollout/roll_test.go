@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -318,5 +319,27 @@ func TestFleetTakesHostsTogether(t *testing.T) {
 	groups(func(t *Template) { t.Replicas, t.Hosts = 1, 2 }, "a")(s)
 	if f := s.fleet(); f.wanted != 3 || f.unavailable != 0 || len(s.choose(f).evict) != 1 {
 		t.Errorf("an older KubeRay does not tell which hosts are together, so each counts: %+v", f)
+	}
+}
+
+// TestASecondHead: whoever may create pods can make a second head of the cluster, whose certificate is young.
+func TestASecondHead(t *testing.T) {
+	for name, change := range map[string]func(*Snapshot){
+		"first in order": func(s *Snapshot) {},
+		"not ready":      onPods(func(p *Pod) { p.Ready = false }, "a-head"),
+	} {
+		s := encryptedCluster(life * 2 / 3)
+		renewed("a1", "a2", "b1")(s)
+		second := s.Pods[0]
+		second.Name, second.UID = "a-head", "uid-a-head"
+		s.Pods = slices.Insert(s.Pods, 0, second)
+		renewed("a-head")(s)
+		rollsFor(time.Minute, 1)(s)
+		change(s)
+		p := Make(s)
+		s.Record = p.Record
+		if p = Make(s); len(p.Evict) != 1 || p.Evict[0].Name != "head" {
+			t.Errorf("%s: the head that is due is restarted: %+v %+v", name, p.Evict, p.Roll)
+		}
 	}
 }
