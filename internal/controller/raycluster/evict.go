@@ -1,6 +1,7 @@
 package raycluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,30 +20,40 @@ import (
 	"github.com/raytls/raytls/internal/kube"
 )
 
-// evictPods evicts the pods of the plan, as far as PodDisruptionBudgets allow. The gathered pods are those whose controller is the
-// RayCluster, by UID, and each eviction names its pod by UID.
+// evictPods evicts the pods of the plan, as far as the API server lets it: a pod that it refuses to evict keeps none but the hosts of
+// its replica, and the first refusal is the error. The gathered pods are those whose controller is the RayCluster, by UID, and each
+// eviction names its pod by UID.
 func (a *application) evictPods(ctx context.Context) error {
 	plan := &a.decision.Plan
 	if plan.Changes(&a.decision.Snapshot) {
 		return nil
 	}
 	var names []string
-	tell := func() {
-		if len(names) > 0 {
-			a.event(false, "EvictedPods", "Evict", "evicted "+strings.Join(names, ", ")+" for new certificates")
-		}
-	}
+	var refusal, failure error
+	refused := map[string]bool{} // multi-host replicas: KubeRay deletes all hosts when one goes
 	for i := range plan.Evict {
 		pod := &plan.Evict[i]
-		log.FromContext(ctx).Info("Evicting pod", "pod", pod.Name)
-		if err := a.evict(ctx, pod.Name, types.UID(pod.UID)); err != nil {
-			tell()
-			return err
+		if refused[pod.Replica] {
+			continue
 		}
-		names = append(names, pod.Name)
+		log.FromContext(ctx).Info("Evicting pod", "pod", pod.Name)
+		switch err := a.evict(ctx, pod.Name, types.UID(pod.UID)); {
+		case err == nil:
+			names = append(names, pod.Name)
+		case kube.AsOutcome(err) == nil:
+			failure = err
+		default:
+			refusal = cmp.Or(refusal, err)
+			refused[pod.Replica] = pod.Replica != ""
+		}
+		if failure != nil {
+			break
+		}
 	}
-	tell()
-	return nil
+	if len(names) > 0 {
+		a.event(false, "EvictedPods", "Evict", "evicted "+strings.Join(names, ", ")+" for new certificates")
+	}
+	return cmp.Or(failure, refusal)
 }
 
 func (a *application) evict(ctx context.Context, name string, uid types.UID) error {

@@ -76,7 +76,21 @@ func TestEvict(t *testing.T) {
 			}
 		})
 	}
-	a, _, _ := keyed(t, epoch())
+	a, stored, recorder := keyed(t, epoch())
+	a.Client = interceptor.NewClient(stored, interceptor.Funcs{
+		SubResourceCreate: func(_ context.Context, _ client.Client, _ string, object, _ client.Object, _ ...client.SubResourceCreateOption) error {
+			if object.GetName() == "a-2" || object.GetName() == "host" {
+				return nil
+			}
+			return refused("no")
+		},
+	})
+	a.decision.Plan.Evict = []rollout.Pod{{Name: "a-1", Replica: "r"}, {Name: "host", Replica: "r"}, {Name: "a-2"}, {Name: "a-3"}}
+	outcome, told := kube.AsOutcome(a.evictPods(t.Context())), drain(recorder)
+	if outcome == nil || outcome.BlockedBy != "Pod/a-1" || len(told) != 1 || !strings.Contains(told[0], "evicted a-2 for") {
+		t.Errorf("a pod that may not be evicted keeps none but the hosts of its replica, and the first is named: got %+v, told %q", outcome, told)
+	}
+	a, _, _ = keyed(t, epoch())
 	a.decision.Plan.Evict, a.decision.Plan.Enabled = []rollout.Pod{{Name: "a-1"}}, true
 	if err := a.evictPods(t.Context()); err != nil {
 		t.Errorf("a plan that writes evicts nothing: %v", err)
