@@ -187,15 +187,19 @@ func (f *Facts) pod(test func(*Pod) bool) *Pod {
 // outdated says in what the certificates of pods are outdated.
 func outdated(found *keys.Census, status *v1alpha1.RayClusterTLSStatus) string {
 	var parts []string
-	if len(found.Earlier) > 0 {
+	earlier := int32(0)
+	for _, pods := range found.Earlier {
+		earlier += pods
+	}
+	if earlier > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d pods still have a certificate of an earlier generation of the authority (%s; the present one is %d); they connect to all others, and get a new one when they are created anew",
-			found.Outdated-int32(min(len(found.Foreign), 1<<30)), status.Pods.Total, found.Generations(), status.Authority.Generation))
+			earlier, status.Pods.Total, found.Generations(), status.Authority.Generation))
 	}
-	if len(found.Foreign) > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d pods have a certificate of another authority", len(found.Foreign), status.Pods.Total))
+	if foreign := found.Outdated - earlier; foreign > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d pods have a certificate of another authority", foreign, status.Pods.Total))
 	}
-	if earlier := status.Pods.Outdated - found.Outdated; earlier > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d pods have a certificate of an earlier podCertificate", earlier, status.Pods.Total))
+	if unlike := status.Pods.Outdated - found.Outdated; unlike > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d pods have a certificate of an earlier podCertificate", unlike, status.Pods.Total))
 	}
 	return strings.Join(parts, "; ")
 }
