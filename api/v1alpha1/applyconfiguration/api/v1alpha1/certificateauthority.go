@@ -26,8 +26,8 @@ type CertificateAuthorityApplyConfiguration struct {
 	// the Secret gets another one, the operator replaces the authorities as for replaceIssuedBefore.
 	SecretRef *SecretReferenceApplyConfiguration `json:"secretRef,omitempty"`
 	// replaceIssuedBefore has the operator replace each authority that it issued before this time, once the time has come.
-	// Nothing restarts: running pods and new ones accept each other, and a pod gets a certificate of the new authority when
-	// it is created anew. The field asks for nothing more once every authority is younger, so it may stay.
+	// Running pods and new ones accept each other. A pod gets a certificate of the new authority when it is created anew, which
+	// rollout decides. The field asks for nothing more once every authority is younger, so it may stay.
 	ReplaceIssuedBefore *v1.Time `json:"replaceIssuedBefore,omitempty"`
 }
 
