@@ -166,6 +166,7 @@ func (n *namespace) jobEnds(ctx context.Context) rayv1.RayJobStatus {
 func serviceSpecs(seen *census) {
 	It("answers all requests while a RayService is changed in place and is upgraded", func(ctx SpecContext) {
 		n := newTLSNamespace(ctx)
+		n.serves(ctx)
 		service := n.newService(ctx, "first", marker("rayservice"))
 		n.create(ctx, service)
 		first := n.servedBy(ctx, "")
@@ -195,6 +196,7 @@ func serviceSpecs(seen *census) {
 
 	It("answers all requests while a policy has a RayService encrypted that serves", func(ctx SpecContext) {
 		n := newNamespace(ctx)
+		n.serves(ctx)
 		// The audit judges what takes the place of the cluster in plaintext, which sends no marker.
 		service := n.newService(ctx, "first", "no marker", outside)
 		n.create(ctx, service)
@@ -219,6 +221,18 @@ func serviceSpecs(seen *census) {
 		asking.all(ctx, "first of "+plain, "first of "+encrypted)
 		n.deleteOwner(ctx, service)
 	}, SpecTimeout(10*time.Minute))
+}
+
+// serves skips the spec where Ray Serve does not work with the rest of the image.
+func (n *namespace) serves(ctx context.Context) {
+	GinkgoHelper()
+	probe := n.outsider(ctx, "serves")
+	Eventually(ctx, func(g Gomega, ctx context.Context) {
+		found := &corev1.Pod{}
+		g.Expect(target.API.Get(ctx, n.key(probe.Name), found)).To(Succeed())
+		g.Expect(isReady(found)).To(BeTrue())
+	}).Should(Succeed())
+	n.passes(ctx, probe, "serve_works.py")
 }
 
 // serveConfig is an application of two deployments, whose answers name the release.

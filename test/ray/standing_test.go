@@ -214,6 +214,7 @@ func serveSpecs(s *standing) {
 		table, err := expected.Of(rayVersion)
 		Expect(err).NotTo(HaveOccurred())
 		head := s.head(ctx)
+		s.n.passes(ctx, head, "serve_works.py")
 		s.n.passes(ctx, head, "serve.py")
 		var open []expected.Port
 		pods := append(s.n.workers(ctx, standingName), *head)
