@@ -61,8 +61,10 @@ func TestPodsOfEarlierGenerations(t *testing.T) {
 		"all new":     {"then nothing is left", func(f *Facts) { restarted(f, 0); restarted(f, 1) }, "True Encrypted, True Certified, True UpToDate, False NothingToDo", "present values", 2, 0},
 		"old, ending": {"an end is warned of whatever the generation", func(f *Facts) { f.Now = epoch().AddDate(1, 0, -5) }, "True Encrypted, False CertificateEnding, False PodsOutdated, False NothingToDo", "2 of 2", 0, 2},
 		"stranger":    {"another authority is still another", func(f *Facts) { f.Pods[1].Report.Authority = "ab" }, "False OutdatedAuthority, False OutdatedAuthority, False PodsOutdated, True OutdatedAuthority", "1 of 2 pods have a certificate of another authority", 0, 1},
-		"stranger goes": {"one that goes is counted as what it is", func(f *Facts) { before("True")(f); f.Pods[1].Report.Authority, f.Pods[1].Terminating = "ab", true }, old,
-			"1 of 2 pods still have a certificate of an earlier generation of the authority (1 of generation 1; the present one is 2); they connect to all others, and get a new one when they are created anew; 1 of 2 pods have a certificate of another authority", 0, 1},
+		"stranger goes": {
+			"one that goes is counted as what it is", func(f *Facts) { before("True")(f); f.Pods[1].Report.Authority, f.Pods[1].Terminating = "ab", true }, old,
+			"1 of 2 pods still have a certificate of an earlier generation of the authority (1 of generation 1; the present one is 2); they connect to all others, and get a new one when they are created anew; 1 of 2 pods have a certificate of another authority", 0, 1,
+		},
 		"waiting": {"a pod without a certificate is not outdated", func(f *Facts) { before("True")(f); waits(1, time.Second)(f) }, "True Encrypted, False CertificatesPending, False PodsOutdated, False NothingToDo", "1 of 2 pods", 0, 1},
 	} {
 		t.Run(name, func(t *testing.T) {

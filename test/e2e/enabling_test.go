@@ -117,8 +117,8 @@ var _ = Describe("The sample", Label("core"), Ordered, func() {
 		By("the cluster's own report")
 		lines = strings.Split(strings.TrimSpace(kubectl(ctx, "-n", n.name, "get", "rctls")), "\n")
 		Expect(lines).To(HaveLen(2))
-		Expect(strings.Fields(lines[0])).To(Equal([]string{"NAME", "POLICY", "ENCRYPTED", "REASON", "PODS", "EXPIRES", "AGE"}))
-		Expect(strings.Fields(lines[1])[:6]).To(Equal([]string{cluster, policy, "True", v1alpha1.ReasonEncrypted, "3", row[4]}))
+		Expect(strings.Fields(lines[0])).To(Equal([]string{"NAME", "POLICY", "ENCRYPTED", "REASON", "PODS", "EXPIRES", "RESTART-BY", "AGE"}))
+		Expect(strings.Fields(lines[1])[:7]).To(Equal([]string{cluster, policy, "True", v1alpha1.ReasonEncrypted, "3", row[4], row[4]}))
 		Expect(n.annotations(ctx, cluster)).To(BeEmpty())
 	}, SpecTimeout(time.Minute))
 
