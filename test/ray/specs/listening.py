@@ -45,6 +45,8 @@ def kind(command):
         return "dashboard agent"
     if command.startswith("ray::RuntimeEnvAgent"):
         return "runtime_env agent"
+    if re.match(r"\S*python\S* - ", command):  # a script that is given to python's standard input, as the suite's are
+        return "driver"
     return "worker process" if command.startswith("ray::") else command[:60]
 
 
