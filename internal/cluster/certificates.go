@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
@@ -130,5 +129,3 @@ func (f *Facts) waits(name string) string {
 	}
 	return fmt.Sprintf("init container %s of pod %s has not ended; see its log and the pod's events", injection.InitContainerName, name)
 }
-
-func stampText(at time.Time) string { return at.UTC().Format(time.RFC3339) }

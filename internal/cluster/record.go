@@ -109,7 +109,7 @@ func stamp(at time.Time) *metav1.Time {
 func restartID(cluster types.UID, head string, action v1alpha1.RestartAction, attempt time.Time) string {
 	text := string(cluster) + "/" + head + "/" + string(action)
 	if !attempt.IsZero() {
-		text += "/" + attempt.UTC().Format(time.RFC3339)
+		text += "/" + kube.FormatTime(attempt)
 	}
 	return digest(text)[:8]
 }

@@ -146,7 +146,7 @@ func (l lives) ending() string {
 	part := map[v1alpha1.ExpiryStage]string{
 		v1alpha1.StageLastThird: "third", v1alpha1.StageLastSixth: "sixth", v1alpha1.StageLastTwelfth: "twelfth",
 	}[l.stage]
-	return fmt.Sprintf("the certificate of pod %s is in the last %s of its life and ends at %s", l.pod, part, stampText(l.end))
+	return fmt.Sprintf("the certificate of pod %s is in the last %s of its life and ends at %s", l.pod, part, kube.FormatTime(l.end))
 }
 
 // Warning is an event that the change of a status calls for: a certificate has entered a later part of its life. It is empty if none

@@ -167,7 +167,7 @@ func certified(f *Facts, found *keys.Census, status *v1alpha1.RayClusterTLSStatu
 		if found.Outdated > 0 {
 			state = metav1.ConditionFalse
 		}
-		return condition(kind, state, v1alpha1.ReasonCertificateEnding, "the certificate of pod %s ends at %s; restart the pod before", found.Ending[0].Pod, stampText(found.Ending[0].At))
+		return condition(kind, state, v1alpha1.ReasonCertificateEnding, "the certificate of pod %s ends at %s; restart the pod before", found.Ending[0].Pod, kube.FormatTime(found.Ending[0].At))
 	case found.Outdated > 0:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated, "%s", outdated(found, status))
 	}
@@ -253,7 +253,7 @@ func (f *Facts) authorityEnding(store keys.Store) string {
 	if ref := f.Policy.CertificateAuthority.SecretRef; ref != nil {
 		remedy = fmt.Sprintf("bring a CA in Secret %s that ends later", ref.Name)
 	}
-	return fmt.Sprintf("the cluster's authority ends at %s, and all certificates end with it; a new one would end no later, so %s, and the operator replaces it", stampText(store.Authority.NotAfter()), remedy)
+	return fmt.Sprintf("the cluster's authority ends at %s, and all certificates end with it; a new one would end no later, so %s, and the operator replaces it", kube.FormatTime(store.Authority.NotAfter()), remedy)
 }
 
 // pendingRestart describes a restart that waits; nil if none does.

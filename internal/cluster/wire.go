@@ -10,6 +10,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/keys"
+	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/probe"
 	"github.com/raytls/raytls/internal/rollout"
 )
@@ -91,7 +92,7 @@ func (w *Wire) weaken(report rollout.Report, now time.Time) rollout.Report {
 	case seen.Head == v1alpha1.WireForeignTLS:
 		return found(v1alpha1.ReasonForeignTLSOnWire, "the head serves a certificate that the cluster's authority did not issue; `raytls verify` shows it; %s", remedy)
 	case keys.Judge(keys.Leaf{NotAfter: instant(seen.ExpiryTime)}, keys.Signers{}, now).Reason == v1alpha1.ReasonCertificateExpired:
-		return found(v1alpha1.ReasonCertificateExpired, "the served certificate ended at %s, and peers refuse new connections with it; delete the pod", seen.ExpiryTime.UTC().Format(time.RFC3339))
+		return found(v1alpha1.ReasonCertificateExpired, "the served certificate ended at %s, and peers refuse new connections with it; delete the pod", kube.FormatTime(seen.ExpiryTime.Time))
 	}
 	return report
 }

@@ -112,7 +112,7 @@ func (c *Census) wait(pod Holder, now time.Time) {
 
 // Ended says when the first of the certificates ended, and how many did besides.
 func (e Ends) Ended() string {
-	text := fmt.Sprintf("the certificate of pod %s ended at %s", e[0].Pod, e[0].At.UTC().Format(time.RFC3339))
+	text := fmt.Sprintf("the certificate of pod %s ended at %s", e[0].Pod, kube.FormatTime(e[0].At))
 	if len(e) == 1 {
 		return text
 	}

@@ -28,6 +28,9 @@ const UnwatchedRetry = time.Minute
 // ClockTolerance is how far two clocks may be apart: those of nodes, of the API server, and of the operator's replicas.
 const ClockTolerance = 5 * time.Minute
 
+// FormatTime is how messages and records write a time.
+func FormatTime(at time.Time) string { return at.UTC().Format(time.RFC3339) }
+
 // Labels are those of an object that the operator makes for that purpose.
 func Labels(component string) map[string]string {
 	return map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelComponent: component}

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/pki"
 	"github.com/raytls/raytls/internal/window"
 )
@@ -165,6 +166,6 @@ func BroughtCA(spec *v1alpha1.RayTLSPolicySpec, secret *corev1.Secret, now time.
 	}
 	verdict.Reason = v1alpha1.ReasonValidityCut
 	verdict.Message = fmt.Sprintf("the policy is in force; the CA in Secret %s ends at %s, so issuers and pod certificates end then at the latest, earlier than podCertificate.validityDays asks",
-		name, parent.NotAfter().UTC().Format(time.RFC3339))
+		name, kube.FormatTime(parent.NotAfter()))
 	return parent, verdict
 }

@@ -68,7 +68,7 @@ func (r Result) AuthorityID() string {
 	if i < 0 || len(r.Chain[i].AuthorityKeyId) < idBytes {
 		return ""
 	}
-	return hex.EncodeToString(r.Chain[i].AuthorityKeyId[:idBytes])
+	return pki.SignerOf(r.Chain[i])
 }
 
 // Fingerprint is the beginning of the leaf's SHA-256, in hex: all that is repeated of a certificate that strangers made.

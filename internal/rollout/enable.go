@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
 )
 
 // planEnable begins to enable a cluster that is not on record as encrypted.
@@ -92,7 +93,7 @@ func allowed(s *Snapshot, p *Plan) bool {
 	case s.NoSlot != "":
 		p.Reason, p.Message = v1alpha1.ReasonWaitingForSlot, s.NoSlot
 	case !s.Opens.IsZero():
-		p.Reason, p.Message = v1alpha1.ReasonWaitingForWindow, fmt.Sprintf("the restart begins when the next window of rollout.windows opens, at %s", stampText(s.Opens))
+		p.Reason, p.Message = v1alpha1.ReasonWaitingForWindow, fmt.Sprintf("the restart begins when the next window of rollout.windows opens, at %s", kube.FormatTime(s.Opens))
 		p.RequeueAt = s.Opens
 	default:
 		return true

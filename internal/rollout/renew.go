@@ -90,7 +90,7 @@ func (s *Snapshot) due(p Pod) string {
 	case s.older(p, 0, kube.ClockTolerance):
 		return "podCertificate changed after it was created"
 	case !at.IsZero() && !s.Now.Before(at) && s.worth(p):
-		return "its certificate ends at " + stampText(p.Leaf.End)
+		return "its certificate ends at " + kube.FormatTime(p.Leaf.End)
 	}
 	return ""
 }
@@ -165,5 +165,3 @@ func (s *Snapshot) need(pods []Pod) string {
 func soonest(a, b Pod) int {
 	return cmp.Or(a.Leaf.End.Compare(b.Leaf.End), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Name, b.Name))
 }
-
-func stampText(at time.Time) string { return at.UTC().Format(time.RFC3339) }

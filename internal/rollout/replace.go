@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
 )
 
 // Service describes the RayService that made the cluster. The operator does not restart its serving clusters: the RayService
@@ -54,7 +55,7 @@ func planReplace(s *Snapshot, p *Plan) {
 
 // planUpgrading waits for the RayService. The operator asks once, because another new cluster would meet the same obstacle.
 func planUpgrading(s *Snapshot, p *Plan) {
-	service, asked := s.Service, s.Progress.Since.UTC().Format(time.RFC3339)
+	service, asked := s.Service, kube.FormatTime(s.Progress.Since)
 	lost, mayAsk := service.Asked != service.Ask && service.Next == "", s.BlockedBy == "" && service.Refuses == ""
 	end, settled := s.Progress.Since.Add(s.Deadline), s.Progress.Since.Add(RecreatePatience)
 	p.Reason, p.Message = s.becoming(), s.upgraded()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
 )
 
 // RestoreWindow and RestoreLimit bound how often the operator restores a stripped injection. Restoring it each time would be
@@ -36,7 +37,7 @@ func planRestore(s *Snapshot, p *Plan) {
 		p.Edit, p.Event, p.UserMustAct = NoEdit, nil, true
 		p.Reason = v1alpha1.ReasonFieldConflict
 		p.RequeueAt = slices.MinFunc(recent, time.Time.Compare).Add(RestoreWindow)
-		p.Message = fmt.Sprintf("%stook the injection out of the RayCluster's spec again, and it was restored %d times within the hour, so the operator leaves it out until %s and new pods cannot join; let that tool ignore the pod templates, or put what is injected into its manifest", manager(s), len(recent), p.RequeueAt.UTC().Format(time.RFC3339))
+		p.Message = fmt.Sprintf("%stook the injection out of the RayCluster's spec again, and it was restored %d times within the hour, so the operator leaves it out until %s and new pods cannot join; let that tool ignore the pod templates, or put what is injected into its manifest", manager(s), len(recent), kube.FormatTime(p.RequeueAt))
 		return
 	}
 	p.Restored = append(recent, s.stamp())

@@ -85,10 +85,10 @@ func (p *Plan) forbidden(s *Snapshot, due []Pod) bool {
 	case s.NoSlot != "":
 		p.Roll = Waiting{Reason: v1alpha1.ReasonWaitingForSlot, Message: need + "; " + s.NoSlot}
 	case !s.Opens.IsZero() && (urgent.IsZero() || s.Now.Before(urgent)):
-		p.Roll = Waiting{Reason: v1alpha1.ReasonWaitingForWindow, Message: fmt.Sprintf("%s; the next window of rollout.windows opens at %s", need, stampText(s.Opens))}
+		p.Roll = Waiting{Reason: v1alpha1.ReasonWaitingForWindow, Message: fmt.Sprintf("%s; the next window of rollout.windows opens at %s", need, kube.FormatTime(s.Opens))}
 		if !urgent.IsZero() && s.Opens.After(urgent) {
 			p.Roll.Reason = v1alpha1.ReasonWindowTooLate
-			p.Roll.Message += fmt.Sprintf(", which is too late, so the restart begins at %s", stampText(urgent))
+			p.Roll.Message += fmt.Sprintf(", which is too late, so the restart begins at %s", kube.FormatTime(urgent))
 		}
 		p.RequeueAt = kube.Earlier(p.RequeueAt, kube.Earlier(s.Opens, urgent))
 	default:

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/test/live"
 )
 
 // podRecord is what was seen of one pod. Times are when this process was told, since those in the API are whole seconds.
@@ -69,12 +70,6 @@ func initStatus(pod *corev1.Pod, name string) *corev1.ContainerStatus {
 	return nil
 }
 
-func podReady(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
-}
-
 // recorder remembers every pod that a namespace ever had.
 type recorder struct {
 	mu   sync.Mutex
@@ -118,9 +113,9 @@ func (r *recorder) see(o any, gone bool) {
 	switch {
 	case gone:
 		known.gone = now
-	case podReady(pod) && known.ready.IsZero():
+	case live.IsReady(pod) && known.ready.IsZero():
 		known.ready = now
-	case !podReady(pod):
+	case !live.IsReady(pod):
 		known.ready = time.Time{}
 	}
 }

@@ -130,11 +130,5 @@ func killOperator(ctx context.Context) {
 }
 
 func leftNamespaces(ctx context.Context) ([]string, error) {
-	var list corev1.NamespaceList
-	err := api.List(ctx, &list, client.HasLabels{specLabel})
-	names := []string{}
-	for _, namespace := range list.Items {
-		names = append(names, namespace.Name)
-	}
-	return names, err
+	return target.Namespaces(ctx, specLabel)
 }

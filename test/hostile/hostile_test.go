@@ -25,12 +25,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
-	"github.com/raytls/raytls/internal/app"
 	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/test/live"
 )
 
 const (
-	operatorNamespace = "raytls-system"
+	operatorNamespace = live.OperatorNamespace
 	// greedy sends what is hostile, quiet creates small clusters. So does bare, which has no policy, so that only the API server
 	// answers: what quiet waits for longer is the operator's.
 	greedy, quiet, bare = "raytls-hostile", "raytls-hostile-quiet", "raytls-hostile-bare"
@@ -87,26 +87,13 @@ func TestOneNamespaceDoesNotStopTheOthers(t *testing.T) {
 
 func connect(t *testing.T) *world {
 	t.Helper()
-	config, err := ctrl.GetConfig()
-	if err != nil {
-		t.Fatalf("a kubeconfig is needed: %v", err)
-	}
-	config.QPS = -1
 	ctrl.SetLogger(zap.New(zap.WriteTo(io.Discard))) // the webhook's warnings are expected
-	scheme, err := app.Scheme()
-	if err != nil {
-		t.Fatal(err)
-	}
-	api, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
-	clients, err := kubernetes.NewForConfig(config)
+	target, err := live.Connect("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &world{
-		t: t, api: api, kube: clients, config: config,
+		t: t, api: target.API, kube: target.Clients, config: target.Config,
 		sent: map[string]*tally{}, took: map[string][]time.Duration{}, refused: map[string][]string{}, memory: map[string]uint64{},
 	}
 }

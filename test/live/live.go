@@ -3,8 +3,11 @@
 package live
 
 import (
+	"context"
 	"fmt"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -12,6 +15,24 @@ import (
 
 	"github.com/raytls/raytls/internal/app"
 )
+
+// Namespaces are the names of the namespaces with a label.
+func (c *Cluster) Namespaces(ctx context.Context, label string) ([]string, error) {
+	var list corev1.NamespaceList
+	err := c.API.List(ctx, &list, client.HasLabels{label})
+	names := []string{}
+	for _, namespace := range list.Items {
+		names = append(names, namespace.Name)
+	}
+	return names, err
+}
+
+// IsReady reports whether a pod is Ready.
+func IsReady(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
 
 // Cluster is a connection to a cluster.
 type Cluster struct {

@@ -14,7 +14,6 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/raytls/raytls/test/live"
@@ -63,26 +62,10 @@ const suiteLabel = "raytls-ray"
 
 // namespaces are those of this suite that are there.
 func namespaces(ctx context.Context) ([]string, error) {
-	list, err := target.Clients.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: suiteLabel})
-	if err != nil {
-		return nil, err
-	}
-	names := []string{}
-	for _, namespace := range list.Items {
-		names = append(names, namespace.Name)
-	}
-	return names, nil
+	return target.Namespaces(ctx, suiteLabel)
 }
 
 // isReady reports whether a pod is Ready and stays.
 func isReady(pod *corev1.Pod) bool {
-	if pod.DeletionTimestamp != nil {
-		return false
-	}
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
+	return pod.DeletionTimestamp == nil && live.IsReady(pod)
 }

@@ -37,18 +37,17 @@ func (a *application) evictPods(ctx context.Context) error {
 			continue
 		}
 		log.FromContext(ctx).Info("Evicting pod", "pod", pod.Name)
-		switch err := a.evict(ctx, pod.Name, types.UID(pod.UID)); {
-		case err == nil:
+		err := a.evict(ctx, pod.Name, types.UID(pod.UID))
+		if err == nil {
 			names = append(names, pod.Name)
-		case kube.AsOutcome(err) == nil:
-			failure = err
-		default:
-			refusal = cmp.Or(refusal, err)
-			refused[pod.Replica] = pod.Replica != ""
+			continue
 		}
-		if failure != nil {
+		if kube.AsOutcome(err) == nil {
+			failure = err
 			break
 		}
+		refusal = cmp.Or(refusal, err)
+		refused[pod.Replica] = pod.Replica != ""
 	}
 	if len(names) > 0 {
 		a.event(false, "EvictedPods", "Evict", "evicted "+strings.Join(names, ", ")+" for new certificates")

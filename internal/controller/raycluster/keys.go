@@ -65,7 +65,7 @@ func (a *application) provideKeys(ctx context.Context) error {
 func (a *application) logIssued(ctx context.Context, what string, store keys.Store, certificate *x509.Certificate, more ...any) {
 	log.FromContext(ctx).WithValues(more...).Info(what,
 		"cluster", a.facts.Key.String(), "serial", fmt.Sprintf("%032x", certificate.SerialNumber),
-		"authority", store.Authority.ID(), "generation", store.Generation, "notAfter", certificate.NotAfter.UTC().Format(time.RFC3339))
+		"authority", store.Authority.ID(), "generation", store.Generation, "notAfter", kube.FormatTime(certificate.NotAfter))
 }
 
 // waitsForIssuer is for a cluster that got its last issuer a moment ago. It fails if new pods wait for the next one. A cache that has
@@ -202,7 +202,7 @@ func (a *application) publish(ctx context.Context, next keys.Store, why string) 
 	if why != "" {
 		a.issuers.made(a.facts.Key, a.facts.Now)
 		a.logIssued(ctx, "Issued issuer", next, next.Issuer.Certificate(), "issuer", next.Issuer.ID(), "cause", why)
-		a.event(false, "IssuerCreated", "Issue", fmt.Sprintf("made issuer %s, valid until %s: %s", next.Issuer.ID(), next.Issuer.NotAfter().UTC().Format(time.RFC3339), why))
+		a.event(false, "IssuerCreated", "Issue", fmt.Sprintf("made issuer %s, valid until %s: %s", next.Issuer.ID(), kube.FormatTime(next.Issuer.NotAfter()), why))
 	}
 	return nil
 }
