@@ -261,7 +261,7 @@ func blocked(f *Facts) (by, why string) {
 	return "", ""
 }
 
-// busy names the object that forbids to restart any pod, and gives the reason.
+// busy names the object that forbids the restart of any pod, and gives the reason.
 func busy(f *Facts) (by, why string) {
 	for i := range f.Jobs {
 		if name := f.Jobs[i].GetName(); kuberay.JobUnfinished(&f.Jobs[i]) {

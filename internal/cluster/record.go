@@ -81,7 +81,7 @@ func writeRecord(record rollout.Record, groups []string) (v1alpha1.InjectionStat
 	return out, progress
 }
 
-// writeWishes is what readRecord reads of what certificates are asked to be like.
+// writeWishes returns the certificate settings in the form that readRecord reads.
 func writeWishes(record rollout.Record) v1alpha1.PodCertificateStatus {
 	return v1alpha1.PodCertificateStatus{
 		WorkerHash: record.WorkerWish.Hash, WorkerSince: stamp(record.WorkerWish.Since),

@@ -35,7 +35,7 @@ func (f *Facts) rolling() rollout.Rolling {
 	return out
 }
 
-// wishes identify what certificates are asked to be like: those of all pods, and the head's besides.
+// wishes return hashes of the certificate settings of all pods, and of the further settings of the head.
 func wishes(c *v1alpha1.PodCertificate) (worker, head string) {
 	text := func(values ...any) string {
 		out, err := json.Marshal(values)

@@ -214,7 +214,7 @@ func (s Store) without(unused []int64, now time.Time) Store {
 	s.earlier = slices.DeleteFunc(slices.Clone(s.earlier), func(e earlier) bool {
 		return slices.Contains(unused, e.generation) || !now.Before(e.until)
 	})
-	// None ends after the one in front of it.
+	// A bridge never ends after the bridge in front of it.
 	if i := slices.IndexFunc(s.forward, func(c *x509.Certificate) bool { return !now.Before(c.NotAfter) }); i >= 0 {
 		s.forward = s.forward[:i]
 	}

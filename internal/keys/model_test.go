@@ -339,7 +339,7 @@ func (m *model) play(steps int) error {
 	return nil
 }
 
-// Whatever happens to a cluster, and in whatever order, each of its pods accepts each other.
+// TestEveryPairOfPodsHolds plays random events and verifies after each of them that every pod of the cluster accepts every other pod.
 func TestEveryPairOfPodsHolds(t *testing.T) {
 	first, last := 0, *seeds
 	if *oneSeed >= 0 {

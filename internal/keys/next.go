@@ -31,7 +31,7 @@ type Parent struct {
 	Unusable *kube.Outcome
 }
 
-// Due is what has to be made or dropped; the texts say why and are empty for what stays.
+// Due lists the keys that the operator makes and the bridges that it drops. Each text is the cause; it is empty for a key that stays.
 type Due struct {
 	Authority, Issuer string
 	// Held is why an authority that is asked for is not made yet, while the present one works; nil otherwise.
@@ -40,7 +40,7 @@ type Due struct {
 	Unused []int64
 }
 
-// Makes reports whether a key has to be made.
+// Makes reports whether the operator makes a key.
 func (d Due) Makes() bool { return d.Authority != "" || d.Issuer != "" }
 
 // Due is what Next makes. If a user has to act, it returns a *kube.Outcome, upon which nothing may be written.

@@ -15,8 +15,8 @@ type replica struct {
 	pods []Pod
 	// available reports whether all of its hosts work.
 	available bool
-	// due reports whether a host needs a new certificate, heldBy names what forbids to evict one, and end is when the first
-	// certificate ends.
+	// due reports whether a host needs a new certificate. heldBy and heldWhy are those of the first host that nobody may evict. end is
+	// the first end among the certificates.
 	due             bool
 	heldBy, heldWhy string
 	end             time.Time
@@ -96,7 +96,8 @@ func (s *Snapshot) replicas(group string, hosts int) []replica {
 	return out
 }
 
-// order has those that do not work come first, since evicting them costs nothing, and then those whose certificates end first.
+// order puts the replicas that do not work first, because their eviction costs nothing. The others follow by the ends of their
+// certificates.
 func order(a, b replica) int {
 	if a.available != b.available {
 		if b.available {

@@ -23,7 +23,7 @@ type Record struct {
 	Restored []time.Time
 	// Changed is what the operator last made of the templates, by group.
 	Changed map[string]Change
-	// WorkerWish and HeadWish are what pods' certificates are asked to be like: all pods' alike, and the head's besides.
+	// WorkerWish holds the certificate settings of all pods, and HeadWish the further settings of the head.
 	WorkerWish, HeadWish Wish
 	// Attempted is when a restart failed or was given up last, or when the RayService was asked last. The id of a restart holds it, so that no
 	// approval counts twice. It outlives the restart and the injection.

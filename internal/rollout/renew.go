@@ -19,11 +19,11 @@ type Leaf struct {
 	Outdated string
 }
 
-// Wish is what certificates are asked to be like.
+// Wish is the certificate settings that the policy asks for.
 type Wish struct {
-	// Hash identifies it; empty while nobody asked.
+	// Hash identifies the settings; empty while no policy asked for any.
 	Hash string
-	// Since is from when on every new pod is created by it; zero if it never changed.
+	// Since is the time from which every new pod follows the settings; zero if they never changed.
 	Since time.Time
 }
 
@@ -35,26 +35,28 @@ type Rolling struct {
 	OnDelete, Paused bool
 	// MaxUnavailable is how many worker replicas may be unavailable.
 	MaxUnavailable int
-	// BlockedBy names what forbids to restart any pod, approved or not, and BlockedWhy says why; empty for nothing.
+	// BlockedBy names the object that forbids the restart of any pod, even an approved one. BlockedWhy gives the reason. Both are
+	// empty if nothing forbids it.
 	BlockedBy, BlockedWhy string
 	// Head is when the head may be restarted, and FaultTolerant reports whether its restart loses nothing.
 	Head          v1alpha1.HeadRestart
 	FaultTolerant bool
-	// HeadBlockedBy names what forbids the head's restart, approved or not, and HeadBlockedWhy says why; empty for nothing.
+	// HeadBlockedBy names the object that forbids the restart of the head, even an approved one. HeadBlockedWhy gives the reason. Both
+	// are empty if nothing forbids it.
 	HeadBlockedBy, HeadBlockedWhy string
 	// WorkerEnd and HeadEnd are when a certificate that is made now would end, and Validity is how long one is asked to last.
 	WorkerEnd, HeadEnd time.Time
 	Validity           time.Duration
-	// WorkerHash and HeadHash identify what certificates are asked to be like; empty where nobody asks.
+	// WorkerHash and HeadHash identify the certificate settings of the policy; empty without a policy.
 	WorkerHash, HeadHash string
 }
 
-// Settles is how long after a change of what certificates are asked to be like a new pod may still get an earlier one: the kubelet
-// mounts Secrets from a cache. It also gives somebody who edits a policy twice one restart.
+// Settles is how long a new pod may still get a certificate by the earlier settings after a change, because the kubelet mounts
+// Secrets from a cache. Two edits of a policy within this time cause one restart.
 const Settles = 2 * time.Minute
 
-// wish records what certificates are asked to be like, for a cluster that is encrypted. The first time, nothing is known of earlier
-// wishes, so no pod is restarted. A paused policy records nothing.
+// wish records the certificate settings of an encrypted cluster. The first record restarts no pod, because no earlier settings are
+// known. A paused policy records nothing.
 func (p *Plan) wish(s *Snapshot) {
 	if !p.Enabled || s.Roll.Paused {
 		return
@@ -95,12 +97,12 @@ func (s *Snapshot) due(p Pod) string {
 	return ""
 }
 
-// Unlike reports whether the pod's certificate is not what certificates are asked to be like.
+// Unlike reports whether the pod's certificate follows earlier settings than the policy's.
 func (s *Snapshot) Unlike(p Pod) bool { return s.older(p, 0, 0) || s.older(p, Settles, 0) }
 
-// older reports whether the pod was created so early that it lacks what certificates are asked to be like: that long before each new
-// pod has it. It goes by the pod's creation, because a pod's own clock may be wrong. The API server's clock tells the creation, and may
-// be behind, so that a replacement counts as older too until late has passed.
+// older reports whether the API server created the pod before a moment that lies early before Since. It reports false until late
+// after that moment. It uses the time of creation, because the pod's own clock may be wrong. The API server's clock may be behind, so a replacement
+// would count as older too until late has passed.
 func (s *Snapshot) older(p Pod, early, late time.Duration) bool {
 	than := func(w Wish) bool {
 		at := w.Since.Add(-early)

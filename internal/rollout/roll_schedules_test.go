@@ -195,7 +195,7 @@ func TestDisabledInTheMiddleOfARoll(t *testing.T) {
 	})
 }
 
-// What may happen in between.
+// The following functions return events that a schedule may play between two steps of the operator.
 
 func wishing() []func(*schedule) string {
 	return []func(*schedule) string{func(x *schedule) string {

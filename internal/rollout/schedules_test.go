@@ -170,7 +170,7 @@ func TestAnythingAtAnyMoment(t *testing.T) {
 	}, func(*schedule) error { return nil })
 }
 
-// What may happen in between. Each says what it did.
+// The following functions return events that a schedule may play between two steps of the operator. Each event returns its description.
 
 func scaling() []func(*schedule) string {
 	return []func(*schedule) string{func(x *schedule) string {

@@ -51,7 +51,8 @@ type Pod struct {
 	Replica string
 	// Leaf is the certificate of a pod that is Certified.
 	Leaf Leaf
-	// HeldBy names what forbids to evict the pod, and HeldWhy says why; empty for nothing.
+	// HeldBy names the annotation or object that forbids the eviction of the pod. HeldWhy gives the reason. Both are empty if nothing
+	// forbids it.
 	HeldBy, HeldWhy string
 }
 
@@ -78,7 +79,7 @@ type Snapshot struct {
 	Queued bool
 	// Service is the RayService that made the cluster; nil for others.
 	Service *Service
-	// BlockedBy names what forbids a restart, approved or not; BlockedWhy says why and what to do.
+	// BlockedBy names the object that forbids a restart, even an approved one. BlockedWhy gives the reason and the remedy.
 	BlockedBy, BlockedWhy string
 	// Hazard is the field of the templates that TLS would break, and HazardWhy says how and what to do; empty for none. It forbids
 	// to begin enabling a running cluster, approved or not.

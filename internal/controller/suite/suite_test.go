@@ -54,7 +54,7 @@ var _ = BeforeSuite(func() {
 
 var _ = AfterSuite(func() {
 	if operator == nil {
-		return // BeforeSuite says why
+		return // BeforeSuite has reported the error
 	}
 	Expect(operator.stop()).To(Succeed(), "the operator ends without an error when it is told to")
 	log, err := os.ReadFile(env.logFile)

@@ -34,7 +34,7 @@ type Port struct {
 	Port string `json:"port"`
 	// Process is the kind of process that listens on it.
 	Process string `json:"process"`
-	// What the port answers to an HTTP/2 preface or an HTTP request without TLS, to TLS without a client certificate, with a
+	// The answers of the port to an HTTP/2 preface or an HTTP request without TLS, to TLS without a client certificate, with a
 	// certificate of another cluster, and with one of the cluster.
 	Plaintext     string `json:"plaintext"`
 	NoCertificate string `json:"noCertificate"`
@@ -49,7 +49,7 @@ type Stream struct {
 	// Protocol is what the client's first bytes are, such as HTTP. Path is the HTTP request's, without its query.
 	Protocol string `json:"protocol"`
 	Path     string `json:"path,omitempty"`
-	// What says for people what the stream is.
+	// What describes the stream for readers.
 	What string `json:"what"`
 }
 
@@ -59,7 +59,7 @@ type Fault struct {
 	Name string `json:"name"`
 	// Issue is where Ray's maintainers know of it.
 	Issue string `json:"issue"`
-	// What says for people what goes wrong.
+	// What describes the fault for readers.
 	What string `json:"what"`
 }
 
