@@ -101,8 +101,8 @@ func (s *Snapshot) due(p Pod) string {
 func (s *Snapshot) Unlike(p Pod) bool { return s.older(p, 0, 0) || s.older(p, Settles, 0) }
 
 // older reports whether the API server created the pod before a moment that lies early before Since. It reports false until late
-// after that moment. It uses the time of creation, because the pod's own clock may be wrong. The API server's clock may be behind, so a replacement
-// would count as older too until late has passed.
+// after that moment. It uses the time of creation, because the pod's own clock may be wrong. The API server's clock may be behind,
+// so a replacement would count as older too until late has passed.
 func (s *Snapshot) older(p Pod, early, late time.Duration) bool {
 	than := func(w Wish) bool {
 		at := w.Since.Add(-early)
