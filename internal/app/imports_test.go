@@ -24,8 +24,8 @@ func levels() [][]string {
 		{"internal/injection", "internal/gencert/gencerttest", "internal/window"},
 		{"internal/policy", "internal/keys", "internal/kept", "internal/rollout", "internal/servingcert", "internal/hazard"},
 		{"internal/cluster", "internal/manifest"},
-		{"internal/migration", "internal/cli/input", "internal/cli/text", "internal/cli/exit", "internal/cli/connect", "internal/cli/apply", "internal/cli/fleet", "internal/cli/clitest"},
-		{"internal/cli/follow"},
+		{"internal/migration", "internal/cli/input", "internal/cli/text", "internal/cli/exit", "internal/cli/connect", "internal/cli/apply", "internal/cli/fleet"},
+		{"internal/cli/follow", "internal/cli/clitest"},
 		{"internal/cli/authorities"},
 		{
 			"internal/webhook", "internal/controller/...", "internal/cli/inject", "internal/cli/migrate", "internal/cli/gencert", "internal/cli/verify",

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/raytls/raytls/internal/cli/approve"
 	"github.com/raytls/raytls/internal/cli/connect"
 	"github.com/raytls/raytls/internal/cli/gencert"
 	"github.com/raytls/raytls/internal/cli/inject"
@@ -79,7 +80,11 @@ func newRoot(version, program string, now func() time.Time) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; `%s --help` lists what there is", err, cmd.CommandPath())
 	})
-	root.AddCommand(newVersion(version), gencert.New(), inject.New(), migrate.New(now), rotate.New(connect.At(now)), verify.New(now))
+	open := connect.At(now)
+	root.AddCommand(
+		newVersion(version), gencert.New(), inject.New(), migrate.New(now),
+		approve.New(open), rotate.New(open), verify.New(now),
+	)
 	return root
 }
 

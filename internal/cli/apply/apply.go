@@ -4,6 +4,7 @@ package apply
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -18,6 +19,9 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	apply "github.com/raytls/raytls/api/v1alpha1/applyconfiguration/api/v1alpha1"
 )
+
+// ErrStale is why nothing was written: somebody changed or deleted the policy after it was read.
+var ErrStale = errors.New("it was changed or deleted in the meantime; run the command again")
 
 // Change is a change of a policy.
 type Change struct {
@@ -42,6 +46,9 @@ func (c Change) Write(ctx context.Context, to client.Client) error {
 	if owners := managed(err); len(owners) > 0 {
 		return fmt.Errorf("RayTLSPolicy %s: another writer owns the field and would set it back (%s); change the field in that writer's source, for which --dry-run prints the policy, or take the field over with --force-conflicts",
 			c.name(), strings.Join(owners, "; "))
+	}
+	if apierrors.IsConflict(err) {
+		return fmt.Errorf("RayTLSPolicy %s: %w", c.name(), ErrStale)
 	}
 	return fmt.Errorf("applying to RayTLSPolicy %s: %w", c.name(), err)
 }

@@ -4,7 +4,6 @@ package clitest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,14 +13,13 @@ import (
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/api/v1alpha1/applyconfiguration"
+	"github.com/raytls/raytls/internal/cli/connect"
 	"github.com/raytls/raytls/internal/kuberay"
 )
 
@@ -37,8 +35,8 @@ func In(after time.Duration) *metav1.Time { return Ago(-after) }
 // Client is a client for those objects. It applies as an API server does that has the CRDs.
 func Client(t *testing.T, objects ...client.Object) client.WithWatch {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+	scheme, err := connect.Scheme()
+	if err != nil {
 		t.Fatal(err)
 	}
 	// KubeRay's kinds are known without their Go types, as they are to the commands.
@@ -49,6 +47,13 @@ func Client(t *testing.T, objects ...client.Object) client.WithWatch {
 	}
 	return fake.NewClientBuilder().WithScheme(scheme).WithTypeConverters(applyconfiguration.NewTypeConverter(scheme)).
 		WithReturnManagedFields().WithObjects(objects...).Build()
+}
+
+// Open opens sessions in namespace ml with that client. sleep is what happens while a command waits.
+func Open(c client.Client, sleep func(context.Context, time.Duration) error) connect.Opener {
+	return func(*connect.Flags) (*connect.Session, error) {
+		return &connect.Session{Client: c, Namespace: "ml", Now: Now, Sleep: sleep}, nil
+	}
 }
 
 // Policy is a policy of namespace ml for every RayCluster.

@@ -17,17 +17,10 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	applyv1alpha1 "github.com/raytls/raytls/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/raytls/raytls/internal/cli/clitest"
-	"github.com/raytls/raytls/internal/cli/connect"
 	"github.com/raytls/raytls/internal/cli/exit"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
-
-func opener(c client.Client, sleep func(context.Context, time.Duration) error) connect.Opener {
-	return func(*connect.Flags) (*connect.Session, error) {
-		return &connect.Session{Client: c, Namespace: "ml", Now: clitest.Now, Sleep: sleep}, nil
-	}
-}
 
 func targeting(cluster string) func(*v1alpha1.RayTLSPolicy) {
 	return func(p *v1alpha1.RayTLSPolicy) {
@@ -139,7 +132,7 @@ func TestRotate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			fake := clitest.Client(t, c.objects...)
-			out, notes, err := clitest.Run(t.Context(), New(opener(fake, nil)), "", c.args...)
+			out, notes, err := clitest.Run(t.Context(), New(clitest.Open(fake, nil)), "", c.args...)
 			if (err != nil) != (len(c.fails) > 0) {
 				t.Fatalf("%s: error %v", c.reason, err)
 			}
@@ -176,14 +169,14 @@ func TestRotateRefusesWhatGitWouldTakeBack(t *testing.T) {
 	fake := clitest.Client(t, clitest.Policy("default"), clitest.RayCluster("train"), clitest.Record("train"))
 	writer(t, fake, "kustomize-controller", *clitest.Ago(48 * time.Hour))
 	before := asked(t, fake, "default")
-	_, _, err := clitest.Run(t.Context(), New(opener(fake, nil)), "", "train")
+	_, _, err := clitest.Run(t.Context(), New(clitest.Open(fake, nil)), "", "train")
 	if err == nil || !strings.Contains(err.Error(), "kustomize-controller") || !strings.Contains(err.Error(), "--dry-run") || !strings.Contains(err.Error(), "--force-conflicts") {
 		t.Errorf("the error names the writer and what to do: %v", err)
 	}
 	if got := asked(t, fake, "default"); got != before {
 		t.Errorf("the field is %s", got)
 	}
-	if _, _, err := clitest.Run(t.Context(), New(opener(fake, nil)), "", "train", "--force-conflicts"); err != nil || asked(t, fake, "default") == before {
+	if _, _, err := clitest.Run(t.Context(), New(clitest.Open(fake, nil)), "", "train", "--force-conflicts"); err != nil || asked(t, fake, "default") == before {
 		t.Errorf("forced: %v", err)
 	}
 }
@@ -193,7 +186,7 @@ func TestRotateOwnsOneField(t *testing.T) {
 	fake := clitest.Client(t, clitest.Policy("default", func(p *v1alpha1.RayTLSPolicy) {
 		p.Spec.CertificateAuthority.ValidityDays = 1000
 	}), clitest.RayCluster("train"), clitest.Record("train"))
-	if _, _, err := clitest.Run(t.Context(), New(opener(fake, nil)), "", "train"); err != nil {
+	if _, _, err := clitest.Run(t.Context(), New(clitest.Open(fake, nil)), "", "train"); err != nil {
 		t.Fatal(err)
 	}
 	var p v1alpha1.RayTLSPolicy
@@ -249,7 +242,7 @@ func TestRotateDryRun(t *testing.T) {
 		p.Status.Clusters = 1
 	})
 	fake := clitest.Client(t, p, clitest.Policy("own", targeting("mine")), clitest.RayCluster("train"), clitest.Record("train"), clitest.RayCluster("mine"), clitest.Record("mine", bound("own")))
-	out, notes, err := clitest.Run(t.Context(), New(opener(readOnly(t, fake), nil)), "", "--all", "--dry-run")
+	out, notes, err := clitest.Run(t.Context(), New(clitest.Open(readOnly(t, fake), nil)), "", "--all", "--dry-run")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +299,7 @@ func TestRotateWait(t *testing.T) {
 		left = left[1:]
 		return fake.Update(ctx, &tls)
 	}
-	out, _, err := clitest.Run(t.Context(), New(opener(fake, step)), "", "train", "--wait")
+	out, _, err := clitest.Run(t.Context(), New(clitest.Open(fake, step)), "", "train", "--wait")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +313,7 @@ func TestRotateWaitHasATimeout(t *testing.T) {
 	t.Parallel()
 	fake := clitest.Client(t, clitest.Policy("default"), clitest.RayCluster("train"), clitest.Record("train"))
 	late := func(context.Context, time.Duration) error { return context.DeadlineExceeded }
-	_, _, err := clitest.Run(t.Context(), New(opener(fake, late)), "", "train", "--wait", "--timeout", "1h")
+	_, _, err := clitest.Run(t.Context(), New(clitest.Open(fake, late)), "", "train", "--wait", "--timeout", "1h")
 	coded, ok := errors.AsType[exit.Error](err)
 	if !ok || coded.ExitCode() != 3 || !strings.Contains(err.Error(), "not done after 1h0m0s: ml/train") {
 		t.Errorf("got %v", err)
