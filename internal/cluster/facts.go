@@ -92,7 +92,8 @@ type Facts struct {
 type Gatherer struct {
 	// Cached reads from caches, and Live past them.
 	Cached, Live client.Reader
-	// Namespace is the operator's own, where authorities are kept.
+	// Namespace is the operator's own, where authorities are kept. Without it no Secret is read, as by a user: the keys are then those
+	// on record.
 	Namespace string
 	// ClusterDomain is the Kubernetes cluster's DNS domain.
 	ClusterDomain string
@@ -277,12 +278,18 @@ func (g *Gatherer) owner(ctx context.Context, f *Facts) error {
 }
 
 func (g *Gatherer) authority(ctx context.Context, f *Facts) error {
+	if g.Namespace == "" {
+		return nil
+	}
 	var err error
 	f.AuthoritySecret, err = kube.ReadSecret(ctx, g.Cached, types.NamespacedName{Namespace: g.Namespace, Name: keys.AuthoritySecretName(f.Key)})
 	return err
 }
 
 func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
+	if g.Namespace == "" {
+		return nil
+	}
 	name, err := gencert.ConfigMapName(injection.Revision)
 	if err != nil {
 		return err
