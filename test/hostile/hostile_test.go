@@ -19,6 +19,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -36,8 +37,9 @@ const (
 	greedy, quiet, bare = "raytls-hostile", "raytls-hostile-quiet", "raytls-hostile-bare"
 	// tenant is the ServiceAccount that acts in each of these namespaces.
 	tenant = "tenant"
-	// senders is how many requests of each kind are under way at a time, and stored how many clusters of a kind exist at a time.
-	senders, stored = 4, 3
+	// senders is how many dry runs are under way at a time, which is as many requests as the operator answers at a time. writers is
+	// how many clusters are written at a time, and stored how many of a kind each writer lets exist.
+	senders, writers, stored = 8, 2, 3
 	// most is how long all but a hundredth of the quiet namespace's creations may take, and how much longer than the bare one's.
 	most = 2 * time.Second
 )
@@ -69,13 +71,11 @@ func TestOneNamespaceDoesNotStopTheOthers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), duration(t))
 	defer cancel()
 	var wait sync.WaitGroup
-	for name, kind := range kinds() {
-		for n := range senders {
-			wait.Go(func() { w.dryRuns(ctx, tenants[greedy], name, kind, n) })
-		}
-		if kind.storable {
-			wait.Go(func() { w.stores(ctx, tenants[greedy], name, kind) })
-		}
+	for n := range senders {
+		wait.Go(func() { w.dryRuns(ctx, tenants[greedy], n) })
+	}
+	for n := range writers {
+		wait.Go(func() { w.stores(ctx, tenants[greedy], n) })
 	}
 	for _, namespace := range []string{quiet, bare} {
 		wait.Go(func() { w.creates(ctx, tenants[namespace], namespace) })
@@ -127,29 +127,41 @@ func (w *world) operator(ctx context.Context) map[string]corev1.Pod {
 	return out
 }
 
-// dryRuns sends creations of a kind that nobody stores.
-func (w *world) dryRuns(ctx context.Context, api client.Client, name string, k kind, sender int) {
-	object := k.make(greedy, fmt.Sprintf("%s-%d", strings.ReplaceAll(name, " ", "-"), sender))
-	for ctx.Err() == nil {
-		w.count(ctx, name+", dry run", api.Create(ctx, object.DeepCopy(), client.DryRunAll))
+// dryRuns sends creations of one kind after the other that nobody stores. Each sender begins with another kind.
+func (w *world) dryRuns(ctx context.Context, api client.Client, sender int) {
+	all := kinds()
+	names := slices.Sorted(maps.Keys(all))
+	objects := map[string]*unstructured.Unstructured{}
+	for name, kind := range all {
+		objects[name] = kind.make(greedy, fmt.Sprintf("%s-%d", strings.ReplaceAll(name, " ", "-"), sender))
+	}
+	for n := sender; ctx.Err() == nil; n++ {
+		name := names[n%len(names)]
+		w.count(ctx, name+", dry run", api.Create(ctx, objects[name].DeepCopy(), client.DryRunAll))
 	}
 }
 
-// stores creates clusters of a kind, changes each once, and deletes them, the oldest first.
-func (w *world) stores(ctx context.Context, api client.Client, name string, k kind) {
-	for n := 0; ctx.Err() == nil; n++ {
-		next := fmt.Sprintf("%s-stored-%d", strings.ReplaceAll(name, " ", "-"), n)
-		object := k.make(greedy, next)
+// stores creates a cluster of one kind after the other, changes it, and deletes the oldest of its kind.
+func (w *world) stores(ctx context.Context, api client.Client, writer int) {
+	all := kinds()
+	maps.DeleteFunc(all, func(_ string, k kind) bool { return !k.storable })
+	names := slices.Sorted(maps.Keys(all))
+	for n := writer; ctx.Err() == nil; n++ {
+		name, round := names[n%len(names)], n/len(names)
+		called := func(round int) string {
+			return fmt.Sprintf("%s-stored-%d-%d", strings.ReplaceAll(name, " ", "-"), writer, round)
+		}
+		object := all[name].make(greedy, called(round))
 		err := api.Create(ctx, object)
 		w.count(ctx, name+", stored", err)
 		if err == nil {
 			object.SetLabels(map[string]string{"changed": "true"})
 			w.count(ctx, name+", changed", api.Update(ctx, object))
 		}
-		if n >= stored {
+		if round >= stored {
 			gone := kuberay.NewRayCluster()
 			gone.SetNamespace(greedy)
-			gone.SetName(fmt.Sprintf("%s-stored-%d", strings.ReplaceAll(name, " ", "-"), n-stored))
+			gone.SetName(called(round - stored))
 			w.count(ctx, name+", deleted", client.IgnoreNotFound(api.Delete(ctx, gone))) // fairness may refuse the greedy namespace
 		}
 	}

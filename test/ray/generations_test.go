@@ -30,7 +30,7 @@ func generationSpecs() {
 			a.n.passes(ctx, a.pods["headgroup"], script, strings.TrimSuffix(script, ".py"))
 		}
 		for group, pod := range a.pods {
-			a.n.passes(ctx, pod, "client.py", agingName+"-head-svc."+a.n.name+".svc.cluster.local:10001")
+			a.n.connects(ctx, pod, agingName+"-head-svc."+a.n.name+".svc.cluster.local:10001")
 			a.noFailedHandshake(ctx, group)
 		}
 	},

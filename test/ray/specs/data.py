@@ -4,6 +4,8 @@ import sys
 
 import ray
 
+EXTRA = "/opt/extra"  # where an image may have what Ray Data needs besides
+sys.path.append(EXTRA)
 try:
     import pandas  # noqa: F401
     import pyarrow  # noqa: F401
@@ -11,7 +13,7 @@ except ImportError as missing:
     print("skip: Ray Data needs", missing.name)
     sys.exit(77)
 
-ray.init(address="auto", logging_level="ERROR")
+ray.init(address="auto", logging_level="ERROR", runtime_env={"env_vars": {"PYTHONPATH": EXTRA}})
 ray.data.DataContext.get_current().enable_progress_bars = False
 
 
