@@ -16,6 +16,7 @@ import (
 	"github.com/raytls/raytls/internal/cli/gencert"
 	"github.com/raytls/raytls/internal/cli/inject"
 	"github.com/raytls/raytls/internal/cli/migrate"
+	"github.com/raytls/raytls/internal/cli/revoke"
 	"github.com/raytls/raytls/internal/cli/rotate"
 	"github.com/raytls/raytls/internal/cli/status"
 	"github.com/raytls/raytls/internal/cli/text"
@@ -84,7 +85,7 @@ func newRoot(version, program string, now func() time.Time) *cobra.Command {
 	open := connect.At(now)
 	root.AddCommand(
 		newVersion(version), gencert.New(), inject.New(), migrate.New(now),
-		approve.New(open), rotate.New(open), status.New(open), verify.New(now),
+		approve.New(open), revoke.New(open), rotate.New(open), status.New(open), verify.New(now),
 	)
 	return root
 }

@@ -31,6 +31,9 @@ type Change struct {
 	Config *apply.RayTLSPolicyApplyConfiguration
 	// Force takes fields over from other managers.
 	Force bool
+	// Unset are the paths of fields that hold their default. Whoever created the policy owns them too, without having chosen them, so
+	// they are taken over.
+	Unset []string
 }
 
 // Write applies the change. Nothing but the fields of the change is written, so fields that this program does not know survive.
@@ -40,10 +43,18 @@ func (c Change) Write(ctx context.Context, to client.Client) error {
 		options = append(options, client.ForceOwnership)
 	}
 	err := to.Apply(ctx, c.Config, options...)
+	conflicts := conflicts(err)
+	if len(conflicts) > 0 && !slices.ContainsFunc(conflicts, func(conflict metav1.StatusCause) bool { return !slices.Contains(c.Unset, path(conflict)) }) {
+		err = to.Apply(ctx, c.Config, append(options, client.ForceOwnership)...)
+	}
 	if err == nil {
 		return nil
 	}
-	if owners := managed(err); len(owners) > 0 {
+	if len(conflicts) > 0 {
+		var owners []string
+		for _, conflict := range conflicts {
+			owners = append(owners, path(conflict)+": "+conflict.Message)
+		}
 		return fmt.Errorf("RayTLSPolicy %s: another writer owns the field and would set it back (%s); change the field in that writer's source, for which --dry-run prints the policy, or take the field over with --force-conflicts",
 			c.name(), strings.Join(owners, "; "))
 	}
@@ -55,20 +66,18 @@ func (c Change) Write(ctx context.Context, to client.Client) error {
 
 func (c Change) name() string { return *c.Config.GetNamespace() + "/" + *c.Config.GetName() }
 
-// managed says which fields other managers have; empty if the error is another.
-func managed(err error) []string {
-	var out []string
-	status, ok := err.(apierrors.APIStatus) //nolint:errorlint // what the client returns is not wrapped
-	if !ok || status.Status().Details == nil {
+// conflicts are the fields that other managers own; empty if the error is another.
+func conflicts(err error) []metav1.StatusCause {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
 		return nil
 	}
-	for _, cause := range status.Status().Details.Causes {
-		if cause.Type == metav1.CauseTypeFieldManagerConflict {
-			out = append(out, strings.TrimPrefix(cause.Field, ".")+": "+cause.Message)
-		}
-	}
-	return out
+	return slices.DeleteFunc(slices.Clone(status.Status().Details.Causes), func(cause metav1.StatusCause) bool {
+		return cause.Type != metav1.CauseTypeFieldManagerConflict
+	})
 }
+
+func path(conflict metav1.StatusCause) string { return strings.TrimPrefix(conflict.Field, ".") }
 
 // Print prints the policy as it is with the change, so that it can be committed or applied by any tool. It reads and writes nothing
 // else. Documents are separated as in a file of manifests.

@@ -174,6 +174,8 @@ func restarts(status *v1alpha1.RayClusterTLSStatus) string {
 		return fmt.Sprintf("all %d pods, with TLS: one worker of each kind first where there can be one, then the head, then the rest", status.Pods.Total)
 	case v1alpha1.ActionDisable:
 		return fmt.Sprintf("all %d pods, in plaintext", status.Pods.Total)
+	case v1alpha1.ActionRevoke:
+		return fmt.Sprintf("all %d pods together, with an unrelated authority", status.Pods.Total)
 	}
 	return "the head, for a new certificate; workers need no approval"
 }
@@ -259,8 +261,8 @@ func over(action v1alpha1.RestartAction, status *v1alpha1.RayClusterTLSStatus, e
 	switch action {
 	case v1alpha1.ActionDisable:
 		return status.Injection.Revision == 0 && status.Pods.Plaintext == status.Pods.Total
-	case v1alpha1.ActionRoll:
-		return status.Pods.Outdated == 0 && encrypted.Status == metav1.ConditionTrue && status.Pods.Certified == status.Pods.Total
+	case v1alpha1.ActionRoll, v1alpha1.ActionRevoke:
+		return status.Authority.Generation >= status.Authority.RevokedBeforeGeneration && status.Pods.Outdated == 0 && encrypted.Status == metav1.ConditionTrue && status.Pods.Certified == status.Pods.Total
 	}
 	return encrypted.Status == metav1.ConditionTrue
 }

@@ -30,9 +30,13 @@ type Field struct {
 	// Get returns the field, and Set sets it and what goes with it.
 	Get func(*v1alpha1.CertificateAuthority) *metav1.Time
 	Set func(*applyv1alpha1.CertificateAuthorityApplyConfiguration, metav1.Time)
+	// Unset are the paths of fields that Set sets too and that hold their default in that policy; nil for none.
+	Unset func(*v1alpha1.CertificateAuthority) []string
 	// Effect says what the operator does then, after "the operator".
 	Effect string
-	// Confirm asks the user before anything is written. Its error is why the command ends; nil goes on.
+	// Replaced reports whether the authority of a cluster was replaced since it was the one before, for a field of that time.
+	Replaced func(before, now *v1alpha1.AuthorityStatus, at time.Time) bool
+	// Confirm asks the user before anything is written; nil asks nothing. Its error is why the command ends.
 	Confirm func(clusters []fleet.Cluster) error
 }
 
@@ -160,6 +164,9 @@ func (r *replacement) apply(ctx context.Context, t *target) (time.Time, error) {
 		// With the UID, a policy that was deleted meanwhile is not made anew.
 		Config: applyv1alpha1.RayTLSPolicy(policy.Name, policy.Namespace).WithUID(t.policy.UID).
 			WithSpec(applyv1alpha1.RayTLSPolicySpec().WithCertificateAuthority(authority)),
+	}
+	if r.field.Unset != nil {
+		change.Unset = r.field.Unset(&t.policy.Spec.CertificateAuthority)
 	}
 	verb, to := "is", r.out
 	if r.flags.DryRun {

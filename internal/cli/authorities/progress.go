@@ -2,6 +2,7 @@ package authorities
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,9 +26,9 @@ func (r *replacement) look(c fleet.Cluster, at time.Time) follow.Look {
 		if upToDate == nil {
 			upToDate = &metav1.Condition{Status: metav1.ConditionUnknown}
 		}
-		if authority.IssuedTime == nil || authority.IssuedTime.Time.Before(at) {
+		if !r.field.Replaced(&c.Status().Authority, authority, at) {
 			text := fmt.Sprintf("generation %d is to be replaced", authority.Generation)
-			if upToDate.Reason == v1alpha1.ReasonTooManyGenerations || upToDate.Reason == v1alpha1.ReasonAuthorityChangePending {
+			if waits == "" && slices.Contains([]string{v1alpha1.ReasonTooManyGenerations, v1alpha1.ReasonAuthorityChangePending, v1alpha1.ReasonRevocationPending}, upToDate.Reason) {
 				text += "; " + upToDate.Message
 			}
 			return follow.Step{Text: text + waits}, nil
@@ -66,8 +67,12 @@ func pods(status *v1alpha1.RayClusterTLSStatus) string {
 
 // begins says when a roll begins that nothing else waits for; empty for one that has begun.
 func (r *replacement) begins(status *v1alpha1.RayClusterTLSStatus) string {
-	at := status.Authority.IssuedTime.Add(rollout.Settles + kube.ClockTolerance)
-	if status.Rollout != nil || !r.Now().Before(at) {
+	issued := status.Authority.IssuedTime
+	if issued == nil || status.Rollout != nil || len(status.Authority.Earlier) == 0 {
+		return ""
+	}
+	at := issued.Add(rollout.Settles + kube.ClockTolerance)
+	if !r.Now().Before(at) {
 		return ""
 	}
 	return fmt.Sprintf("; the roll begins at %s at the earliest", kube.FormatTime(at))

@@ -2,6 +2,8 @@
 package rotate
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -49,5 +51,8 @@ func field() authorities.Field {
 			c.WithReplaceIssuedBefore(at)
 		},
 		Effect: "replaces these authorities",
+		Replaced: func(_, now *v1alpha1.AuthorityStatus, at time.Time) bool {
+			return now.IssuedTime != nil && !now.IssuedTime.Time.Before(at)
+		},
 	}
 }
