@@ -132,8 +132,31 @@ var _ = Describe("The command line tool", func() {
 		after.Spec.CertificateAuthority.ReplaceIssuedBefore = nil
 		Expect(after.Spec).To(Equal(before.Spec))
 
+		earlier := "2026-01-01T00:00:00Z" // an apply of the very same value conflicts with nobody
+		Expect(yamlObject(out, printed)).To(Succeed())
+		Expect(unstructured.SetNestedField(printed.Object, earlier, "spec", "certificateAuthority", "replaceIssuedBefore")).To(Succeed())
+		Expect(w.admin.Apply(w.ctx, client.ApplyConfigurationFromUnstructured(printed), client.FieldOwner("kustomize-controller"), client.ForceOwnership)).To(Succeed())
 		_, _, err = u.run("rotate", "a")
 		Expect(err).To(MatchError(And(ContainSubstring("kustomize-controller"), ContainSubstring("--dry-run"))), "Git would take it back")
+	})
+
+	It("asks for a revocation, and takes over the default that the policy's creator owns", func() {
+		encrypted()
+		w.updatePolicy("p", func(p *v1alpha1.RayTLSPolicy) { p.Spec.Paused = true })
+		_, _, err := u.run("revoke", "a")
+		Expect(err).To(MatchError(ContainSubstring("--yes")))
+		Expect(w.getPolicy("p").Spec.CertificateAuthority.RevokeIssuedBefore).To(BeNil())
+		for _, now := range []bool{true, false} {
+			args := []string{"revoke", "a", "--yes"}
+			if now {
+				args = append(args, "--now")
+			}
+			_, notes, err := u.run(args...)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(notes).To(ContainSubstring("is paused"))
+			Expect(w.getPolicy("p").Spec.CertificateAuthority.RevokeIssuedBefore).NotTo(BeNil())
+			Expect(w.getPolicy("p").Spec.CertificateAuthority.RevokeNow).To(Equal(now))
+		}
 	})
 
 	It("approves the restart that it shows", func() {
@@ -200,5 +223,6 @@ var _ = Describe("The command line tool", func() {
 })
 
 func yamlObject(text string, into *unstructured.Unstructured) error {
+	into.Object = nil
 	return sigsyaml.Unmarshal([]byte(text), &into.Object)
 }
