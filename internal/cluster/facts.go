@@ -92,9 +92,10 @@ type Facts struct {
 type Gatherer struct {
 	// Cached reads from caches, and Live past them.
 	Cached, Live client.Reader
-	// Namespace is the operator's own, where authorities are kept. Without it no Secret is read, as by a user: the keys are then those
-	// on record.
+	// Namespace is the operator's own, where authorities are kept.
 	Namespace string
+	// NoSecrets reads as a user: no Secret and no scripts. What is judged by keys is then judged by those on record.
+	NoSecrets bool
 	// ClusterDomain is the Kubernetes cluster's DNS domain.
 	ClusterDomain string
 	// Served reports whether the API server serves a kind.
@@ -278,7 +279,7 @@ func (g *Gatherer) owner(ctx context.Context, f *Facts) error {
 }
 
 func (g *Gatherer) authority(ctx context.Context, f *Facts) error {
-	if g.Namespace == "" {
+	if g.NoSecrets {
 		return nil
 	}
 	var err error
@@ -287,7 +288,7 @@ func (g *Gatherer) authority(ctx context.Context, f *Facts) error {
 }
 
 func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
-	if g.Namespace == "" {
+	if g.NoSecrets {
 		return nil
 	}
 	name, err := gencert.ConfigMapName(injection.Revision)

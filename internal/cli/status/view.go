@@ -110,7 +110,7 @@ func newSource(c client.Client, now func() time.Time) *source {
 		return err == nil
 	}
 	s.gatherer = cluster.Gatherer{
-		Cached: s.reader, Live: s.reader, Served: served,
+		Cached: s.reader, Live: s.reader, NoSecrets: true, Served: served,
 		Admission: func(string) string { return v1alpha1.ReasonAdmissionActive },
 	}
 	return s
