@@ -110,7 +110,12 @@ func (a *approval) run(ctx context.Context) error {
 	if err := a.approve(ctx, tls); err != nil || a.dryRun || !a.waiting.Wait {
 		return err
 	}
-	look := func(tls *v1alpha1.RayClusterTLS) (follow.Step, error) { return a.look(pending, &tls.Status) }
+	look := func(tls *v1alpha1.RayClusterTLS) (follow.Step, error) {
+		if tls == nil {
+			return follow.Step{}, fmt.Errorf("RayCluster %s was deleted before the restart was over", a.key)
+		}
+		return a.look(pending, &tls.Status)
+	}
 	return follow.New(a.Session, a.out, a.waiting).Until(ctx, map[types.NamespacedName]follow.Look{a.key: look})
 }
 

@@ -20,6 +20,9 @@ import (
 func (r *replacement) look(c fleet.Cluster, at time.Time) follow.Look {
 	approve := r.command("approve "+c.Name, c.Namespace)
 	return func(tls *v1alpha1.RayClusterTLS) (follow.Step, error) {
+		if tls == nil { // RayJobs delete their clusters
+			return follow.Step{Text: "deleted", Done: true}, nil
+		}
 		status := &tls.Status
 		authority, waits := &status.Authority, follow.Waits(status, approve)
 		upToDate := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionUpToDate)

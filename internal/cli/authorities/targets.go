@@ -81,6 +81,8 @@ func (r *replacement) none(f *fleet.Fleet, name string) error {
 			return err
 		case c.Policy == nil:
 			return fmt.Errorf("no RayTLSPolicy has RayCluster %s encrypted, so there is no authority to replace; see `%s`", c, r.command("status "+name, r.Namespace))
+		case !c.Policy.DeletionTimestamp.IsZero():
+			return fmt.Errorf("RayTLSPolicy %s/%s of RayCluster %s is being deleted", c.Policy.Namespace, c.Policy.Name, c)
 		}
 		return fmt.Errorf("RayCluster %s %s; see `%s`", c, nothing, r.command("status "+name, r.Namespace))
 	case r.flags.policy != "":

@@ -48,7 +48,7 @@ type Step struct {
 	Done bool
 }
 
-// Look tells how far the cluster with that record is. An error ends the wait for all.
+// Look tells how far the cluster with that RayClusterTLS is, which is nil if the cluster was deleted. An error ends the wait for all.
 type Look func(tls *v1alpha1.RayClusterTLS) (Step, error)
 
 // Follower waits for clusters.
@@ -116,7 +116,7 @@ func (f Follower) look(ctx context.Context, key types.NamespacedName, look Look)
 	var tls v1alpha1.RayClusterTLS
 	switch err := f.session.Client.Get(ctx, key, &tls); {
 	case apierrors.IsNotFound(err):
-		return Step{}, fmt.Errorf("RayClusterTLS %s does not exist any more, so there is nothing to wait for", key)
+		return look(nil)
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
 		return Step{}, fmt.Errorf("reading RayClusterTLS %s: %w", key, err)
 	case err != nil && ctx.Err() == nil:

@@ -33,7 +33,7 @@ func TestUntil(t *testing.T) {
 	}{
 		"down for a moment": {"a wait of hours outlasts a restart of the API server", []error{errors.New("connection refused"), errors.New("connection refused")}, false, "connection refused", ""},
 		"forbidden":         {"this does not pass", []error{refused}, false, "", "forbidden"},
-		"gone":              {"it never comes", nil, true, "", "does not exist any more"},
+		"gone":              {"what that means, the command knows", nil, true, "", "it is gone"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -54,7 +54,12 @@ func TestUntil(t *testing.T) {
 			var out bytes.Buffer
 			session := &connect.Session{Client: fake, Sleep: func(context.Context, time.Duration) error { return nil }}
 			follower := New(session, &out, AddFlags(&cobra.Command{}, "then"))
-			err := follower.Until(t.Context(), map[types.NamespacedName]Look{key: func(*v1alpha1.RayClusterTLS) (Step, error) { return Step{Text: "done", Done: true}, nil }})
+			err := follower.Until(t.Context(), map[types.NamespacedName]Look{key: func(tls *v1alpha1.RayClusterTLS) (Step, error) {
+				if tls == nil {
+					return Step{}, errors.New("it is gone")
+				}
+				return Step{Text: "done", Done: true}, nil
+			}})
 			if (err != nil) != (c.error != "") || err != nil && !strings.Contains(err.Error(), c.error) {
 				t.Errorf("%s: error %v", c.reason, err)
 			}

@@ -309,6 +309,17 @@ func TestRotateWait(t *testing.T) {
 	}
 }
 
+// RayJobs delete their clusters while a fleet is waited for.
+func TestRotateWaitOutlastsADeletedCluster(t *testing.T) {
+	t.Parallel()
+	fake := clitest.Client(t, clitest.Policy("default"), clitest.RayCluster("train"), clitest.Record("train"))
+	deleted := func(ctx context.Context, _ time.Duration) error { return fake.Delete(ctx, clitest.Record("train")) }
+	out, _, err := clitest.Run(t.Context(), New(clitest.Open(fake, deleted)), "", "--all", "--wait")
+	if err != nil || !strings.HasSuffix(out, "ml/train: deleted\n") {
+		t.Errorf("error %v\n%s", err, out)
+	}
+}
+
 func TestRotateWaitHasATimeout(t *testing.T) {
 	t.Parallel()
 	fake := clitest.Client(t, clitest.Policy("default"), clitest.RayCluster("train"), clitest.Record("train"))
