@@ -331,6 +331,12 @@ func TestStatusNeedsFewRights(t *testing.T) {
 			}
 		})
 	}
+	for kind, computes := range map[string]bool{"PodDisruptionBudget": true, "PodList": false, "RayTLSPolicy": false} {
+		since := append(objects(t), podOfTrain(t, "train-gpu-z", "gpu", plain))
+		if got := readReport(t, since, refusing(new(int), kind)).Clusters[0]; (got.Computed != nil) != computes {
+			t.Errorf("without %s: computed %+v", kind, got.Computed)
+		}
+	}
 	secrets := 0
 	_, _, err := clitest.Run(t.Context(), New(clitest.Open(refusing(&secrets, "RayClusterTLSList")(clitest.Client(t, objects(t)...)), nil)), "", "train")
 	if !apierrors.IsForbidden(err) {

@@ -188,8 +188,8 @@ func (s *source) one(ctx context.Context, key types.NamespacedName) (clusterRepo
 		out.Status = &facts.TLS.Status
 		out.Current = seen(out.Status, facts.Object.GetGeneration(), facts.Decision.Policy) && (s.unread["Pod"] || out.Status.Pods == now.Pods)
 	}
-	// Without a policy the settings of certificates are beside the keys. What cannot be read would look as if it were missing.
-	if !out.Current && facts.Policy != nil && len(s.unread) == 0 {
+	// Without a policy the settings of certificates are beside the keys.
+	if !out.Current && facts.Policy != nil && s.exact() {
 		out.Computed = &computed{Pods: now.Pods}
 		for _, c := range now.Conditions {
 			if c.Type == v1alpha1.ConditionEncrypted || c.Type == v1alpha1.ConditionCertified {
@@ -204,6 +204,11 @@ func (s *source) one(ctx context.Context, key types.NamespacedName) (clusterRepo
 		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Name, b.Name))
 	})
 	return out, nil
+}
+
+// exact reports whether what could not be read changes no condition that is computed. It would look as if it were missing.
+func (s *source) exact() bool {
+	return !slices.ContainsFunc(s.missing(), func(kind string) bool { return kind != "PodDisruptionBudget" })
 }
 
 func podOf(facts *cluster.Facts, decision *cluster.Decision, pod *cluster.Pod) podReport {
