@@ -170,7 +170,7 @@ func TestFoldersHaveNoLoop(t *testing.T) {
 func TestTheToolIsNoOperator(t *testing.T) {
 	for _, p := range goList(t, "-deps", "./cmd/raytls") {
 		for _, denied := range []string{
-			module + "internal/app", module + "internal/controller", module + "internal/webhook",
+			module + "internal/app", module + "internal/controller", module + "internal/webhook", module + "internal/cli/clitest",
 			"sigs.k8s.io/controller-runtime/pkg/manager", "sigs.k8s.io/controller-runtime/pkg/webhook",
 		} {
 			if p.ImportPath == denied || strings.HasPrefix(p.ImportPath, denied+"/") {

@@ -181,8 +181,10 @@ func restarts(status *v1alpha1.RayClusterTLSStatus) string {
 		return fmt.Sprintf("all %d pods, in plaintext", status.Pods.Total)
 	case v1alpha1.ActionRevoke:
 		return fmt.Sprintf("all %d pods together, with an unrelated authority", status.Pods.Total)
+	case v1alpha1.ActionRoll:
+		return "the head, for a new certificate; workers need no approval"
 	}
-	return "the head, for a new certificate; workers need no approval"
+	return "pods; this version of the tool does not know the action"
 }
 
 // approve writes the approval into the policy, or prints the policy with it.
@@ -266,8 +268,10 @@ func over(action v1alpha1.RestartAction, status *v1alpha1.RayClusterTLSStatus, e
 	switch action {
 	case v1alpha1.ActionDisable:
 		return status.Injection.Revision == 0 && status.Pods.Plaintext == status.Pods.Total
+	case v1alpha1.ActionEnable:
+		return encrypted.Status == metav1.ConditionTrue
 	case v1alpha1.ActionRoll, v1alpha1.ActionRevoke:
 		return status.Authority.Generation >= status.Authority.RevokedBeforeGeneration && status.Pods.Outdated == 0 && encrypted.Status == metav1.ConditionTrue && status.Pods.Certified == status.Pods.Total
 	}
-	return encrypted.Status == metav1.ConditionTrue
+	return true // it no longer waits, and this version of the tool knows no more of it
 }

@@ -72,43 +72,54 @@ func TestApprove(t *testing.T) {
 		says   []string
 	}{
 		"enable": {
-			"what is restarted, and why, is shown", approves(), clitest.Record("train", enable), nil, 0, map[string]string{"train": "3f2a9c"},
+			"what is restarted, and why, is shown", approves(), clitest.Record("train", enable), nil, 0,
+			map[string]string{"train": "3f2a9c"},
 			[]string{"restart      3f2a9c, Enable", "all 3 pods, with TLS", "AwaitingApproval: the cluster runs; suspend it, or approve\n", "approved     in RayTLSPolicy ml/default"},
 		},
 		"others": {
 			"the approvals of other clusters stay", approves(v1alpha1.Approval{Cluster: "serve", Restart: "aaaaaa"}), clitest.Record("train", enable), nil, 0,
-			map[string]string{"serve": "aaaaaa", "train": "3f2a9c"}, nil,
+			map[string]string{"serve": "aaaaaa", "train": "3f2a9c"},
+			nil,
 		},
 		"again": {
 			"an approval is not given twice", approves(v1alpha1.Approval{Cluster: "train", Restart: "3f2a9c"}), clitest.Record("train", enable), nil, 0,
-			map[string]string{"train": "3f2a9c"}, []string{"approved     before"},
+			map[string]string{"train": "3f2a9c"},
+			[]string{"approved     before"},
 		},
 		"by id": {"the user saw this restart", approves(), clitest.Record("train", enable), []string{"--restart", "3f2a9c"}, 0, map[string]string{"train": "3f2a9c"}, nil},
 		"other id": {
-			"the user saw another restart", approves(), clitest.Record("train", enable), []string{"--restart", "bbbbbb"}, exitNothing, map[string]string{},
+			"the user saw another restart", approves(), clitest.Record("train", enable),
+			[]string{"--restart", "bbbbbb"},
+			exitNothing,
+			map[string]string{},
 			[]string{"waits for restart 3f2a9c (Enable) and no longer for bbbbbb"},
 		},
 		"blocked": {
 			"an approval may come before the end of a job", approves(), clitest.Record("train", waiting(v1alpha1.ActionEnable, v1alpha1.ReasonBlocked, "RayJob/nightly", "RayJob nightly runs on the cluster")), nil, 0,
-			map[string]string{"train": "3f2a9c"}, []string{"Blocked by RayJob/nightly", "does not lift this"},
+			map[string]string{"train": "3f2a9c"},
+			[]string{"Blocked by RayJob/nightly", "does not lift this"},
 		},
 		"roll": {
 			"the head alone needs it", approves(), clitest.Record("train", waiting(v1alpha1.ActionRoll, v1alpha1.ReasonAwaitingApproval, "", "the cluster loses its state"+command)), nil, 0,
-			map[string]string{"train": "3f2a9c"}, []string{"the head, for a new certificate"},
+			map[string]string{"train": "3f2a9c"},
+			[]string{"the head, for a new certificate"},
 		},
 		"on delete": {
 			"no approval lifts the strategy", approves(), clitest.Record("train", waiting(v1alpha1.ActionRoll, v1alpha1.ReasonOnDelete, "", "delete the pods, the head last")), nil, exitNothing,
-			map[string]string{}, []string{"leaves the restart of RayCluster ml/train to you: delete the pods, the head last"},
+			map[string]string{},
+			[]string{"leaves the restart of RayCluster ml/train to you: delete the pods, the head last"},
 		},
 		"never": {
 			"nor headRestart", approves(), clitest.Record("train", waiting(v1alpha1.ActionRoll, v1alpha1.ReasonBlocked, "rollout.headRestart", "delete the pod")), nil, exitNothing,
-			map[string]string{}, []string{"to you: delete the pod"},
+			map[string]string{},
+			[]string{"to you: delete the pod"},
 		},
 		"nothing":   {"no restart waits", approves(), clitest.Record("train"), nil, exitNothing, map[string]string{}, []string{"no restart of RayCluster ml/train waits"}},
 		"no record": {"the operator does not run", approves(), nil, nil, exitNothing, map[string]string{}, []string{"the operator reports nothing of RayCluster ml/train"}},
 		"hostile": {
 			"what others wrote steers no terminal", approves(), clitest.Record("train", waiting(v1alpha1.ActionEnable, v1alpha1.ReasonAwaitingApproval, "", "a\x1b[2J\u009bb"+command)), nil, 0,
-			map[string]string{"train": "3f2a9c"}, []string{"a\ufffd[2J\ufffdb"},
+			map[string]string{"train": "3f2a9c"},
+			[]string{"a\ufffd[2J\ufffdb"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

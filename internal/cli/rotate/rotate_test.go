@@ -58,71 +58,110 @@ func TestRotate(t *testing.T) {
 		says, fails []string
 	}{
 		"one": {
-			"a policy with one cluster", []client.Object{clitest.Policy("default"), clitest.RayCluster("train"), clitest.Record("train")},
-			[]string{"train"}, map[string]string{"default": now},
-			[]string{"RayTLSPolicy ml/default: spec.certificateAuthority.replaceIssuedBefore is " + now, "ml/train (generation 3)", "`raytls status -n ml`"}, nil,
+			"a policy with one cluster",
+			[]client.Object{clitest.Policy("default"), clitest.RayCluster("train"), clitest.Record("train")},
+			[]string{"train"},
+			map[string]string{"default": now},
+			[]string{"RayTLSPolicy ml/default: spec.certificateAuthority.replaceIssuedBefore is " + now, "ml/train (generation 3)", "`raytls status -n ml`"},
+			nil,
 		},
 		"shared": {
-			"the field acts on all clusters of the policy", []client.Object{clitest.Policy("default"), clitest.RayCluster("train"), clitest.Record("train"), clitest.RayCluster("serve"), clitest.Record("serve")},
-			[]string{"train"}, map[string]string{"default": ""},
-			nil, []string{"covers further RayClusters", "ml/serve", "`raytls rotate --policy default -n ml`", "targetRef: {kind: RayCluster, name: train}"},
+			"the field acts on all clusters of the policy",
+			[]client.Object{clitest.Policy("default"), clitest.RayCluster("train"), clitest.Record("train"), clitest.RayCluster("serve"), clitest.Record("serve")},
+			[]string{"train"},
+			map[string]string{"default": ""},
+			nil,
+			[]string{"covers further RayClusters", "ml/serve", "`raytls rotate --policy default -n ml`", "targetRef: {kind: RayCluster, name: train}"},
 		},
 		"policy": {
-			"all clusters of one policy", []client.Object{
+			"all clusters of one policy",
+			[]client.Object{
 				clitest.Policy("default"), clitest.Policy("own", targeting("mine")), clitest.RayCluster("train"), clitest.Record("train"),
 				clitest.RayCluster("serve"), clitest.Record("serve"), clitest.RayCluster("mine"), clitest.Record("mine", bound("own")),
 			},
-			[]string{"--policy", "default"}, map[string]string{"default": now, "own": ""}, []string{"ml/serve (generation 3), ml/train (generation 3)"}, nil,
+			[]string{"--policy", "default"},
+			map[string]string{"default": now, "own": ""},
+			[]string{"ml/serve (generation 3), ml/train (generation 3)"},
+			nil,
 		},
 		"all": {
-			"every policy with an authority", []client.Object{
+			"every policy with an authority",
+			[]client.Object{
 				clitest.Policy("default"), clitest.Policy("own", targeting("mine")), clitest.Policy("empty", targeting("gone")), clitest.RayCluster("train"), clitest.Record("train"),
 				clitest.RayCluster("mine"), clitest.Record("mine", bound("own")),
 			},
-			[]string{"--all"}, map[string]string{"default": now, "own": now, "empty": ""}, []string{"RayTLSPolicy ml/default", "RayTLSPolicy ml/own"}, nil,
+			[]string{"--all"},
+			map[string]string{"default": now, "own": now, "empty": ""},
+			[]string{"RayTLSPolicy ml/default", "RayTLSPolicy ml/own"},
+			nil,
 		},
 		"own": {
-			"a policy of the cluster's own is closest", []client.Object{
+			"a policy of the cluster's own is closest",
+			[]client.Object{
 				clitest.Policy("default"), clitest.Policy("own", targeting("train")), clitest.RayCluster("train"), clitest.Record("train", bound("own")), clitest.RayCluster("serve"), clitest.Record("serve"),
 			},
-			[]string{"train"}, map[string]string{"default": "", "own": now}, nil, nil,
+			[]string{"train"},
+			map[string]string{"default": "", "own": now},
+			nil, nil,
 		},
 		"ahead": {
-			"an operator whose clock is ahead made the authority", []client.Object{
+			"an operator whose clock is ahead made the authority",
+			[]client.Object{
 				clitest.Policy("default"), clitest.RayCluster("train"), clitest.Record("train", func(s *v1alpha1.RayClusterTLSStatus) { s.Authority.IssuedTime = clitest.In(time.Minute) }),
 			},
-			[]string{"train"}, map[string]string{"default": "2026-11-27T10:01:01Z"}, nil, nil,
+			[]string{"train"},
+			map[string]string{"default": "2026-11-27T10:01:01Z"},
+			nil, nil,
 		},
 		"paused": {
-			"a paused policy restarts nothing", []client.Object{
+			"a paused policy restarts nothing",
+			[]client.Object{
 				clitest.Policy("default", func(p *v1alpha1.RayTLSPolicy) { p.Spec.Paused = true }), clitest.RayCluster("train"), clitest.Record("train"),
 			},
-			[]string{"train"}, map[string]string{"default": now}, []string{"is paused"}, nil,
+			[]string{"train"},
+			map[string]string{"default": now},
+			[]string{"is paused"},
+			nil,
 		},
 		"later": {
-			"a time to come is kept", []client.Object{
+			"a time to come is kept",
+			[]client.Object{
 				clitest.Policy("default", func(p *v1alpha1.RayTLSPolicy) {
 					p.Spec.CertificateAuthority.ReplaceIssuedBefore = clitest.In(time.Hour)
 				}), clitest.RayCluster("train"), clitest.Record("train"),
 			},
-			[]string{"train"}, map[string]string{"default": "2026-11-27T11:00:00Z"}, nil, []string{"would take back"},
+			[]string{"train"},
+			map[string]string{"default": "2026-11-27T11:00:00Z"},
+			nil,
+			[]string{"would take back"},
 		},
 		"no cluster": {"a typing error", []client.Object{clitest.Policy("default")}, []string{"trian"}, map[string]string{"default": ""}, nil, []string{"RayCluster ml/trian does not exist"}},
 		"no policy": {
-			"nobody has it encrypted", []client.Object{clitest.RayCluster("train")}, []string{"train"}, nil, nil,
+			"nobody has it encrypted",
+			[]client.Object{clitest.RayCluster("train")},
+			[]string{"train"},
+			nil, nil,
 			[]string{"no RayTLSPolicy has RayCluster ml/train encrypted", "`raytls status train -n ml`"},
 		},
 		"no authority": {
-			"there is nothing to replace", []client.Object{clitest.Policy("default"), clitest.RayCluster("train"), clitest.Record("train", none)},
-			[]string{"train"}, map[string]string{"default": ""}, nil, []string{"RayCluster ml/train has no authority yet"},
+			"there is nothing to replace",
+			[]client.Object{clitest.Policy("default"), clitest.RayCluster("train"), clitest.Record("train", none)},
+			[]string{"train"},
+			map[string]string{"default": ""},
+			nil,
+			[]string{"RayCluster ml/train has no authority yet"},
 		},
 		"stranger's record": {
-			"the RayClusterTLS is of an earlier cluster of the name", []client.Object{clitest.Policy("default"), func() client.Object {
+			"the RayClusterTLS is of an earlier cluster of the name",
+			[]client.Object{clitest.Policy("default"), func() client.Object {
 				other := clitest.RayCluster("train")
 				other.SetUID("another")
 				return other
 			}(), clitest.Record("train")},
-			[]string{"train"}, map[string]string{"default": ""}, nil, []string{"has no authority yet"},
+			[]string{"train"},
+			map[string]string{"default": ""},
+			nil,
+			[]string{"has no authority yet"},
 		},
 		"no such policy": {"a typing error", []client.Object{clitest.Policy("default")}, []string{"--policy", "other"}, nil, nil, []string{"RayTLSPolicy ml/other does not exist"}},
 		"nothing asked":  {"nobody rotates everything by accident", nil, nil, nil, nil, []string{"say which authorities"}},
@@ -198,7 +237,7 @@ func TestRotateOwnsOneField(t *testing.T) {
 	}
 	for _, entry := range p.ManagedFields {
 		if entry.Manager == "raytls-rotate" {
-			if got, want := string(entry.FieldsV1.Raw), `{"f:spec":{"f:certificateAuthority":{"f:replaceIssuedBefore":{}}}}`; entry.Operation != metav1.ManagedFieldsOperationApply || got != want {
+			if got, want := entry.FieldsV1.GetRawString(), `{"f:spec":{"f:certificateAuthority":{"f:replaceIssuedBefore":{}}}}`; entry.Operation != metav1.ManagedFieldsOperationApply || got != want {
 				t.Errorf("%s owns %s by %s", entry.Manager, got, entry.Operation)
 			}
 			return
@@ -260,7 +299,7 @@ func TestRotateWait(t *testing.T) {
 	t.Parallel()
 	fake := clitest.Client(t, clitest.Policy("default"), clitest.RayCluster("train"), clitest.Record("train"))
 	// Each look finds what the operator did meanwhile.
-	var left = []func(*v1alpha1.RayClusterTLSStatus){
+	left := []func(*v1alpha1.RayClusterTLSStatus){
 		func(*v1alpha1.RayClusterTLSStatus) {},
 		func(s *v1alpha1.RayClusterTLSStatus) {
 			s.Authority = v1alpha1.AuthorityStatus{Generation: 4, ID: "d4", IssuedTime: clitest.In(time.Second), Earlier: []v1alpha1.EarlierAuthority{{Generation: 3, ID: "c3", Pods: 3}}}
