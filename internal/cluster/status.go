@@ -276,7 +276,7 @@ func pendingRestart(f *Facts, d *Decision, report rollout.Report, done Done) *v1
 		Message: kube.Truncate(waits.Message, maxMessage),
 	}
 	if waits.Approvable {
-		out.Message += "; to approve it, run: " + policy.ApproveCommand(f.Decision.Policy, f.Key.Name, d.RestartID)
+		out.Message = policy.Approvable(out.Message, f.Decision.Policy, f.Key.Name, d.RestartID)
 	}
 	return out
 }

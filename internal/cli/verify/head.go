@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/cli/exit"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kuberay"
@@ -36,7 +37,7 @@ type verifier struct {
 	out, notes io.Writer
 }
 
-// verify prints what the head serves. The error is a fault unless that is the cluster's mutual TLS. ca names a file with the trust
+// verify prints what the head serves. The error has an exit code of its own unless that is the cluster's mutual TLS. ca names a file with the trust
 // bundle; empty for the CA Secret.
 func (v verifier) verify(ctx context.Context, cluster client.ObjectKey, ca string) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -159,17 +160,17 @@ func orNone(text string) string {
 func (v verifier) verdict(ctx context.Context, cluster client.ObjectKey, result probe.Result, bundled bool) error {
 	switch {
 	case result.Answer == probe.Plaintext:
-		return fault{errors.New("the head serves gRPC without TLS"), exitFault}
+		return exit.With(exitFault, errors.New("the head serves gRPC without TLS"))
 	case result.Cause == probe.AnyClient:
-		return fault{errors.New("the head serves TLS but lets in clients without a certificate"), exitFault}
+		return exit.With(exitFault, errors.New("the head serves TLS but lets in clients without a certificate"))
 	case result.Answer == probe.ForeignTLS:
-		return fault{errors.New("the head serves a certificate that the cluster's authority did not issue"), exitFault}
+		return exit.With(exitFault, errors.New("the head serves a certificate that the cluster's authority did not issue"))
 	case result.Answer == probe.Unknown:
-		return fault{fmt.Errorf("the head does not show what it serves: %s", result.Cause), exitUnknown}
+		return exit.With(exitUnknown, fmt.Errorf("the head does not show what it serves: %s", result.Cause))
 	case result.Validity == probe.Expired:
 		return ended()
 	case result.Validity == probe.NotYetValid:
-		return fault{errors.New("the served certificate is not valid yet by this machine's clock; compare the clocks"), exitUnknown}
+		return exit.With(exitUnknown, errors.New("the served certificate is not valid yet by this machine's clock; compare the clocks"))
 	case !bundled:
 		return v.verdictByID(ctx, cluster, result)
 	}
@@ -185,7 +186,7 @@ func (v verifier) verdictByID(ctx context.Context, cluster client.ObjectKey, res
 	current, served := &record.Status.Authority, result.AuthorityID()
 	earlier := slices.ContainsFunc(current.Earlier, func(e v1alpha1.EarlierAuthority) bool { return e.ID == served })
 	if served == "" || served != current.ID && !earlier {
-		return fault{fmt.Errorf("the head serves a certificate of authority %s, and the cluster's is %s", orNone(served), orNone(current.ID)), exitFault}
+		return exit.With(exitFault, fmt.Errorf("the head serves a certificate of authority %s, and the cluster's is %s", orNone(served), orNone(current.ID)))
 	}
 	if keys.Judge(keys.Leaf{NotAfter: result.Chain[0].NotAfter}, keys.Signers{}, v.now()).Reason == v1alpha1.ReasonCertificateExpired {
 		return ended()
@@ -194,7 +195,7 @@ func (v verifier) verdictByID(ctx context.Context, cluster client.ObjectKey, res
 }
 
 func ended() error {
-	return fault{errors.New("the served certificate has ended; delete the head pod"), exitFault}
+	return exit.With(exitFault, errors.New("the served certificate has ended; delete the head pod"))
 }
 
 func (v verifier) conclude(verdict string) error {

@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/cli/exit"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/pki"
 	"github.com/raytls/raytls/internal/probe"
@@ -194,7 +195,7 @@ func TestVerify(t *testing.T) {
 			code := 0
 			if err != nil {
 				code = 1
-				var coded fault
+				var coded exit.Error
 				if errors.As(err, &coded) {
 					code = coded.ExitCode()
 				}
@@ -216,7 +217,7 @@ func TestVerify(t *testing.T) {
 func TestVerifyPassesErrorsOn(t *testing.T) {
 	v := verifier{reader: cluster(t, newAuthority(t), true), now: epoch}
 	err := v.verify(t.Context(), client.ObjectKey{Namespace: "ml", Name: "missing"}, "")
-	if err == nil || errors.As(err, new(fault)) {
+	if err == nil || errors.As(err, new(exit.Error)) {
 		t.Errorf("a missing RayCluster is an error and no verdict: got %v", err)
 	}
 }
