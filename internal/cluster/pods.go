@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/gencert"
@@ -58,6 +59,7 @@ func readPod(pod *corev1.Pod, containers map[string]string) Pod {
 	out.Injected, out.Pieces, out.Differs, out.InitImage = state.TLS, state.Pieces, state.Differs, state.InitImage
 	if pod.DeletionTimestamp != nil {
 		out.Terminating, out.Deadline = true, pod.DeletionTimestamp.Time
+		out.Deleted = out.Deadline.Add(-time.Duration(ptr.Deref(pod.DeletionGracePeriodSeconds, 0)) * time.Second)
 	}
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {

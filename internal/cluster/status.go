@@ -31,8 +31,16 @@ type Done struct {
 	Keys keys.Store
 	// Recorded reports whether the status takes the record of the plan. Otherwise the record stays as it was.
 	Recorded bool
+	// Refused are the pods that the API server refused to evict.
+	Refused []Refused
 	// Err ended the writes; nil if nothing did. A lagging cache is not reported as an error.
 	Err error
+}
+
+// Refused is a pod that the API server refused to evict. BlockedBy names what refuses, and Message is the API server's text.
+type Refused struct {
+	Pod                *rollout.Pod
+	BlockedBy, Message string
 }
 
 // Status makes a cluster's status. It is the only place that makes one.
@@ -48,14 +56,19 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 		ObservedGeneration: f.Object.GetGeneration(),
 		Conditions:         slices.Clone(before.Conditions),
 		Injection:          before.Injection, Rollout: before.Rollout, PodCertificate: before.PodCertificate,
-		Authority: before.Authority, Issuer: before.Issuer, ObservedOnWire: f.Wire.Observed,
+		RefusedEvictions: before.RefusedEvictions,
+		Authority:        before.Authority, Issuer: before.Issuer, ObservedOnWire: f.Wire.Observed,
 	}
 	if p := f.Decision.Policy; p != nil {
 		out.PolicyRef = v1alpha1.PolicyReference{Name: p.Name, Generation: p.Generation}
 	}
 	if done.Recorded || d.Rebuilt {
-		out.Injection, out.Rollout = writeRecord(d.Plan.Record, d.Groups)
-		out.PodCertificate = writeWishes(d.Plan.Record)
+		record := d.Plan.Record
+		for _, r := range done.Refused {
+			record = record.Refused(r.Pod, r.BlockedBy, r.Message, f.Now)
+		}
+		out.Injection, out.Rollout = writeRecord(record, d.Groups)
+		out.PodCertificate, out.RefusedEvictions = writeWishes(record), writeRefusals(record)
 	}
 	found := f.certificates(done.Keys)
 	describeKeys(&out, done.Keys, found.Earlier)

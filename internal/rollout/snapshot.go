@@ -43,10 +43,10 @@ type Pod struct {
 	// Failure says why its init container cannot make a certificate; empty while it still may.
 	Failure string
 	Ready   bool
-	// Terminating pods still speak until they are gone, at Deadline at the latest.
-	Terminating bool
-	Deadline    time.Time
-	Created     time.Time
+	// Terminating pods still speak until they are gone, at Deadline at the latest. Deleted is when somebody deleted them.
+	Terminating       bool
+	Deleted, Deadline time.Time
+	Created           time.Time
 	// Replica identifies the multi-host replica that the pod is part of; empty where it is a replica by itself.
 	Replica string
 	// Leaf is the certificate of a pod that is Certified.
