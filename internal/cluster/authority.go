@@ -51,7 +51,7 @@ func (f *Facts) due(store keys.Store) keys.Due {
 // it.
 func (f *Facts) KeyPods() keys.Pods {
 	recorded := &f.status().Authority
-	out := keys.Pods{Generation: recorded.Generation, ID: recorded.ID}
+	out := keys.Pods{Generation: recorded.Generation, ID: recorded.ID, Reporters: map[string][]string{}}
 	by, settings := f.signers(f.Keys), f.KeySettings()
 	for i := range f.Pods {
 		pod := &f.Pods[i]
@@ -64,6 +64,9 @@ func (f *Facts) KeyPods() keys.Pods {
 		}
 		if !pod.Terminating {
 			out.Authorities = append(out.Authorities, of)
+			if of != "" {
+				out.Reporters[of] = append(out.Reporters[of], pod.Name)
+			}
 		}
 		if of == "" && f.Keys.Covers(pod.Created) {
 			of = by.Authority
