@@ -558,7 +558,7 @@ type PendingRestart struct {
 	Action RestartAction `json:"action,omitempty"`
 
 	// reason is AwaitingApproval, Blocked, Hazard, WaitingForSlot, WaitingForWindow, WindowTooLate, EnableFailed, OnDelete,
-	// Paused or ReplicasUnavailable.
+	// Paused, ReplicasUnavailable or ClockSkew.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64

@@ -44,7 +44,15 @@ func (f *Facts) due(store keys.Store) keys.Due {
 	if err != nil {
 		return keys.Due{} // the report says it
 	}
+	if f.ClockSkew != "" && due.Makes() {
+		return keys.Due{Held: f.ClocksDiffer()}
+	}
 	return due
+}
+
+// ClocksDiffer is why no keys are made while the clocks of the operator and of an API server differ.
+func (f *Facts) ClocksDiffer() *kube.Outcome {
+	return kube.UserMustActf(v1alpha1.ReasonClockSkew, "%s", f.ClockSkew).RetryAfter(kube.UnwatchedRetry)
 }
 
 // KeyPods is the evidence that pods and record give of the keys in use. A certificate that has ended is none, since nobody accepts

@@ -77,8 +77,9 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 	out.RestartBy, out.ExpiryStage = stamp(lives.by), lives.stage
 	report := f.Wire.weaken(f.weaken(d.report(f, done), &found), f.Now)
 	out.PendingRestart = pendingRestart(f, d, report, done)
+	due := f.due(done.Keys)
 	for _, condition := range []metav1.Condition{
-		encrypted(f, report, &found), certified(f, &found, &out), upToDate(f, d, done, report, &found, &out), stalled(f, d, report),
+		encrypted(f, report, &found), certified(f, &found, &out), upToDate(f, d, done, due, report, &found, &out), stalled(f, d, due, report),
 	} {
 		condition.ObservedGeneration = out.ObservedGeneration
 		condition.LastTransitionTime = metav1.NewTime(f.Now.Truncate(time.Second))
@@ -217,15 +218,14 @@ func outdated(found *keys.Census, status *v1alpha1.RayClusterTLSStatus) string {
 	return strings.Join(parts, "; ")
 }
 
-func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, found *keys.Census, status *v1alpha1.RayClusterTLSStatus) metav1.Condition {
+func upToDate(f *Facts, d *Decision, done Done, due keys.Due, report rollout.Report, found *keys.Census, status *v1alpha1.RayClusterTLSStatus) metav1.Condition {
 	const kind = v1alpha1.ConditionUpToDate
-	due := f.due(done.Keys)
 	switch {
 	case f.Policy == nil:
 		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonNotCovered, "no policy covers the cluster")
 	case f.Decision.Goal != v1alpha1.GoalEncrypted || d.Obstacle != nil || !d.Snapshot.Enabled && d.Plan.Reason != v1alpha1.ReasonEncrypted && !d.Plan.Enabled:
 		return condition(kind, metav1.ConditionFalse, report.Reason, report.Message)
-	case due.Held != nil && due.Held.Reason == v1alpha1.ReasonTooManyGenerations:
+	case due.Held != nil && (due.Held.Reason == v1alpha1.ReasonTooManyGenerations || due.Held.Reason == v1alpha1.ReasonClockSkew):
 		return condition(kind, metav1.ConditionFalse, due.Held.Reason, "%s", due.Held.Message)
 	case due.Held != nil:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonAuthorityChangePending, "%s; until then the cluster keeps its authority", due.Held.Message)
@@ -247,13 +247,15 @@ func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, found *ke
 	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "the cluster runs with the policy's present values")
 }
 
-func stalled(f *Facts, d *Decision, report rollout.Report) metav1.Condition {
+func stalled(f *Facts, d *Decision, due keys.Due, report rollout.Report) metav1.Condition {
 	const kind = v1alpha1.ConditionStalled
 	switch wrong, roll := policy.InvalidExclude(f.Object), d.Plan.Roll; {
 	case report.UserMustAct:
 		return condition(kind, metav1.ConditionTrue, report.Reason, report.Message)
 	case roll.UserMustAct:
 		return condition(kind, metav1.ConditionTrue, roll.Reason, roll.Message)
+	case due.Held != nil && due.Held.Reason == v1alpha1.ReasonClockSkew:
+		return condition(kind, metav1.ConditionTrue, due.Held.Reason, "%s", due.Held.Message)
 	case wrong != "" && f.Policy != nil:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonInvalidExclude, wrong)
 	}
@@ -273,7 +275,7 @@ func (f *Facts) authorityEnding(store keys.Store) string {
 func pendingRestart(f *Facts, d *Decision, report rollout.Report, done Done) *v1alpha1.PendingRestart {
 	waits := rollout.Waiting{
 		Reason: report.Reason, BlockedBy: report.BlockedBy, Message: report.Message,
-		Approvable: report.BlockedBy == "" || report.BlockedBy == rollout.Kueue,
+		Approvable: report.BlockedBy == "" && report.Reason != v1alpha1.ReasonClockSkew || report.BlockedBy == rollout.Kueue,
 	}
 	if !report.RestartWaits {
 		waits = d.Plan.Roll

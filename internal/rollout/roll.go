@@ -83,6 +83,8 @@ func (s *Snapshot) dueOf(pods []Pod) []Pod {
 func (p *Plan) forbidden(s *Snapshot, due []Pod) bool {
 	need, urgent := s.need(due), urgent(due)
 	switch {
+	case s.ClockSkew != "":
+		p.Roll = Waiting{Reason: v1alpha1.ReasonClockSkew, Message: need + "; " + s.ClockSkew, UserMustAct: true}
 	case s.Roll.BlockedBy != "":
 		p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: s.Roll.BlockedBy, Message: need + "; " + s.Roll.BlockedWhy}
 	case s.Roll.OnDelete:

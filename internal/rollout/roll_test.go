@@ -56,6 +56,10 @@ func jobRuns() func(*Snapshot) {
 	return func(s *Snapshot) { s.Roll.BlockedBy, s.Roll.BlockedWhy = "RayJob/x", "it runs" }
 }
 
+func clocksDiffer() func(*Snapshot) {
+	return func(s *Snapshot) { s.ClockSkew = "give the pods new certificates once the clocks agree" }
+}
+
 func notTolerant(r *Rolling) { r.FaultTolerant = false }
 
 func opensIn(d time.Duration) func(*Snapshot) {
@@ -108,6 +112,14 @@ func TestRoll(t *testing.T) {
 		"just created":            {"KubeRay has to have seen it", due, with(rollsFor(second, 4), replicas(0, "b"), gone("b1", "a2"), replicas(1, "a"), madeAgo(second, "a1"), leaves(func(l *Leaf) { l.Outdated = "it is outdated" }, "a1"), set(func(s *Snapshot) { s.Progress.Remaining = 2 })), `Encrypted`},
 		"head not ready":          {"no worker could join it", due, with(rollsFor(second, 3), unready("head"), madeAgo(time.Minute, "head")), `Encrypted`},
 		"head not ready for long": {"and it is named", due, with(rollsFor(11*time.Minute, 4), unready("head")), `[record enabled=true failed=false phase=none] Encrypted (ReplicasUnavailable Pod/head)`},
+
+		"clocks differ":            {"no time means anything", due, with(clocksDiffer()), `Encrypted (ClockSkew)`},
+		"clocks differ, rolling":   {"pods stay from then on", due, with(clocksDiffer(), rollsFor(second, 4)), `[record enabled=true failed=false phase=none] Encrypted (ClockSkew)`},
+		"clocks differ, wish":      {"nor is a change put on record", 0, with(clocksDiffer(), rolling(func(r *Rolling) { r.WorkerHash = "new" })), `Encrypted`},
+		"clocks differ, plaintext": {"a pod that may be from an earlier template stays too", 0, with(clocksDiffer(), onPods(func(p *Pod) { p.Injected, p.Certified = false, false }, "a1"), madeAgo(life, "a1")), `ClockSkew`},
+		"clocks differ, enable":    {"nothing is enabled", 0, with(func(s *Snapshot) { *s = *plaintextCluster() }, clocksDiffer()), `ClockSkew`},
+		"clocks differ, disable":   {"or disabled", 0, with(clocksDiffer(), toPlaintext()), `ClockSkew`},
+		"clocks differ, enabling":  {"what is half done goes on", 0, with(func(s *Snapshot) { *s = *plaintextCluster() }, clocksDiffer(), templatesWithTLS("a"), phase(v1alpha1.GoalEncrypted, v1alpha1.PhaseCanary, time.Minute), set(func(s *Snapshot) { s.Progress.Canaries = map[string]string{"a": "a1"} })), `[delete a1] Enabling`},
 
 		"job":                      {"nothing is restarted under it", due, with(jobRuns()), `Encrypted (Blocked RayJob/x)`},
 		"job in the middle":        {"what began ends", due, with(rollsFor(second, 4), jobRuns()), `[record enabled=true failed=false phase=none] Encrypted (Blocked RayJob/x)`},
