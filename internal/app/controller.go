@@ -17,11 +17,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/clockskew"
 	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/controller/raycluster"
 	"github.com/raytls/raytls/internal/controller/raytlspolicy"
 	"github.com/raytls/raytls/internal/controller/webhookconfig"
 	"github.com/raytls/raytls/internal/kept"
+	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
 )
 
@@ -39,6 +41,9 @@ func RunController(ctx context.Context, config *rest.Config, options ControllerO
 	if err != nil {
 		return err
 	}
+	meter := clockskew.NewMeter(clock.RealClock{}, kube.ClockTolerance, ctrl.Log.WithName("clock"))
+	config = rest.CopyConfig(config)
+	config.Wrap(meter.Wrap)
 	mgr, err := newManager(config, options.Options, ctrl.Options{
 		Cache:                         caches,
 		LeaderElection:                options.LeaderElect,
@@ -53,13 +58,13 @@ func RunController(ctx context.Context, config *rest.Config, options ControllerO
 		return err
 	}
 	kinds := &kuberay.Kinds{Mapper: mgr.GetRESTMapper()}
-	if err := errors.Join(addControllers(ctx, mgr, kinds, options), keepAccount(ctx, mgr, keeper)); err != nil {
+	if err := errors.Join(addControllers(ctx, mgr, kinds, meter, options), keepAccount(ctx, mgr, keeper), reportSkew(meter)); err != nil {
 		return err
 	}
 	return run(ctx, mgr, kinds)
 }
 
-func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds, options ControllerOptions) error {
+func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds, meter *clockskew.Meter, options ControllerOptions) error {
 	names, err := secretNames(mgr)
 	if err != nil {
 		return err
@@ -68,6 +73,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds,
 	if now == nil {
 		now = clock.RealClock{}
 	}
+	now = meter.Clock(now)
 	dial := options.Dial
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
@@ -83,7 +89,13 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds,
 			ClusterDomain: cmp.Or(options.ClusterDomain, clusterDomain(resolvConf)), Served: kinds.Served,
 			Admission: func(namespace string) string { return registration.Condition(namespace).Reason },
 			Finding:   heads.Finding,
-			Started:   now.Now(),
+			ClockSkew: func() string {
+				if beyond := meter.Beyond(); beyond != nil {
+					return beyond.String()
+				}
+				return ""
+			},
+			Started: now.Now(),
 		},
 		Settings: cluster.Settings{Namespace: options.Namespace, Images: options.Images, Served: kinds.Served},
 		Heads:    heads, Clock: now, Recorder: recorder, AdmissionChanges: registration.Source,
@@ -119,6 +131,17 @@ func keepAccount(ctx context.Context, mgr ctrl.Manager, keeper *kept.Keeper) err
 		Name: "raytls_rayclusters_not_cached", Help: "RayClusters that this replica does not cache, because they or all of their namespace are too large.",
 	}, func() float64 { return float64(keeper.Left()) })
 	if err := metrics.Registry.Register(left); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	return nil
+}
+
+// reportSkew reports how far the API servers' clocks are from the operator's.
+func reportSkew(meter *clockskew.Meter) error {
+	skew := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "raytls_clock_skew_seconds", Help: "How far the API servers' clocks are ahead of this replica's at least, in seconds; negative if they are behind.",
+	}, func() float64 { return meter.Offset().Seconds() })
+	if err := metrics.Registry.Register(skew); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	return nil

@@ -21,7 +21,7 @@ func levels() [][]string {
 		{"api/..."},
 		{"internal/pki", "internal/jsonpatch", "internal/limit"},
 		{"internal/gencert", "internal/kube", "internal/kuberay", "internal/probe", "internal/listen"},
-		{"internal/injection", "internal/gencert/gencerttest", "internal/window"},
+		{"internal/injection", "internal/gencert/gencerttest", "internal/window", "internal/clockskew"},
 		{"internal/policy", "internal/keys", "internal/kept", "internal/rollout", "internal/servingcert", "internal/hazard"},
 		{"internal/cluster", "internal/manifest"},
 		{"internal/migration", "internal/cli/input", "internal/cli/text", "internal/cli/exit", "internal/cli/connect", "internal/cli/apply", "internal/cli/fleet"},

@@ -41,7 +41,8 @@ type ControllerOptions struct {
 	ClusterDomain string
 	// Dial connects to heads; nil for a plain connection. Tests have no pod network.
 	Dial probe.Dial
-	// Clock tells the time to decisions; nil for the machine's.
+	// Clock tells the time to decisions, which are made by the API servers' clocks: it is moved by how far these are from the machine's.
+	// nil is for the machine's clock.
 	Clock clock.PassiveClock
 }
 

@@ -44,14 +44,22 @@ func (f *Facts) due(store keys.Store) keys.Due {
 	if err != nil {
 		return keys.Due{} // the report says it
 	}
+	if f.ClockSkew != "" && due.Makes() {
+		return keys.Due{Held: f.ClocksDiffer()}
+	}
 	return due
+}
+
+// ClocksDiffer is why no keys are made while the clocks of the operator and of an API server differ.
+func (f *Facts) ClocksDiffer() *kube.Outcome {
+	return kube.UserMustActf(v1alpha1.ReasonClockSkew, "%s", f.ClockSkew).RetryAfter(kube.UnwatchedRetry)
 }
 
 // KeyPods is the evidence that pods and record give of the keys in use. A certificate that has ended is none, since nobody accepts
 // it.
 func (f *Facts) KeyPods() keys.Pods {
 	recorded := &f.status().Authority
-	out := keys.Pods{Generation: recorded.Generation, ID: recorded.ID}
+	out := keys.Pods{Generation: recorded.Generation, ID: recorded.ID, Reporters: map[string][]string{}}
 	by, settings := f.signers(f.Keys), f.KeySettings()
 	for i := range f.Pods {
 		pod := &f.Pods[i]
@@ -64,6 +72,9 @@ func (f *Facts) KeyPods() keys.Pods {
 		}
 		if !pod.Terminating {
 			out.Authorities = append(out.Authorities, of)
+			if of != "" {
+				out.Reporters[of] = append(out.Reporters[of], pod.Name)
+			}
 		}
 		if of == "" && f.Keys.Covers(pod.Created) {
 			of = by.Authority

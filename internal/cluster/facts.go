@@ -84,6 +84,9 @@ type Facts struct {
 	// Wire is what a handshake with the head showed.
 	Wire Wire
 
+	// ClockSkew is how the operator's clock and an API server's differ, if that is more than is tolerated; empty otherwise.
+	ClockSkew string
+
 	// AdmissionEnd is until when changes of templates wait for pending admission; zero if admission is not pending.
 	AdmissionEnd time.Time
 }
@@ -104,6 +107,9 @@ type Gatherer struct {
 	Admission func(namespace string) string
 	// Finding gives what a handshake with a head showed; nil if there was none.
 	Finding func(probe.Target) *probe.Finding
+	// ClockSkew says how the operator's clock and an API server's differ, if that is more than is tolerated, and is empty otherwise. nil
+	// is for a reader that makes no keys.
+	ClockSkew func() string
 	// Started is when the operator started.
 	Started time.Time
 }
@@ -121,6 +127,9 @@ func (g *Gatherer) Gather(ctx context.Context, key types.NamespacedName, now tim
 		if err := read(ctx, f); err != nil {
 			return nil, err
 		}
+	}
+	if g.ClockSkew != nil {
+		f.ClockSkew = g.ClockSkew()
 	}
 	if p := f.Decision.Policy; p != nil && g.Admission(key.Namespace) == v1alpha1.ReasonAdmissionPending {
 		f.AdmissionEnd = slices.MaxFunc([]time.Time{p.CreationTimestamp.Time, g.Started}, time.Time.Compare).Add(admissionPatience)

@@ -14,6 +14,8 @@ type Pods struct {
 	// Authorities are the ids of the authorities of the usable certificates that live pods have; empty ids stand for pods that do
 	// not say.
 	Authorities []string
+	// Reporters are the names of the pods that say which authority they have a certificate of, by its id.
+	Reporters map[string][]string
 	// InUse are those of all pods, terminating ones included.
 	InUse []string
 	// Settled is since when no pod has been without a certificate, InUse has been the same, and nobody has written the CA
@@ -217,10 +219,28 @@ func restored(store Store, pods Pods) error {
 	}
 	for _, used := range pods.Authorities {
 		if used != "" && store.GenerationOf(used) == 0 {
-			return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s, and a pod that runs has a certificate of authority %s, so the Secret was replaced; %s", name, id, used, remedy)
+			return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s, and %s a certificate of authority %s, which the operator does not know: either the Secret was replaced, or the report is forged or wrong; in the first case, %s; in the second, delete what reports it",
+				name, id, pods.reporting(used), used, remedy)
 		}
 	}
 	return nil
+}
+
+// reporting names who reports a certificate of the authority, and how many pods report another.
+func (p Pods) reporting(authority string) string {
+	names, others := p.Reporters[authority], 0
+	for id, of := range p.Reporters {
+		if id != authority {
+			others += len(of)
+		}
+	}
+	switch len(names) {
+	case 0:
+		return "a pod reports"
+	case 1:
+		return fmt.Sprintf("pod %s reports (%d others report other authorities)", names[0], others)
+	}
+	return fmt.Sprintf("pod %s and %d more report (%d others report other authorities)", names[0], len(names)-1, others)
 }
 
 // Works reports whether pods can get certificates of what the CA Secret holds.

@@ -107,6 +107,9 @@ func Make(s *Snapshot) Plan {
 	default:
 		planEnable(s, &p)
 	}
+	if s.ClockSkew != "" && s.Progress == nil && len(p.Delete) > 0 {
+		p.Delete, p.Reason, p.Message, p.UserMustAct = nil, v1alpha1.ReasonClockSkew, s.ClockSkew, true
+	}
 	p.change(s)
 	p.wish(s)
 	var later time.Time

@@ -56,9 +56,9 @@ type Rolling struct {
 const Settles = 2 * time.Minute
 
 // wish records the certificate settings of an encrypted cluster. The first record restarts no pod, because no earlier settings are
-// known. A paused policy records nothing.
+// known. A paused policy records nothing, and nothing is recorded by a wrong clock.
 func (p *Plan) wish(s *Snapshot) {
-	if !p.Enabled || s.Roll.Paused {
+	if !p.Enabled || s.Roll.Paused || s.ClockSkew != "" {
 		return
 	}
 	for _, w := range []struct {

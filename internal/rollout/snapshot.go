@@ -43,10 +43,10 @@ type Pod struct {
 	// Failure says why its init container cannot make a certificate; empty while it still may.
 	Failure string
 	Ready   bool
-	// Terminating pods still speak until they are gone, at Deadline at the latest.
-	Terminating bool
-	Deadline    time.Time
-	Created     time.Time
+	// Terminating pods still speak until they are gone, at Deadline at the latest. Deleted is when somebody deleted them.
+	Terminating       bool
+	Deleted, Deadline time.Time
+	Created           time.Time
 	// Replica identifies the multi-host replica that the pod is part of; empty where it is a replica by itself.
 	Replica string
 	// Leaf is the certificate of a pod that is Certified.
@@ -81,6 +81,9 @@ type Snapshot struct {
 	Service *Service
 	// BlockedBy names the object that forbids a restart, even an approved one. BlockedWhy gives the reason and the remedy.
 	BlockedBy, BlockedWhy string
+	// ClockSkew is how the clocks of the operator and of an API server differ; empty if they do not. It forbids to begin a restart, and
+	// to delete pods outside of one: their times mean nothing.
+	ClockSkew string
 	// Hazard is the field of the templates that TLS would break, and HazardWhy says how and what to do; empty for none. It forbids
 	// to begin enabling a running cluster, approved or not.
 	Hazard, HazardWhy string

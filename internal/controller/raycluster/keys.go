@@ -34,6 +34,9 @@ func (a *application) provideKeys(ctx context.Context) error {
 	if err := a.nameConflict(ctx); err != nil {
 		return err
 	}
+	if a.facts.ClockSkew != "" {
+		return a.withoutKeys(ctx)
+	}
 	settings, parent, pods, now := a.facts.KeySettings(), a.facts.Parent(), a.facts.KeyPods(), a.facts.Now
 	pods.Settled = a.settled.since(a.facts.Key, a.facts.KeyState(), now)
 	due, err := a.facts.Keys.Due(settings, parent, pods, now)
@@ -43,6 +46,11 @@ func (a *application) provideKeys(ctx context.Context) error {
 	if wait := a.issuers.wait(a.facts.Key, now); due.Makes() && wait > 0 {
 		a.requeueAt(now.Add(wait))
 		return a.waitsForIssuer(ctx, wait)
+	}
+	if due.Makes() {
+		if err := a.clockAgrees(ctx); err != nil {
+			return err
+		}
 	}
 	if len(due.Unused) > 0 {
 		if err := a.knowsPods(ctx); err != nil {
@@ -59,6 +67,30 @@ func (a *application) provideKeys(ctx context.Context) error {
 	}
 	a.requeueAt(renewAt)
 	return a.publish(ctx, next, made.Issuer)
+}
+
+// withoutKeys is for the time in which the clocks of the operator and of an API server differ: a certificate that is made then begins
+// or ends at a time that nobody meant. Nothing is written. It fails if new pods wait for keys.
+func (a *application) withoutKeys(ctx context.Context) error {
+	if err := a.freshAuthority(ctx); err != nil { // an answer of now shows whether the clocks differ still
+		return err
+	}
+	if a.facts.Keys.Works(a.facts.Now) {
+		return nil
+	}
+	return a.facts.ClocksDiffer()
+}
+
+// clockAgrees fails if the API server's answer of this moment shows that its clock and the operator's differ: none may have come for a
+// while.
+func (a *application) clockAgrees(ctx context.Context) error {
+	if err := a.freshAuthority(ctx); err != nil {
+		return err
+	}
+	if a.Gatherer.ClockSkew != nil && a.Gatherer.ClockSkew() != "" {
+		return kube.ErrStale // the facts show it next time
+	}
+	return nil
 }
 
 // logIssued writes the one line that tells of a certificate. The line that a pod's init container writes has the same keys.
