@@ -36,7 +36,7 @@ func (g *Gatherer) orphan(ctx context.Context, f *Facts) error {
 	}
 	for _, key := range []types.NamespacedName{
 		{Namespace: g.Namespace, Name: keys.AuthoritySecretName(f.Key)},
-		{Namespace: f.Key.Namespace, Name: keys.IssuerSecretName(f.Key)},
+		{Namespace: f.Key.Namespace, Name: keys.IssuerSecretName(f.Key, f.RevokedBefore())},
 	} {
 		secret, err := kube.ReadSecret(ctx, g.Live, key)
 		if err != nil || secret != nil {

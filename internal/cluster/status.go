@@ -56,6 +56,7 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 	if done.Recorded || d.Rebuilt {
 		out.Injection, out.Rollout = writeRecord(d.Plan.Record, d.Groups)
 		out.PodCertificate = writeWishes(d.Plan.Record)
+		out.Authority.RevokedBeforeGeneration = d.Plan.RevokedBefore
 	}
 	found := f.certificates(done.Keys)
 	describeKeys(&out, done.Keys, found.Earlier)
@@ -207,11 +208,18 @@ func outdated(found *keys.Census, status *v1alpha1.RayClusterTLSStatus) string {
 func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, found *keys.Census, status *v1alpha1.RayClusterTLSStatus) metav1.Condition {
 	const kind = v1alpha1.ConditionUpToDate
 	due := f.due(done.Keys)
+	asked := d.Snapshot.Revocation.Asked
 	switch {
 	case f.Policy == nil:
 		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonNotCovered, "no policy covers the cluster")
 	case f.Decision.Goal != v1alpha1.GoalEncrypted || d.Obstacle != nil || !d.Snapshot.Enabled && d.Plan.Reason != v1alpha1.ReasonEncrypted && !d.Plan.Enabled:
 		return condition(kind, metav1.ConditionFalse, report.Reason, report.Message)
+	case d.Plan.Progress != nil && d.Plan.Progress.Phase == v1alpha1.PhaseRevoke:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonRevoking, "%s", d.Plan.Message)
+	case asked != "" && d.Plan.Roll.Message != "":
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonRevocationPending, "%s", d.Plan.Roll.Message)
+	case asked != "":
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonRevocationPending, "%s; until all pods are replaced, they trust it", asked)
 	case due.Held != nil && due.Held.Reason == v1alpha1.ReasonTooManyGenerations:
 		return condition(kind, metav1.ConditionFalse, due.Held.Reason, "%s", due.Held.Message)
 	case due.Held != nil:
@@ -221,7 +229,7 @@ func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, found *ke
 	case done.Keys.AuthorityOutdated(f.KeySettings()):
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonAuthorityChangePending,
 			"keyAlgorithm or validityDays of certificateAuthority in RayTLSPolicy %s changed after the cluster's authority was made; set replaceIssuedBefore to have it replaced", f.Decision.Policy.Name)
-	case !d.Parameters.Equal(policy.Parameters(f.Policy)):
+	case !d.Parameters.Equal(f.wanted()):
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonTemplateChangePending,
 			"issuance.initContainer or additionalContainers in RayTLSPolicy %s changed after the cluster was injected; the change reaches the templates when the cluster has no pods, so suspend and resume it", f.Decision.Policy.Name)
 	case status.Pods.Outdated > 0:

@@ -69,7 +69,7 @@ func stored(t *testing.T, store Store) (authority, issuer *corev1.Secret) {
 	authority, issuer = &corev1.Secret{Data: authorityData}, &corev1.Secret{Data: issuerData}
 	authority.Namespace, authority.Name = "raytls-system", AuthoritySecretName(store.Cluster)
 	authority.Annotations = map[string]string{v1alpha1.AnnotationCluster: store.Cluster.String()}
-	issuer.Namespace, issuer.Name = store.Cluster.Namespace, IssuerSecretName(store.Cluster)
+	issuer.Namespace, issuer.Name = store.Cluster.Namespace, IssuerSecretName(store.Cluster, store.RevokedBefore)
 	return authority, issuer
 }
 
@@ -323,7 +323,7 @@ func TestSecretNames(t *testing.T) {
 	if len(a) > 63 {
 		t.Errorf("%s is too long for a label", a)
 	}
-	if got := IssuerSecretName(train()); got != "raytls-train" {
+	if got := IssuerSecretName(train(), 0); got != "raytls-train" {
 		t.Errorf("the CA Secret is %s", got)
 	}
 }
