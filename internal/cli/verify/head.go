@@ -95,7 +95,10 @@ func (v verifier) bundle(ctx context.Context, cluster client.ObjectKey, file str
 		return parse(file, text)
 	}
 	var secret corev1.Secret
-	name := injection.SecretName(cluster.Name)
+	name, err := v.secretName(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
 	switch err := v.reader.Get(ctx, client.ObjectKey{Namespace: cluster.Namespace, Name: name}, &secret); {
 	case apierrors.IsForbidden(err) || apierrors.IsNotFound(err):
 		_, err := fmt.Fprintf(v.notes, "The CA Secret %s cannot be read (%s), so the authority is compared by its ID alone. --ca-file gives a trust bundle.\n", name, apierrors.ReasonForError(err))
@@ -104,6 +107,15 @@ func (v verifier) bundle(ctx context.Context, cluster client.ObjectKey, file str
 		return nil, fmt.Errorf("reading Secret %s: %w", name, err)
 	}
 	return parse("Secret "+name, secret.Data["ca.crt"])
+}
+
+// secretName is the name of the CA Secret, which changes when an authority is revoked.
+func (v verifier) secretName(ctx context.Context, cluster client.ObjectKey) (string, error) {
+	var record v1alpha1.RayClusterTLS
+	if err := v.reader.Get(ctx, cluster, &record); err != nil && !apierrors.IsForbidden(err) && !apierrors.IsNotFound(err) {
+		return "", fmt.Errorf("reading RayClusterTLS %s: %w", cluster, err)
+	}
+	return injection.SecretNameSince(cluster.Name, record.Status.Authority.RevokedBeforeGeneration), nil
 }
 
 func parse(of string, text []byte) ([]*x509.Certificate, error) {

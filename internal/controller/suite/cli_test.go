@@ -159,6 +159,26 @@ var _ = Describe("The command line tool", func() {
 		}
 	})
 
+	It("revokes an authority once the restart is approved, and at once if told to", func() {
+		encrypted()
+		out, failed := u.background("revoke", "a", "--yes", "--wait", "--timeout", "3m")
+		w.eventually(func(g Gomega) {
+			g.Expect(w.status("a").PendingRestart).To(HaveValue(HaveField("Action", v1alpha1.ActionRevoke)))
+			g.Expect(string(out.Contents())).To(ContainSubstring("to approve it, run `raytls approve a "))
+		})
+		shown, _, err := u.run("approve", "a", "--restart", w.status("a").PendingRestart.ID)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(shown).To(ContainSubstring("all 3 pods together, with an unrelated authority"))
+		w.eventually(func(g Gomega) { g.Expect(out.Closed()).To(BeTrue()) })
+		Expect(failed()).To(Succeed(), string(out.Contents()))
+		Expect(w.status("a").Authority).To(And(HaveField("Generation", BeEquivalentTo(2)), HaveField("RevokedBeforeGeneration", BeEquivalentTo(2)), HaveField("Earlier", BeEmpty())))
+
+		out, failed = u.background("revoke", "--all", "--now", "--yes", "--wait", "--timeout", "3m")
+		w.eventually(func(g Gomega) { g.Expect(out.Closed()).To(BeTrue()) })
+		Expect(failed()).To(Succeed(), string(out.Contents()))
+		Expect(w.status("a").Authority.RevokedBeforeGeneration).To(BeEquivalentTo(3))
+	})
+
 	It("approves the restart that it shows", func() {
 		w.run("a")
 		w.run("b")
