@@ -32,8 +32,6 @@ type Pod struct {
 	Pending bool
 	// CASecret is the Secret that the pod gets its issuer from; empty for none.
 	CASecret string
-	// ReadySince is since when the pod is ready; zero if it is not.
-	ReadySince time.Time
 	// ResourceVersion, Node and Sync are the pod's: Sync is the value of the annotation raytls.io/sync.
 	ResourceVersion, Node, Sync string
 	// Labels are the pod's, by which PodDisruptionBudgets select.

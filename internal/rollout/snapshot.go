@@ -46,7 +46,9 @@ type Pod struct {
 	Certified bool
 	// Failure says why its init container cannot make a certificate; empty while it still may.
 	Failure string
-	Ready   bool
+	// ReadySince is since when the pod is Ready.
+	Ready      bool
+	ReadySince time.Time
 	// Terminating pods still speak until they are gone, at Deadline at the latest. Deleted is when somebody deleted them.
 	Terminating       bool
 	Deleted, Deadline time.Time
