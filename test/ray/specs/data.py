@@ -14,7 +14,10 @@ except ImportError as missing:
     sys.exit(77)
 
 ray.init(address="auto", logging_level="ERROR", runtime_env={"env_vars": {"PYTHONPATH": EXTRA}})
-ray.data.DataContext.get_current().enable_progress_bars = False
+context = ray.data.DataContext.get_current()
+context.enable_progress_bars = False
+# The default strategy keeps actors on every node, which leave no whole CPU for a task where nodes have one.
+context.shuffle_strategy = ray.data.context.ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
 
 
 def with_rest(batch):
