@@ -150,7 +150,11 @@ func (w *world) state(t testing.TB) string {
 	out["pods"] = pods
 	status := w.status(t)
 	groups := slices.Sorted(slices.Values(status.Injection.Groups))
+	for i := range status.Injection.Templates {
+		status.Injection.Templates[i].ChangedTime = metav1.Time{}
+	}
 	out["status"] = []any{
+		status.Injection.Templates, len(status.Injection.RestoredTimes), status.Injection.Since != nil, status.Injection.LastAttemptTime != nil,
 		conditionsOf(status.Conditions), status.Injection.Revision, groups, status.Injection.FailedHash, status.Rollout, status.PendingRestart, status.Pods,
 		status.Authority.Generation, len(status.Authority.Earlier), status.RefusedEvictions, status.PodCertificate.WorkerHash,
 	}
