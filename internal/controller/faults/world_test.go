@@ -18,6 +18,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/timescale"
 )
 
 // world is a RayCluster with KubeRay, a kubelet and users around it.
@@ -30,6 +31,8 @@ type world struct {
 	// identities are what pods present and trust, by UID, and verified the pairs that hold.
 	identities map[string]*identity
 	verified   map[[2]string]bool
+	// scale is how long days are.
+	scale timescale.Scale
 	// restarts is how often the operator restarted each place.
 	restarts map[string]int
 }
