@@ -8,12 +8,14 @@ import (
 	"net"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -25,6 +27,7 @@ import (
 	"github.com/raytls/raytls/internal/kept"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/timescale"
 )
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=raytls-system
@@ -54,7 +57,7 @@ func RunController(ctx context.Context, config *rest.Config, options ControllerO
 	if err != nil {
 		return err
 	}
-	if err := checkServed(mgr.GetRESTMapper()); err != nil {
+	if err := errors.Join(checkServed(mgr.GetRESTMapper()), checkScale(ctx, mgr.GetAPIReader(), options)); err != nil {
 		return err
 	}
 	kinds := &kuberay.Kinds{Mapper: mgr.GetRESTMapper()}
@@ -95,6 +98,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds,
 				}
 				return ""
 			},
+			Scale:   options.Scale,
 			Started: now.Now(),
 		},
 		Settings: cluster.Settings{Namespace: options.Namespace, Images: options.Images, Served: kinds.Served},
@@ -102,7 +106,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds,
 	}
 	policies := &raytlspolicy.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Kinds: kinds, Images: options.Images,
-		Clock: now, Recorder: recorder, Admission: registration,
+		Clock: now, Recorder: recorder, Admission: registration, Scale: options.Scale,
 	}
 	return errors.Join(registration.SetupWithManager(mgr), clusters.SetupWithManager(ctx, mgr), policies.SetupWithManager(mgr), report(ctx, mgr, policies.Metrics()))
 }
@@ -144,6 +148,22 @@ func reportSkew(meter *clockskew.Meter) error {
 	if err := metrics.Registry.Register(skew); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
+	return nil
+}
+
+// checkScale refuses short days outside of an installation for tests: certificates would end within minutes.
+func checkScale(ctx context.Context, live client.Reader, options ControllerOptions) error {
+	if options.Scale == (timescale.Scale{}) {
+		return nil
+	}
+	var own corev1.Namespace
+	if err := live.Get(ctx, client.ObjectKey{Name: options.Namespace}, &own); err != nil {
+		return fmt.Errorf("reading the namespace %s, which has to be labelled for tests: %w", options.Namespace, err)
+	}
+	if own.Labels[v1alpha1.LabelTesting] != "true" {
+		return fmt.Errorf("--testing-minutes-per-day is for tests alone: it has certificates end within minutes, so the controller starts with it only if the namespace %s has the label %s=true", options.Namespace, v1alpha1.LabelTesting)
+	}
+	ctrl.Log.Info("Making days shorter, for tests", "day", options.Scale.Days(1).String())
 	return nil
 }
 

@@ -19,7 +19,7 @@ const module = "github.com/raytls/raytls/"
 func levels() [][]string {
 	return [][]string{
 		{"api/..."},
-		{"internal/pki", "internal/jsonpatch", "internal/limit"},
+		{"internal/pki", "internal/jsonpatch", "internal/limit", "internal/timescale"},
 		{"internal/gencert", "internal/kube", "internal/kuberay", "internal/probe", "internal/listen"},
 		{"internal/injection", "internal/gencert/gencerttest", "internal/window", "internal/clockskew"},
 		{"internal/policy", "internal/keys", "internal/kept", "internal/rollout", "internal/servingcert", "internal/hazard"},

@@ -16,7 +16,9 @@ func (f *Facts) KeySettings() keys.Settings {
 	if f.Policy == nil {
 		return f.Keys.Settings
 	}
-	return keys.SettingsOf(f.Policy, f.HeadNames, !f.headMayRestart())
+	out := keys.SettingsOf(f.Policy, f.HeadNames, !f.headMayRestart())
+	out.Scale = f.Scale
+	return out
 }
 
 // Parent is the brought CA for new authorities.
@@ -28,7 +30,7 @@ func (f *Facts) Parent() keys.Parent {
 	case f.Policy == nil:
 		return keys.Parent{Unusable: kube.UserMustActf(v1alpha1.ReasonAuthorityEnding, "the cluster's authority has ended, and the operator reads the CA in Secret %s, which signed it, for a policy alone; cover the cluster with a RayTLSPolicy that names this CA", secret)}
 	}
-	ca, verdict := policy.BroughtCA(f.Policy, f.BroughtCA, f.Now)
+	ca, verdict := policy.BroughtCA(f.Policy, f.BroughtCA, f.Scale, f.Now)
 	if !verdict.Accepted {
 		return keys.Parent{Unusable: kube.UserMustActf(v1alpha1.ReasonNotAccepted, "%s", verdict.Message)}
 	}

@@ -179,7 +179,7 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 	}
 	s.New = f.isNew(s.Deadline)
 	s.BlockedBy, s.BlockedWhy = blocked(f)
-	s.ClockSkew = f.ClockSkew
+	s.ClockSkew, s.Scale = f.ClockSkew, f.Scale
 	if s.Service != nil && s.Service.Serving {
 		s.Provisioned, s.New = true, false // KubeRay moves the traffic when the applications answer, before all pods are up
 	}

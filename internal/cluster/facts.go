@@ -27,6 +27,7 @@ import (
 	"github.com/raytls/raytls/internal/policy"
 	"github.com/raytls/raytls/internal/probe"
 	"github.com/raytls/raytls/internal/rollout"
+	"github.com/raytls/raytls/internal/timescale"
 )
 
 // Indexes of the caches that a Gatherer reads: pods and RayJobs by the RayCluster that they name.
@@ -86,6 +87,9 @@ type Facts struct {
 	// Wire is what a handshake with the head showed.
 	Wire Wire
 
+	// Scale is how long days are.
+	Scale timescale.Scale
+
 	// ClockSkew is how the operator's clock and an API server's differ, if that is more than is tolerated; empty otherwise.
 	ClockSkew string
 
@@ -112,13 +116,15 @@ type Gatherer struct {
 	// ClockSkew says how the operator's clock and an API server's differ, if that is more than is tolerated, and is empty otherwise. nil
 	// is for a reader that makes no keys.
 	ClockSkew func() string
+	// Scale is how long days are.
+	Scale timescale.Scale
 	// Started is when the operator started.
 	Started time.Time
 }
 
 // Gather reads everything about one RayCluster. The error is NotFound if it does not exist.
 func (g *Gatherer) Gather(ctx context.Context, key types.NamespacedName, now time.Time) (*Facts, error) {
-	f := &Facts{Key: key, Now: now, Object: kuberay.NewRayCluster()}
+	f := &Facts{Key: key, Now: now, Object: kuberay.NewRayCluster(), Scale: g.Scale}
 	if err := g.Cached.Get(ctx, key, f.Object, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
@@ -325,6 +331,7 @@ func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
 		return fmt.Errorf("reading ConfigMap %s: %w", name, err)
 	}
 	f.Keys, f.KeysError = keys.Read(f.Key, f.AuthoritySecret, f.IssuerSecret)
+	f.Keys.Settings.Scale = g.Scale
 	if f.Policy != nil && f.Policy.CertificateAuthority.SecretRef != nil {
 		brought := types.NamespacedName{Namespace: f.Key.Namespace, Name: f.Policy.CertificateAuthority.SecretRef.Name}
 		f.BroughtCA, err = kube.ReadSecret(ctx, g.Live, brought)

@@ -141,8 +141,8 @@ func (s Store) askAgain(pods Pods, now time.Time) time.Time {
 	if last := len(s.forward); last > 0 {
 		at = kube.Earlier(at, s.forward[last-1].NotAfter)
 	}
-	if !pods.Settled.IsZero() && now.Before(pods.Settled.Add(settleTime)) && len(s.unclaimed(pods)) > 0 {
-		at = kube.Earlier(at, pods.Settled.Add(settleTime))
+	if !pods.Settled.IsZero() && now.Before(pods.Settled.Add(s.Settings.settles())) && len(s.unclaimed(pods)) > 0 {
+		at = kube.Earlier(at, pods.Settled.Add(s.Settings.settles()))
 	}
 	return at
 }
@@ -188,7 +188,7 @@ func (s Store) asked(ca *pki.Parent, now time.Time) string {
 
 // newEnd is when an authority would end that is made now.
 func (s Store) newEnd(ca *pki.Parent, now time.Time) time.Time {
-	end := now.Add(v1alpha1.Days(s.Settings.AuthorityValidityDays))
+	end := now.Add(s.Settings.Scale.Days(s.Settings.AuthorityValidityDays))
 	if ca != nil {
 		end = kube.Earlier(end, ca.NotAfter())
 	}
@@ -199,7 +199,7 @@ func (s Store) newEnd(ca *pki.Parent, now time.Time) time.Time {
 func (s Store) replace(ca *pki.Parent, pods Pods, now time.Time) (Store, error) {
 	next, by := s, s.Settings.made()
 	authority, err := pki.NewAuthority(pki.AuthorityOptions{
-		Name: s.Cluster.String(), KeyAlgorithm: by.Key, Validity: v1alpha1.Days(by.ValidityDays), Now: now, Parent: ca,
+		Name: s.Cluster.String(), KeyAlgorithm: by.Key, Validity: s.Settings.Scale.Days(by.ValidityDays), Now: now, Parent: ca,
 	})
 	if err != nil {
 		return s, fmt.Errorf("making the authority: %w", err)
@@ -291,7 +291,7 @@ func (s Store) issuerLife(now time.Time) time.Duration {
 }
 
 // lastLeaf is when the last leaf of the authority can end.
-func (s Store) lastLeaf() time.Time { return s.Authority.NotAfter().Add(-kube.ClockTolerance) }
+func (s Store) lastLeaf() time.Time { return s.Authority.NotAfter().Add(-s.Settings.tolerance()) }
 
 // issuerRenewal is when the issuer is replaced: halfway, so that a leaf signed just before still ends before it. An issuer that ends
 // with its authority stays, since a new one would not last longer.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/timescale"
 )
 
 // Template describes a head or worker template.
@@ -110,6 +112,8 @@ type Snapshot struct {
 	Roll Rolling
 	// Revocation is what the policy asks of the authority.
 	Revocation Revocation
+	// Scale is how long the waits for caches and clocks are.
+	Scale timescale.Scale
 }
 
 // live returns the pods that stay unless somebody deletes them.
@@ -126,6 +130,10 @@ func (s *Snapshot) pods(keep func(Pod) bool) []Pod {
 	}
 	return out
 }
+
+// settles is Settles, and tolerance how far clocks may be apart.
+func (s *Snapshot) settles() time.Duration   { return s.Scale.Wait(Settles) }
+func (s *Snapshot) tolerance() time.Duration { return s.Scale.Wait(kube.ClockTolerance) }
 
 func every(Pod) bool       { return true }
 func plaintext(p Pod) bool { return !p.Injected }

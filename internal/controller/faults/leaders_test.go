@@ -17,7 +17,7 @@ import (
 
 var (
 	oneSeed = flag.Int("seed", -1, "play only the schedule of this seed, and print it")
-	seeds   = flag.Int("seeds", 12, "how many schedules of each scenario are played")
+	seeds   = flag.Int("seeds", 4, "how many schedules of each scenario are played")
 )
 
 // most is the most that a cache lags, and lease for how long a leader may not know that it does not lead any more.

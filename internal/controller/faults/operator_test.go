@@ -79,10 +79,11 @@ func newOperator(w *world, f fault) *operator {
 			Cached: api, Live: live, Namespace: operatorNamespace, ClusterDomain: "cluster.local", Served: served,
 			Admission: func(string) string { return v1alpha1.ReasonAdmissionNotInstalled },
 			Finding:   func(probe.Target) *probe.Finding { return nil },
+			Scale:     w.scale,
 		},
 		Settings: cluster.Settings{Namespace: operatorNamespace, Served: served},
 	}
-	o.policies = &raytlspolicy.Reconciler{Client: api, Live: live, Clock: w.api.clock, Recorder: recorder, Kinds: w.kinds, Admission: noAdmission{}}
+	o.policies = &raytlspolicy.Reconciler{Client: api, Live: live, Clock: w.api.clock, Recorder: recorder, Kinds: w.kinds, Admission: noAdmission{}, Scale: w.scale}
 	return o
 }
 

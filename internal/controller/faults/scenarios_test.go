@@ -18,8 +18,8 @@ import (
 
 // scenario is one thing that a user asks of the operator.
 type scenario struct {
-	// encrypted reports whether the cluster is encrypted from its start.
-	encrypted bool
+	// encrypted reports whether the cluster is encrypted from its start, and unborn whether there is none yet.
+	encrypted, unborn bool
 	// ask is what the user does, and done reports whether it is done.
 	ask  func(testing.TB, *world)
 	done func(testing.TB, *world) bool
@@ -30,6 +30,11 @@ type scenario struct {
 // scenarios are all that restart pods or change keys. Another one needs an entry here and nothing else.
 func scenarios() map[string]scenario {
 	return map[string]scenario{
+		"create": {
+			unborn: true, restarts: 1, // KubeRay makes pods before the operator has injected
+			ask:  func(t testing.TB, w *world) { create(t, w, rayCluster(nil)) },
+			done: encryptedBy(1),
+		},
 		"enable": {
 			ask: func(t testing.TB, w *world) {
 				create(t, w, policyNamed("p", func(s *v1alpha1.RayTLSPolicySpec) { s.Rollout.EnablePolicy = v1alpha1.EnableImmediate }))
@@ -143,6 +148,10 @@ func plaintext(t testing.TB, w *world) bool {
 func (s scenario) begin(t testing.TB) *world {
 	t.Helper()
 	w := newWorld(epoch())
+	if s.unborn {
+		create(t, w, policyNamed("p"))
+		return w
+	}
 	create(t, w, rayCluster(map[string]string{"ray.io/ft-enabled": "true"}))
 	up := func() bool {
 		for _, pod := range list[*corev1.Pod](t, w.api, &corev1.PodList{}) {

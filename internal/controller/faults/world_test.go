@@ -18,6 +18,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/timescale"
 )
 
 // world is a RayCluster with KubeRay, a kubelet and users around it.
@@ -30,6 +31,8 @@ type world struct {
 	// identities are what pods present and trust, by UID, and verified the pairs that hold.
 	identities map[string]*identity
 	verified   map[[2]string]bool
+	// scale is how long days are.
+	scale timescale.Scale
 	// restarts is how often the operator restarted each place.
 	restarts map[string]int
 }
@@ -150,7 +153,11 @@ func (w *world) state(t testing.TB) string {
 	out["pods"] = pods
 	status := w.status(t)
 	groups := slices.Sorted(slices.Values(status.Injection.Groups))
+	for i := range status.Injection.Templates {
+		status.Injection.Templates[i].ChangedTime = metav1.Time{}
+	}
 	out["status"] = []any{
+		status.Injection.Templates, len(status.Injection.RestoredTimes), status.Injection.Since != nil, status.Injection.LastAttemptTime != nil,
 		conditionsOf(status.Conditions), status.Injection.Revision, groups, status.Injection.FailedHash, status.Rollout, status.PendingRestart, status.Pods,
 		status.Authority.Generation, len(status.Authority.Earlier), status.RefusedEvictions, status.PodCertificate.WorkerHash,
 	}

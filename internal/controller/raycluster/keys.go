@@ -48,7 +48,7 @@ func (a *application) provideKeys(ctx context.Context) error {
 		return a.waitsForIssuer(ctx, wait)
 	}
 	if due.Makes() {
-		if err := a.clockAgrees(ctx); err != nil {
+		if err := a.mayMakeKeys(ctx); err != nil {
 			return err
 		}
 	}
@@ -81,11 +81,16 @@ func (a *application) withoutKeys(ctx context.Context) error {
 	return a.facts.ClocksDiffer()
 }
 
-// clockAgrees fails if the API server's answer of this moment shows that its clock and the operator's differ: none may have come for a
-// while.
-func (a *application) clockAgrees(ctx context.Context) error {
+// mayMakeKeys fails if the API server's answer of this moment shows that its clock and the operator's differ: none may have come for a
+// while. The first authority is made of the newest RayCluster alone, since a cluster that was disabled meanwhile would keep it.
+func (a *application) mayMakeKeys(ctx context.Context) error {
 	if err := a.freshAuthority(ctx); err != nil {
 		return err
+	}
+	if a.facts.AuthoritySecret == nil {
+		if err := a.verifyCluster(ctx); err != nil {
+			return err
+		}
 	}
 	if a.Gatherer.ClockSkew != nil && a.Gatherer.ClockSkew() != "" {
 		return kube.ErrStale // the facts show it next time

@@ -179,6 +179,38 @@ func TestNoKeysAreMadeByAClockThatIsOff(t *testing.T) {
 	}
 }
 
+func TestTheFirstAuthorityIsMadeOfTheNewestCluster(t *testing.T) {
+	for name, c := range map[string]struct {
+		reason     string
+		generation int64
+		stale      bool
+	}{
+		"newest": {"a new cluster gets keys", 1, false},
+		"older":  {"a cluster that was disabled meanwhile would keep them", 2, true},
+	} {
+		a, stored, _ := keyed(t, epoch())
+		a.withoutIssuer(t, stored)
+		if err := stored.Delete(t.Context(), a.facts.AuthoritySecret); err != nil {
+			t.Fatal(err)
+		}
+		a.facts.AuthoritySecret, a.facts.Keys = nil, keys.Store{Cluster: train()}
+		object := a.facts.Object.DeepCopy()
+		object.SetGeneration(c.generation)
+		if err := stored.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+		a.facts.Object.SetGeneration(1)
+		err := a.provideKeys(t.Context())
+		var secrets corev1.SecretList
+		if err := stored.List(t.Context(), &secrets); err != nil {
+			t.Fatal(err)
+		}
+		if kube.IsStale(err) != c.stale || !c.stale && err != nil || (len(secrets.Items) == 0) != c.stale {
+			t.Errorf("%s: %s: got %v and %d Secrets", name, c.reason, err, len(secrets.Items))
+		}
+	}
+}
+
 func TestAnAuthorityIsReplaced(t *testing.T) {
 	waits := func(a *application) {
 		a.facts.Pods = []cluster.Pod{{Pod: rollout.Pod{Name: "p-x", UID: "x", Injected: true}}}
