@@ -88,11 +88,11 @@ func (p *Plan) forgetRefusals(s *Snapshot) {
 
 // refused is the refusal that has lasted longest; nil for none. It stands for all of them, so that a report stays the same while
 // they are tried again.
-func (s *Snapshot) refused() *Refusal {
-	if len(s.Refusals) == 0 {
+func (r *Record) refused() *Refusal {
+	if len(r.Refusals) == 0 {
 		return nil
 	}
-	first := slices.MinFunc(s.Refusals, func(a, b Refusal) int { return cmp.Or(a.First.Compare(b.First), cmp.Compare(a.Pod, b.Pod)) })
+	first := slices.MinFunc(r.Refusals, func(a, b Refusal) int { return cmp.Or(a.First.Compare(b.First), cmp.Compare(a.Pod, b.Pod)) })
 	return &first
 }
 

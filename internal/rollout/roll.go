@@ -51,7 +51,7 @@ func planRoll(s *Snapshot, p *Plan) {
 	default:
 		p.roll(s, f, due)
 	}
-	if refused := s.refused(); refused != nil && len(p.Refusals) > 0 && len(due) > 0 && p.Roll.Reason == "" {
+	if refused := p.refused(); refused != nil && len(due) > 0 && p.Roll.Reason == "" {
 		p.Roll = refused.waiting(s.need(due))
 	}
 }

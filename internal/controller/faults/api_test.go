@@ -27,6 +27,8 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/cluster"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/kuberay"
 )
 
@@ -44,6 +46,8 @@ type apiServer struct {
 	made  int
 	// writes is how many writes had an effect.
 	writes int
+	// admits has the webhook edit RayClusters by the operator's orders.
+	admits bool
 }
 
 // scheme knows the kinds that are kept, and no more: the client in memory looks through all of them at each write.
@@ -133,6 +137,9 @@ func (a *apiServer) changed(ctx context.Context, c client.WithWatch, o client.Ob
 	if err := a.wrote(change()); err != nil {
 		return err
 	}
+	if err := a.admit(ctx, c, o); err != nil {
+		return err
+	}
 	if before == "" || specOf(ctx, c, o) == before {
 		return nil
 	}
@@ -141,6 +148,26 @@ func (a *apiServer) changed(ctx context.Context, c client.WithWatch, o client.Ob
 	}
 	o.SetGeneration(o.GetGeneration() + 1)
 	return c.Update(ctx, o)
+}
+
+// admit does what the webhook does in the request that orders an edit.
+func (a *apiServer) admit(ctx context.Context, c client.WithWatch, o client.Object) error {
+	object, ok := o.(*unstructured.Unstructured)
+	order := o.GetAnnotations()[v1alpha1.AnnotationEdit]
+	if !ok || !a.admits || order == "" {
+		return nil
+	}
+	edit, err := injection.ParseEdit(order)
+	if err != nil {
+		return err
+	}
+	if object.Object["spec"], err = edit.Render(jsonpatch.Map(object.Object["spec"]), object.GetName()); err != nil {
+		return err
+	}
+	annotations := object.GetAnnotations()
+	delete(annotations, v1alpha1.AnnotationEdit)
+	object.SetAnnotations(annotations)
+	return c.Update(ctx, object)
 }
 
 // specOf is the stored spec of a RayCluster or a policy.

@@ -77,9 +77,14 @@ func newOperator(w *world, f fault) *operator {
 		Client: api, Live: live, Clock: w.api.clock, Recorder: recorder, Heads: raycluster.NewHeads(nil, w.api.clock, live),
 		Gatherer: cluster.Gatherer{
 			Cached: api, Live: live, Namespace: operatorNamespace, ClusterDomain: "cluster.local", Served: served,
-			Admission: func(string) string { return v1alpha1.ReasonAdmissionNotInstalled },
-			Finding:   func(probe.Target) *probe.Finding { return nil },
-			Scale:     w.scale,
+			Admission: func(string) string {
+				if w.api.admits {
+					return v1alpha1.ReasonAdmissionActive
+				}
+				return v1alpha1.ReasonAdmissionNotInstalled
+			},
+			Finding: func(probe.Target) *probe.Finding { return nil },
+			Scale:   w.scale,
 		},
 		Settings: cluster.Settings{Namespace: operatorNamespace, Served: served},
 	}

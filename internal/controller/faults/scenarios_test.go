@@ -20,6 +20,8 @@ import (
 type scenario struct {
 	// encrypted reports whether the cluster is encrypted from its start, and unborn whether there is none yet.
 	encrypted, unborn bool
+	// admitted has the webhook edit the templates.
+	admitted bool
 	// ask is what the user does, and done reports whether it is done.
 	ask  func(testing.TB, *world)
 	done func(testing.TB, *world) bool
@@ -29,7 +31,7 @@ type scenario struct {
 
 // scenarios are all that restart pods or change keys. Another one needs an entry here and nothing else.
 func scenarios() map[string]scenario {
-	return map[string]scenario{
+	out := map[string]scenario{
 		"create": {
 			unborn: true, restarts: 1, // KubeRay makes pods before the operator has injected
 			ask:  func(t testing.TB, w *world) { create(t, w, rayCluster(nil)) },
@@ -91,6 +93,12 @@ func scenarios() map[string]scenario {
 			},
 		},
 	}
+	for _, name := range []string{"enable", "remove"} {
+		admitted := out[name]
+		admitted.admitted = true
+		out[name+"-admitted"] = admitted
+	}
+	return out
 }
 
 func policyNamed(name string, change ...func(*v1alpha1.RayTLSPolicySpec)) *v1alpha1.RayTLSPolicy {
@@ -148,6 +156,7 @@ func plaintext(t testing.TB, w *world) bool {
 func (s scenario) begin(t testing.TB) *world {
 	t.Helper()
 	w := newWorld(epoch())
+	w.api.admits = s.admitted
 	if s.unborn {
 		create(t, w, policyNamed("p"))
 		return w

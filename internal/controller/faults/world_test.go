@@ -46,6 +46,7 @@ func newWorld(now time.Time, objects ...client.Object) *world {
 // clone is the same world, in which something else may happen.
 func (w *world) clone() *world {
 	out := newWorld(w.now(), w.api.objects()...)
+	out.api.admits = w.api.admits
 	out.serial, out.identities = w.serial, maps.Clone(w.identities)
 	return out
 }

@@ -51,6 +51,8 @@ const (
 	envMounted         = "RAYTLS_SUITE_MOUNTED"
 	// envHeads is the folder that says what listens for which head.
 	envHeads = "RAYTLS_SUITE_HEADS"
+	// envMetrics is the address for the controller's metrics; empty for none.
+	envMetrics = "RAYTLS_SUITE_METRICS"
 
 	exitDied      = 7
 	allowedImage  = "registry.example/openssl:1"
@@ -89,7 +91,11 @@ func runOperatorUntilSignal(ctx context.Context) error {
 	shared := app.Options{Namespace: operatorNamespace, Metrics: "0", Probes: "0", Images: policy.Allowlist{allowedImage}}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return app.RunController(ctx, controller, app.ControllerOptions{Options: shared, ClusterDomain: clusterDomain, Dial: dialHead, Clock: aheadClock{}})
+		ours := shared
+		if address := os.Getenv(envMetrics); address != "" {
+			ours.Metrics, ours.MetricsInsecure = address, true
+		}
+		return app.RunController(ctx, controller, app.ControllerOptions{Options: ours, ClusterDomain: clusterDomain, Dial: dialHead, Clock: aheadClock{}})
 	})
 	group.Go(func() error {
 		mounted := os.Getenv(envMounted)
