@@ -26,8 +26,9 @@ type Pod struct {
 	Report *gencert.Report
 	// InitImage is the image of the init container, if it is not the Ray container's own.
 	InitImage string
-	// CASecret is the Secret that the pod gets its issuer from; empty for none.
-	CASecret string
+	// CASecret is the Secret that the pod gets its issuer from; empty for none. RevokedBefore is the number of its template's.
+	CASecret      string
+	RevokedBefore int64
 	// ReadySince is since when the pod is ready; zero if it is not.
 	ReadySince time.Time
 	// ResourceVersion, Node and Sync are the pod's: Sync is the value of the annotation raytls.io/sync.
@@ -57,7 +58,8 @@ func readPod(pod *corev1.Pod, containers map[string]string) Pod {
 		out.Address, _ = probe.Address(pod)
 	}
 	state := injection.InPod(&pod.Spec, kind, containers[out.Group])
-	out.Injected, out.Pieces, out.Differs, out.InitImage, out.CASecret = state.TLS, state.Pieces, state.Differs, state.InitImage, state.CASecret
+	out.Injected, out.Pieces, out.Differs, out.InitImage = state.TLS, state.Pieces, state.Differs, state.InitImage
+	out.CASecret, out.RevokedBefore = state.CASecret, state.RevokedBefore
 	if pod.DeletionTimestamp != nil {
 		out.Terminating, out.Deadline = true, pod.DeletionTimestamp.Time
 	}
