@@ -263,6 +263,8 @@ func (x *schedule) rest() error {
 		return nil // nothing is as meant, and nothing goes on
 	case len(plain) > 0 && len(tls) > 0:
 		return fmt.Errorf("%d pods cannot talk to %d others", len(plain), len(tls))
+	case slices.ContainsFunc(tls, revoked) && slices.ContainsFunc(tls, func(p Pod) bool { return !revoked(p) }):
+		return fmt.Errorf("pods of a revoked authority cannot talk to %d others", len(tls))
 	case len(plain) > 0 && s.anyPieces():
 		return fmt.Errorf("new pods cannot talk to %d others", len(plain))
 	case len(tls) > 0 && s.Goal == v1alpha1.GoalEncrypted && !s.allInjected() && p.Reason != v1alpha1.ReasonFieldConflict:

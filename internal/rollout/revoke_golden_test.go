@@ -41,6 +41,14 @@ func TestGoldenRevocations(t *testing.T) {
 			world:  born(func(w *world) { waiting(w); w.roll.FaultTolerant = false }, 1),
 			events: happens{60: asks, 80: {"approves", approves}, 140: asks},
 		},
+		"revoke-approved-held": {
+			reason: "while a worker holds the revocation, the approval of it restarts no head that is due", seconds: 500, ends: encrypted,
+			world: rolls(func(w *world) { waiting(w); w.roll.FaultTolerant = false }, 1),
+			events: happens{
+				350: {"holds the worker", func(w *world) { w.settings(func() { w.holds["a-2"] = "annotation x" }) }},
+				360: asks, 370: {"approves", approves}, 450: {"holds it no more", func(w *world) { w.settings(func() { clear(w.holds) }) }},
+			},
+		},
 		"revoke-suspended": {
 			reason: "a cluster that stops has nothing to lose", seconds: 160, ends: encrypted,
 			world:  born(waiting, 1),

@@ -34,12 +34,15 @@ func TestUndisturbedRevocationRestartsEachPodOnce(t *testing.T) {
 		x.prompt = x.r.IntN(4) > 0
 		x.encryptedSchedule()
 		x.restarts = map[string]simPod{}
+		if x.r.IntN(2) == 0 {
+			x.now = x.now.Add(time.Hour) // the templates were injected long ago
+		}
 		revokes(x.world)
 	}, func(x *schedule) error {
 		restarted := x.restarted()
 		for _, i := range x.own(func(simPod) bool { return true }) {
-			slot := x.pods[i].slot
-			if n := restarted[slot]; n == 0 || n > 1 && x.prompt {
+			slot, alone := x.pods[i].slot, x.pods[i].replica == "" // KubeRay deletes the other hosts of a replica
+			if n := restarted[slot]; n == 0 && alone || n > 1 && x.prompt {
 				return fmt.Errorf("%s was restarted %d times", slot, n)
 			}
 		}
@@ -83,6 +86,19 @@ func TestRevokedAtAnyMoment(t *testing.T) {
 		}
 		x.may = slices.Concat(scaling(), pods(), suspending(), jobs(), []func(*schedule) string{again, manifest, record, lost})
 	}, (*schedule).revokedWholly)
+}
+
+// TestRevokedAndDisabledAtAnyMoment has the injection taken out as well, by users or by a policy that goes.
+func TestRevokedAndDisabledAtAnyMoment(t *testing.T) {
+	each(t, func(x *schedule) {
+		x.encryptedSchedule()
+		x.immediate = x.r.IntN(2) == 0
+		revokes(x.world)
+		x.may = slices.Concat(scaling(), pods(), suspending(), jobs(), approving())
+		if x.may = append(x.may, disabling()); x.r.IntN(2) == 0 {
+			x.may = append(x.may[:len(x.may)-1], templates()...)
+		}
+	}, func(*schedule) error { return nil })
 }
 
 func TestNobodyAskedNobodyIsRevoked(t *testing.T) {
