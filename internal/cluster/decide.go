@@ -187,6 +187,7 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 	for i := range f.Pods {
 		pod := f.Pods[i].Pod
 		pod.Leaf, pod.Revoked = f.judged(&f.Pods[i], settings, by), f.mountsOther(&f.Pods[i])
+		pod.Earlier = f.Pods[i].RevokedBefore != f.RevokedBefore()
 		s.Pods = append(s.Pods, pod)
 	}
 	for i := range f.Ended {

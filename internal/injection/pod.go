@@ -20,6 +20,8 @@ type PodState struct {
 	Differs string
 	// CASecret is the Secret that the pod gets its issuer from; empty without our volume.
 	CASecret string
+	// RevokedBefore is the number in the name of the CA Secret by the record, which is that of the template.
+	RevokedBefore int64
 	// InitImage is the image of our init container; empty without one, and if it is the Ray container's own.
 	InitImage string
 }
@@ -49,6 +51,7 @@ func InPod(pod *corev1.PodSpec, kind Kind, rayContainer string) PodState {
 		out.Differs = "init container " + InitContainerName + " has no readable variable " + EnvInjection
 		return out
 	}
+	out.RevokedBefore = r.Parameters.RevokedBefore
 	for _, c := range slices.Concat([]corev1.Container{*ray}, pod.InitContainers, pod.Containers) {
 		if c.Name == ray.Name || r.additional(c.Name) {
 			if out.Differs = plaintextBecause(&c); out.Differs != "" {

@@ -118,7 +118,12 @@ func (x *schedule) restartsAllowed(s *Snapshot, p *Plan) error {
 		return fmt.Errorf("touches a running cluster that nobody approved: %s", acts(s, p))
 	}
 	work := s.Running() && (s.Goal == v1alpha1.GoalEncrypted || len(s.live(injected)) > 0)
-	if s.Progress == nil && p.Progress != nil && s.BlockedBy != "" && work && !back {
+	revokes := p.Progress != nil && p.Progress.Phase == v1alpha1.PhaseRevoke
+	free := revokes && (s.Revocation.Now || len(s.live(every)) == 0) // all pods are on their way out anyway
+	if revokes && s.Progress == nil && work && !free && !s.Immediate && !s.Approved {
+		return fmt.Errorf("revokes the authority of a running cluster that nobody approved")
+	}
+	if s.Progress == nil && p.Progress != nil && s.BlockedBy != "" && work && !back && !free {
 		return fmt.Errorf("starts on a blocked cluster")
 	}
 	if s.Progress == nil && p.Progress != nil && work && !back && !s.Immediate && slices.Contains(x.spent, restartID(s)) {
@@ -126,7 +131,7 @@ func (x *schedule) restartsAllowed(s *Snapshot, p *Plan) error {
 	}
 	for _, pod := range p.Delete {
 		switch {
-		case pod.Injected && s.Goal == v1alpha1.GoalEncrypted && (s.anyPieces() || s.Enabled) && (s.Progress == nil || s.Progress.Goal == v1alpha1.GoalEncrypted):
+		case pod.Injected && pod.Revoked == "" && s.Goal == v1alpha1.GoalEncrypted && (s.anyPieces() || s.Enabled) && (s.Progress == nil || s.Progress.Goal == v1alpha1.GoalEncrypted):
 			return fmt.Errorf("restarts pod %s, which is encrypted", pod.Name)
 		case !pod.Injected && !pod.Pieces && s.Goal == v1alpha1.GoalPlaintext && (s.Progress == nil || s.Progress.Goal == v1alpha1.GoalPlaintext):
 			return fmt.Errorf("restarts pod %s, which is in plaintext", pod.Name)
@@ -262,6 +267,8 @@ func (x *schedule) rest() error {
 		return nil // nothing is as meant, and nothing goes on
 	case len(plain) > 0 && len(tls) > 0:
 		return fmt.Errorf("%d pods cannot talk to %d others", len(plain), len(tls))
+	case slices.ContainsFunc(tls, revoked) && slices.ContainsFunc(tls, func(p Pod) bool { return !revoked(p) }):
+		return fmt.Errorf("pods of a revoked authority cannot talk to %d others", len(tls))
 	case len(plain) > 0 && s.anyPieces():
 		return fmt.Errorf("new pods cannot talk to %d others", len(plain))
 	case len(tls) > 0 && s.Goal == v1alpha1.GoalEncrypted && !s.allInjected() && p.Reason != v1alpha1.ReasonFieldConflict:

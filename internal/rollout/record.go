@@ -84,7 +84,9 @@ func (s *Snapshot) outdated() bool {
 		return false
 	case s.Progress.Phase == v1alpha1.PhaseUpgrade:
 		return !s.upgrading()
-	case s.Progress.Phase == v1alpha1.PhaseRoll || s.Progress.Phase == v1alpha1.PhaseRevoke:
+	case s.Progress.Phase == v1alpha1.PhaseRevoke:
+		return restartedInPlaintext(s) // disabling goes on with it: half of the pods cannot talk to the rest
+	case s.Progress.Phase == v1alpha1.PhaseRoll:
 		return s.Goal != v1alpha1.GoalEncrypted || !s.Enabled || restartedInPlaintext(s)
 	case s.whole() && s.Progress.Goal == v1alpha1.GoalEncrypted:
 		// Nothing is left to try or to revert, and an encrypted cluster stays encrypted until somebody asks.

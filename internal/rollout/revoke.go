@@ -69,6 +69,7 @@ func (p *Plan) awaitRevocation(s *Snapshot, waits Waiting) {
 // revocationWaits is why a revocation may not begin; nil if it may. Neither Now nor an approval can help where it would be left half done.
 func (s *Snapshot) revocationWaits(approved bool) *Waiting {
 	const now = "; certificateAuthority.revokeNow lets it begin all the same"
+	const inPlace = "; certificateAuthority.revokeNow restarts this one in place at once"
 	held := slices.IndexFunc(s.Pods, func(p Pod) bool { return !p.Terminating && p.HeldBy != "" })
 	switch {
 	case s.Roll.Paused:
@@ -94,6 +95,11 @@ func (s *Snapshot) revocationWaits(approved bool) *Waiting {
 		return &Waiting{
 			Reason: v1alpha1.ReasonBlocked, BlockedBy: Kueue, Approvable: true,
 			Message: "the cluster runs in a Kueue queue, and Kueue evicts it when its templates change; suspend it, or approve the eviction" + now,
+		}
+	case !s.Immediate && !approved && s.Service != nil:
+		return &Waiting{
+			Reason: v1alpha1.ReasonAwaitingApproval, Approvable: true,
+			Message: fmt.Sprintf("RayService %s has to replace the cluster by a new one, without downtime; approve that%s", s.Service.Name, inPlace),
 		}
 	case !s.Immediate && !approved:
 		return &Waiting{Reason: v1alpha1.ReasonAwaitingApproval, Approvable: true, Message: "suspend the cluster, or approve the restart" + now}
@@ -177,11 +183,12 @@ func planRevoking(s *Snapshot, p *Plan) {
 	}
 }
 
-// superseded reports whether the pod cannot talk to pods of the present authority, and comes from an earlier template.
+// superseded reports whether the pod cannot talk to pods of the present authority, and comes from an earlier template. Its record of the
+// injection tells of which. Clocks differ, so the time alone is no proof, but it bounds the deletions.
 func (s *Snapshot) superseded(p Pod) bool {
-	if p.Revoked == "" {
+	if !revoked(p) {
 		return !p.Injected && s.stale(p)
 	}
 	at, found := s.changed(p.Group)
-	return !found || p.Created.Before(at.Add(inEffect))
+	return p.Earlier && (!found || p.Created.Before(at.Add(inEffect+2*kube.ClockTolerance)))
 }

@@ -120,7 +120,7 @@ func (w *world) create(c simCluster, t simTemplate) {
 	}
 	p := simPod{
 		name: fmt.Sprintf("%s-%d", cmp.Or(t.group, "head"), w.serial), uid: fmt.Sprintf("uid-%d", w.serial), group: t.group, slot: slot,
-		injected: t.injected, pieces: t.injected, created: w.now.Truncate(time.Second), owned: true, made: cmp.Or(w.inits[t.group], succeeds),
+		injected: t.injected, pieces: t.injected, since: t.since, created: w.now.Truncate(time.Second), owned: true, made: cmp.Or(w.inits[t.group], succeeds),
 	}
 	if t.hosts > 1 {
 		p.replica = w.replicaFor(t)
@@ -142,7 +142,7 @@ func (w *world) create(c simCluster, t simTemplate) {
 func (w *world) judge(p simPod) {
 	at := slices.IndexFunc(w.cluster.templates, func(t simTemplate) bool { return t.group == p.group })
 	turned := w.turned[p.group]
-	proof := at >= 0 && w.cluster.templates[at].injected && p.pieces
+	proof := at >= 0 && w.cluster.templates[at].injected && p.pieces && p.since == w.cluster.templates[at].since
 	place := fmt.Sprint(p.slot, turned)
 	if w.places[place]++; w.places[place] > 2 || proof && p.created.After(turned) {
 		w.wrong = fmt.Errorf("deleted pod %s, number %d since its template was turned, made %s later: pieces %t, TLS %t", p.name, w.places[place], p.created.Sub(turned), p.pieces, p.injected)
@@ -188,8 +188,10 @@ func (w *world) status(c simCluster) {
 // kubelet moves every pod on.
 func (w *world) kubelet() {
 	pods := slices.Clone(w.pods)
-	heads := func(injected bool) bool {
-		return slices.ContainsFunc(pods, func(p simPod) bool { return p.owned && p.group == "" && p.ready && p.injected == injected })
+	heads := func(of *simPod) bool {
+		return slices.ContainsFunc(pods, func(p simPod) bool {
+			return p.owned && p.group == "" && p.ready && p.injected == of.injected && p.since == of.since
+		})
 	}
 	for i := range pods {
 		p := &pods[i]
@@ -197,7 +199,7 @@ func (w *world) kubelet() {
 		if !p.owned || p.terminating || w.pending[p.group] && !p.certified {
 			continue
 		}
-		if p.injected && !p.certified && age >= 2*time.Second {
+		if p.injected && !p.certified && p.since <= w.keys && age >= 2*time.Second {
 			p.certified = p.made == succeeds
 			if p.certified && w.life > 0 {
 				p.issued, p.end = w.now, w.now.Add(w.life)
@@ -208,7 +210,7 @@ func (w *world) kubelet() {
 		}
 		up := (p.certified || !p.injected) && age >= 4*time.Second
 		was := p.ready
-		if p.ready = up && (p.group == "" || heads(p.injected)) && !w.down[p.name]; p.ready && !was {
+		if p.ready = up && (p.group == "" || heads(p)) && !w.down[p.name]; p.ready && !was {
 			p.readied = w.now
 		}
 		if p.certified && p.group != "" {
@@ -239,6 +241,9 @@ func (w *world) String() string {
 			mark += "~"
 		} else if p.ready {
 			mark += "'"
+		}
+		if p.since > 0 {
+			mark += fmt.Sprint(p.since)
 		}
 		groups[p.group] += " " + mark
 	}
@@ -280,7 +285,7 @@ func (w *world) template(group string, change func(*simTemplate)) {
 func (w *world) strip() {
 	w.edit(func(c *simCluster) {
 		for i := range c.templates {
-			c.templates[i].injected, c.templates[i].stale = false, false
+			c.templates[i].injected, c.templates[i].stale, c.templates[i].since = false, false, 0
 		}
 	})
 }

@@ -17,6 +17,10 @@ func (w *world) snapshot() *Snapshot {
 		Observed: c.observed >= c.generated, Queued: c.queued, Immediate: w.immediate, NoSlot: w.noSlot, Record: r.Record,
 		Deadline: 10 * time.Minute, BlockedBy: w.blocked,
 	}
+	since := max(r.RevokedBefore, w.keys)
+	if s.Revocation = (Revocation{Generation: w.revokeTo, Now: w.revokeNow}); since < w.revokeTo {
+		s.Revocation.Asked = "the authority is to be revoked"
+	}
 	s.Roll, s.Opens = w.roll, w.opens
 	if w.blocked != "" {
 		s.BlockedWhy = w.blocked + " runs on it"
@@ -39,17 +43,21 @@ func (w *world) snapshot() *Snapshot {
 	for _, t := range c.templates {
 		fmt.Fprint(&attempt, t.group, t.edition, ";")
 		s.Templates = append(s.Templates, Template{
-			Group: t.group, Injected: t.injected && !t.stale, Pieces: t.injected, Recorded: t.group == "" || slices.Contains(r.groups, t.group),
+			Group: t.group, Injected: t.injected && !t.stale && t.since == since, Revoked: t.injected && t.since != since, Pieces: t.injected, Recorded: t.group == "" || slices.Contains(r.groups, t.group),
 			Stripped: !t.injected, CanaryKey: t.key, Replicas: t.replicas, Hosts: t.hosts,
 		})
 	}
 	s.Attempt = attempt.String()
 	for _, p := range w.lists[w.seen.pods] {
+		mounts := ""
+		if p.injected && p.since != since {
+			mounts = fmt.Sprintf("it mounts the Secret of the generations since %d", p.since)
+		}
 		if p.owned {
 			s.Pods = append(s.Pods, Pod{
 				Name: p.name, UID: p.uid, Group: p.group, Injected: p.injected, Pieces: p.pieces, Differs: p.differs, Certified: p.certified, Failure: p.failure,
 				Ready: p.ready, ReadySince: p.readied, Terminating: p.terminating, Deleted: p.deleted, Deadline: p.deadline, Created: p.created,
-				Replica: p.replica, Leaf: Leaf{IssuedAt: p.issued, End: p.end}, HeldBy: w.holds[p.name], HeldWhy: w.holds[p.name] + " holds it",
+				Replica: p.replica, Revoked: mounts, Earlier: p.since != since, Leaf: Leaf{IssuedAt: p.issued, End: p.end}, HeldBy: w.holds[p.name], HeldWhy: w.holds[p.name] + " holds it",
 			})
 		}
 	}
@@ -73,6 +81,9 @@ func restartID(s *Snapshot) string {
 	if len(heads) == 0 {
 		return ""
 	}
+	if s.Revokes() {
+		return fmt.Sprint(heads[0].UID, "/Revoke/", s.Attempted.Format(time.RFC3339))
+	}
 	return fmt.Sprint(heads[0].UID, "/", s.Goal, "/", s.Attempted.Format(time.RFC3339))
 }
 
@@ -90,6 +101,12 @@ func (w *world) operate(survives int) (*Snapshot, Plan) {
 func (w *world) write(s *Snapshot, p *Plan, survives int) {
 	c, r := w.clusters[w.seen.cluster], w.records[w.seen.record]
 	lives := func() bool { survives--; return survives >= 0 }
+	if r.RevokedBefore > w.keys && p.RevokedBefore == r.RevokedBefore {
+		if !lives() {
+			return
+		}
+		w.keys = r.RevokedBefore
+	}
 	next := onRecord(r, s, p)
 	records := !next.equal(r)
 	if records {
@@ -127,7 +144,7 @@ func (w *world) write(s *Snapshot, p *Plan, survives int) {
 		}
 		w.service.Asked, w.service.AskedAt = p.Upgrade, p.Progress.Since
 	}
-	if edited := c.edited(p); edited.hash() != c.hash() {
+	if edited := c.edited(p, w.keys); edited.hash() != c.hash() {
 		if !lives() {
 			return
 		}
@@ -191,15 +208,15 @@ func (w *world) evict(pods []Pod, lives func() bool) (refused []Pod) {
 }
 
 // edited is the cluster with the plan's edit.
-func (c simCluster) edited(p *Plan) simCluster {
+func (c simCluster) edited(p *Plan, since int64) simCluster {
 	next := c.clone()
 	for i := range next.templates {
 		t := &next.templates[i]
 		switch {
 		case p.Edit == InjectAll, p.Edit == Inject && slices.Contains(p.Groups, t.group):
-			t.injected, t.stale = true, false
+			t.injected, t.stale, t.since = true, false, since
 		case p.Edit == RemoveAll:
-			t.injected, t.stale = false, false
+			t.injected, t.stale, t.since = false, false, 0
 		}
 	}
 	return next

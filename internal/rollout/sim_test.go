@@ -52,6 +52,11 @@ type world struct {
 	// ahead is how far the operator's clock is ahead of the API server's.
 	ahead time.Duration
 
+	// revokeTo is the number below which the policy has every generation revoked, at once if revokeNow. keys is the number since which
+	// the Secrets' authority is trusted.
+	revokeTo, keys int64
+	revokeNow      bool
+
 	// life is how long certificates last; zero for ever. roll is how pods are brought onto new ones. holds are what keeps pods from
 	// being evicted, by name. The API server refuses to evict any pod, or these by their names, and opens is when the next window opens.
 	life    time.Duration
@@ -108,8 +113,9 @@ type simRecord struct {
 type simTemplate struct {
 	group    string
 	injected bool
-	stale    bool // injected, and edited since
-	edition  int  // what the user wrote
+	stale    bool  // injected, and edited since
+	since    int64 // the number in the CA Secret's name
+	edition  int   // what the user wrote
 	replicas int32
 	hosts    int32 // of each replica, where it is not one
 	key      string
@@ -118,6 +124,7 @@ type simTemplate struct {
 type simPod struct {
 	name, uid, group, slot  string
 	injected, pieces        bool
+	since                   int64
 	differs                 string
 	made                    string // what the init container does
 	created, deadline, gone time.Time
@@ -186,7 +193,7 @@ func (r simRecord) equal(other simRecord) bool {
 func (c simCluster) hash() string {
 	var b strings.Builder
 	for _, t := range c.templates {
-		fmt.Fprint(&b, t.group, t.edition, t.injected, t.stale, ";")
+		fmt.Fprint(&b, t.group, t.edition, t.injected, t.stale, t.since, ";")
 	}
 	return b.String()
 }
@@ -198,7 +205,7 @@ func (w *world) store(c simCluster, spec bool) {
 		c.generated++
 	}
 	for i, t := range c.templates {
-		if i >= len(w.cluster.templates) || t.injected != w.cluster.templates[i].injected {
+		if i >= len(w.cluster.templates) || t.injected != w.cluster.templates[i].injected || t.since != w.cluster.templates[i].since {
 			w.turned[t.group] = w.now
 		}
 	}

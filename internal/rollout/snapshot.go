@@ -42,8 +42,10 @@ type Pod struct {
 	// nothing is.
 	Pieces  bool
 	Differs string
-	// Revoked says which CA Secret the pod mounts; empty if it is the cluster's. Other ones are of revoked authorities.
+	// Revoked says which CA Secret the pod mounts; empty if it is the cluster's. Other ones are of revoked authorities. Earlier reports
+	// whether the template that the pod was made from named another one too.
 	Revoked string
+	Earlier bool
 	// Certified reports whether its init container succeeded.
 	Certified bool
 	// Failure says why its init container cannot make a certificate; empty while it still may.

@@ -96,6 +96,21 @@ func unrelated(before, now *corev1.Secret) {
 	}
 }
 
+// earlier makes a pod what it would be by the template of before a first revocation.
+func earlier(pod *corev1.Pod, secret string) {
+	for i := range pod.Spec.Volumes {
+		if pod.Spec.Volumes[i].Name == injection.IssuerVolume {
+			pod.Spec.Volumes[i].Secret.SecretName = secret
+		}
+	}
+	for i := range pod.Spec.InitContainers {
+		for j := range pod.Spec.InitContainers[i].Env {
+			env := &pod.Spec.InitContainers[i].Env[j]
+			env.Value = strings.Replace(env.Value, `"revokedBefore":2`, `"revokedBefore":0`, 1)
+		}
+	}
+}
+
 var _ = Describe("Revoking an authority", func() {
 	var (
 		w   *world
@@ -249,11 +264,7 @@ var _ = Describe("Revoking an authority", func() {
 		made := 0
 		w.ray.admission = func(pod *corev1.Pod) {
 			if made++; made <= 2 { // KubeRay's cache lags behind
-				for i := range pod.Spec.Volumes {
-					if pod.Spec.Volumes[i].Name == "raytls-issuer" {
-						pod.Spec.Volumes[i].Secret.SecretName = ca.Name
-					}
-				}
+				earlier(pod, ca.Name)
 			}
 		}
 		w.revoke("p", "a")
