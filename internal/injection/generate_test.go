@@ -150,6 +150,7 @@ func genParameters() *rapid.Generator[Parameters] {
 		if rapid.Bool().Draw(t, "resources") {
 			p.Resources = everyParameter().Resources
 		}
+		p.RevokedBefore = rapid.SampledFrom([]int64{0, 0, 2, 1<<63 - 1}).Draw(t, "revoked before")
 		p.AdditionalContainers = rapid.SliceOfN(rapid.SampledFrom([]string{"sidecar-0", "sidecar-1", "init-0", "ray"}), 0, 3).Draw(t, "additional")
 		return p
 	})

@@ -90,6 +90,9 @@ func TestGoldenRevision1(t *testing.T) {
 		"parameters.yaml": {
 			reason: "every parameter reaches the template", spec: withUsers(plain(t)), parameters: everyParameter(),
 		},
+		"revoked.yaml": {
+			reason: "a revocation changes the record and the name of the CA Secret alone", spec: plain(t), parameters: Parameters{RevokedBefore: 3},
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -126,6 +126,9 @@ func TestHashIgnoresOurPiecesAndScale(t *testing.T) {
 		if Hash(out, p) == want {
 			t.Fatal("another image has the same hash")
 		}
+		if p.RevokedBefore++; p.RevokedBefore > 0 && Hash(spec, p) != want {
+			t.Fatal("a revocation lets a failed attempt be made again")
+		}
 		p.ScriptsPath += "/elsewhere"
 		if Hash(spec, p) == want {
 			t.Fatal("other parameters have the same hash")

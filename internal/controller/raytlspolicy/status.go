@@ -29,7 +29,7 @@ func severities() []string {
 		v1alpha1.ReasonClockSkew, v1alpha1.ReasonNameConflict, v1alpha1.ReasonError, v1alpha1.ReasonFieldConflict, v1alpha1.ReasonPodsAltered,
 		v1alpha1.ReasonCertificateFailed, v1alpha1.ReasonEnableFailed, v1alpha1.ReasonInjectionConflict, v1alpha1.ReasonHazard, v1alpha1.ReasonForeignTLS,
 		v1alpha1.ReasonNotAccepted, v1alpha1.ReasonPolicyConflict, v1alpha1.ReasonBlocked, v1alpha1.ReasonAwaitingApproval,
-		v1alpha1.ReasonPaused, v1alpha1.ReasonNotCovered, v1alpha1.ReasonEnabling, v1alpha1.ReasonDisabling, v1alpha1.ReasonWaitingForSlot, v1alpha1.ReasonWaitingForWindow,
+		v1alpha1.ReasonPaused, v1alpha1.ReasonNotCovered, v1alpha1.ReasonRevoking, v1alpha1.ReasonEnabling, v1alpha1.ReasonDisabling, v1alpha1.ReasonWaitingForSlot, v1alpha1.ReasonWaitingForWindow,
 		v1alpha1.ReasonPodsStarting, v1alpha1.ReasonNoPods, v1alpha1.ReasonSuspended, v1alpha1.ReasonEncrypted,
 	}
 }
@@ -40,7 +40,7 @@ func rank(reason string) int { return slices.Index(severities(), reason) }
 // progressing reports whether the reason is a stage that passes, and no cause for a warning.
 func progressing(reason string) bool {
 	return slices.Contains([]string{
-		v1alpha1.ReasonEnabling, v1alpha1.ReasonDisabling, v1alpha1.ReasonWaitingForSlot, v1alpha1.ReasonWaitingForWindow, v1alpha1.ReasonPodsStarting, v1alpha1.ReasonNoPods,
+		v1alpha1.ReasonRevoking, v1alpha1.ReasonEnabling, v1alpha1.ReasonDisabling, v1alpha1.ReasonWaitingForSlot, v1alpha1.ReasonWaitingForWindow, v1alpha1.ReasonPodsStarting, v1alpha1.ReasonNoPods,
 		v1alpha1.ReasonSuspended, v1alpha1.ReasonAwaitingApproval, v1alpha1.ReasonPaused, v1alpha1.ReasonPodsOutdated,
 		v1alpha1.ReasonAuthorityEnding, v1alpha1.ReasonAuthorityChangePending, v1alpha1.ReasonTooManyGenerations, v1alpha1.ReasonTemplateChangePending,
 		v1alpha1.ReasonAdmissionPending, v1alpha1.ReasonAdmissionNotInstalled, v1alpha1.ReasonAdmissionOff,
@@ -131,6 +131,16 @@ func (s *summary) upToDate() metav1.Condition {
 	if len(old) == 0 {
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "every covered RayCluster runs with the present values of the policy's spec")
 	}
+	// A cluster that trusts an authority which is to be revoked matters more than what is merely old.
+	slices.SortStableFunc(old, func(a, b covered) int {
+		pending := func(c covered) int {
+			if c.upToDate.Reason == v1alpha1.ReasonRevocationPending {
+				return 0
+			}
+			return 1
+		}
+		return cmp.Compare(pending(a), pending(b))
+	})
 	message := func(c covered) string { return c.upToDate.Message }
 	return condition(kind, metav1.ConditionFalse, old[0].upToDate.Reason, name(old, 1, message))
 }
