@@ -99,6 +99,8 @@ const (
 	ReasonEnabling = "Enabling"
 	// ReasonDisabling: the operator restarts the cluster, or its RayService replaces it, to return it to plaintext.
 	ReasonDisabling = "Disabling"
+	// ReasonRevoking: the operator restarts all pods together, because their authority is revoked.
+	ReasonRevoking = "Revoking"
 	// ReasonPodsStarting: the templates carry the injection. Pods wait for their certificates, or KubeRay has yet to create pods.
 	ReasonPodsStarting = "PodsStarting"
 	// ReasonWaitingForSlot: the cluster waits for other clusters, because of spec.rollout.maxConcurrentClusters or because
@@ -178,6 +180,9 @@ const (
 	// ReasonAuthorityChangePending: keyAlgorithm or validityDays of spec.certificateAuthority changed after the cluster's
 	// authority was created, or the CA in secretRef cannot be used.
 	ReasonAuthorityChangePending = "AuthorityChangePending"
+	// ReasonRevocationPending: spec.certificateAuthority.revokeIssuedBefore revokes the cluster's authority, and the restart has not
+	// begun. Until it does, every pod trusts that authority.
+	ReasonRevocationPending = "RevocationPending"
 	// ReasonTooManyGenerations: a new authority is due, and pods may still have certificates of the oldest of the
 	// generations that work together.
 	ReasonTooManyGenerations = "TooManyGenerations"

@@ -96,6 +96,8 @@ const (
 )
 
 // CertificateAuthority describes the authority of each covered cluster.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.revokeNow) || !self.revokeNow || has(self.revokeIssuedBefore)",fieldPath=".revokeNow",message="revokeNow goes with revokeIssuedBefore: without it, nothing is revoked"
 type CertificateAuthority struct {
 	// keyAlgorithm is the algorithm and size of the keys of authorities and issuers.
 	// +optional
@@ -122,6 +124,21 @@ type CertificateAuthority struct {
 	// rollout decides. The field asks for nothing more once every authority is younger, so it may stay.
 	// +optional
 	ReplaceIssuedBefore *metav1.Time `json:"replaceIssuedBefore,omitempty"`
+
+	// revokeIssuedBefore has the operator revoke each authority that it issued before this time, once the time has come. The
+	// cluster gets an unrelated authority in a Secret with another name, and all of its pods restart together. An authority that
+	// replaced another one is as old as the first of them, because its pods accept the others. The restart waits as
+	// rollout.enablePolicy says, and for jobs, queues and holds. Until then, the old authority stays trusted. The field asks for
+	// nothing more once every authority is younger, so it may stay.
+	// +optional
+	RevokeIssuedBefore *metav1.Time `json:"revokeIssuedBefore,omitempty"`
+
+	// revokeNow lets the restart for revokeIssuedBefore begin at once. Running jobs fail, and a RayService is interrupted. The
+	// restart does not wait for an approval, a window, a slot, a Kueue queue, a PodDisruptionBudget or a pod that asks to be left
+	// alone.
+	// +optional
+	// +kubebuilder:default=false
+	RevokeNow bool `json:"revokeNow,omitempty"` //nolint:kubeapilinter // two states by nature
 }
 
 // SecretReference names a Secret in the policy's namespace.

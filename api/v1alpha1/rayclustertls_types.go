@@ -269,7 +269,7 @@ const (
 
 // RolloutPhase is a stage of a restart.
 //
-// +kubebuilder:validation:Enum=Canary;Head;Rest;All;Revert;Upgrade;Roll
+// +kubebuilder:validation:Enum=Canary;Head;Rest;All;Revert;Upgrade;Roll;Revoke
 type RolloutPhase string
 
 // The phases of a restart. A restart goes through Canary, Head and Rest, or is in one of the others.
@@ -288,6 +288,8 @@ const (
 	PhaseUpgrade RolloutPhase = "Upgrade"
 	// PhaseRoll evicts pods that need new certificates, a few at a time.
 	PhaseRoll RolloutPhase = "Roll"
+	// PhaseRevoke replaces all pods together, because their authority is revoked.
+	PhaseRevoke RolloutPhase = "Revoke"
 )
 
 // RolloutProgress records how far a restart has come, so that another replica of the operator can continue it.
@@ -399,6 +401,13 @@ type AuthorityStatus struct {
 	// expiryTime is when the authority's certificate ends.
 	// +optional
 	ExpiryTime *metav1.Time `json:"expiryTime,omitempty"`
+
+	// revokedBeforeGeneration is the number below which every generation is revoked. The operator never uses an authority
+	// below it again. It is part of the CA Secret's name. It is absent if no authority of the RayCluster was revoked. A
+	// generation below it means that the revocation has begun.
+	// +optional
+	// +kubebuilder:validation:Minimum=2
+	RevokedBeforeGeneration int64 `json:"revokedBeforeGeneration,omitempty"`
 
 	// earlier lists the authorities that the current one replaced and that pods may still have certificates of, newest first.
 	// These pods connect to all others.
@@ -531,7 +540,7 @@ type ObservedOnWire struct {
 
 // RestartAction is the change for which a RayCluster needs a restart.
 //
-// +kubebuilder:validation:Enum=Enable;Disable;Roll
+// +kubebuilder:validation:Enum=Enable;Disable;Roll;Revoke
 type RestartAction string
 
 // The actions that need a restart.
@@ -542,6 +551,8 @@ const (
 	ActionDisable RestartAction = "Disable"
 	// ActionRoll restarts pods of an encrypted RayCluster for new certificates.
 	ActionRoll RestartAction = "Roll"
+	// ActionRevoke restarts all pods of an encrypted RayCluster together with an unrelated authority.
+	ActionRevoke RestartAction = "Revoke"
 )
 
 // PendingRestart describes a restart of a running RayCluster that has not begun.
@@ -558,7 +569,7 @@ type PendingRestart struct {
 	Action RestartAction `json:"action,omitempty"`
 
 	// reason is AwaitingApproval, Blocked, Hazard, WaitingForSlot, WaitingForWindow, WindowTooLate, EnableFailed, OnDelete,
-	// Paused, ReplicasUnavailable or ClockSkew.
+	// Paused, ReplicasUnavailable, ClockSkew or NotAccepted.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64

@@ -124,8 +124,9 @@ func TestDefaultsAreThoseOfTheSchema(t *testing.T) {
 	// Go cannot tell false from absent, and a user shall see it.
 	spec, _ := o["spec"].(map[string]any)
 	pod, _ := spec["podCertificate"].(map[string]any)
-	if spec["paused"] != false || pod["headServiceShortName"] != false {
-		t.Errorf("the schema fills in booleans as well, got paused %v, headServiceShortName %v", spec["paused"], pod["headServiceShortName"])
+	authority, _ := spec["certificateAuthority"].(map[string]any)
+	if spec["paused"] != false || pod["headServiceShortName"] != false || authority["revokeNow"] != false {
+		t.Errorf("the schema fills in booleans as well, got paused %v, headServiceShortName %v, revokeNow %v", spec["paused"], pod["headServiceShortName"], authority["revokeNow"])
 	}
 }
 
@@ -168,6 +169,11 @@ func TestPolicySchema(t *testing.T) {
 		"wildcard":                   {`{selector: {}, podCertificate: {headDNSNames: ["*.example.com"]}}`, []string{"spec.podCertificate.headDNSNames[0]"}},
 		"address as a name":          {`{selector: {}, podCertificate: {headDNSNames: ["10.0.0.1"]}}`, []string{"spec.podCertificate.headDNSNames[0]"}},
 		"same name twice":            {`{selector: {}, podCertificate: {headDNSNames: [a, a]}}`, []string{"Duplicate value"}},
+		"revocation":                 {spec: `{selector: {}, certificateAuthority: {revokeIssuedBefore: "2026-11-27T00:00:00Z"}}`},
+		"revocation at once":         {spec: `{selector: {}, certificateAuthority: {revokeIssuedBefore: "2026-11-27T00:00:00Z", revokeNow: true}}`},
+		"revokeNow by default":       {spec: `{selector: {}, certificateAuthority: {revokeNow: false}}`},
+		"revokeNow alone":            {`{selector: {}, certificateAuthority: {revokeNow: true}}`, []string{"spec.certificateAuthority.revokeNow", "revokeNow goes with revokeIssuedBefore"}},
+		"revoked before a day":       {`{selector: {}, certificateAuthority: {revokeIssuedBefore: "2026-11-27"}}`, []string{"spec.certificateAuthority.revokeIssuedBefore"}},
 
 		"unknown mode":           {`{selector: {}, issuance: {mode: Attested}}`, []string{"spec.issuance.mode", `"Script"`}},
 		"pull policy alone":      {`{selector: {}, issuance: {initContainer: {imagePullPolicy: Always}}}`, []string{"spec.issuance.initContainer.imagePullPolicy", "imagePullPolicy goes with image"}},
@@ -243,11 +249,17 @@ expiryStage: LastThird
 podCertificate: {workerHash: a, workerSince: "2026-11-26T00:00:00Z", headHash: b, headSince: "2026-11-26T00:00:00Z"}
 pendingRestart: {id: 3f2a9c, action: Enable, reason: Blocked, blockedBy: RayJob/train, message: m}
 `},
-		"none":          {status: `{}`},
-		"phase":         {`rollout: {goal: Encrypted, phase: Soon, phaseStartTime: "2026-11-26T00:00:00Z"}`, "status.rollout.phase"},
-		"no phase time": {`rollout: {goal: Encrypted, phase: Head}`, "status.rollout.phaseStartTime"},
-		"two canaries":  {`rollout: {goal: Encrypted, phase: Canary, phaseStartTime: "2026-11-26T00:00:00Z", canaries: [{group: a, pod: p}, {group: a, pod: q}]}`, "Duplicate value"},
-		"long failure":  {`injection: {failedMessage: ` + strings.Repeat("x", 513) + `}`, "status.injection.failedMessage"},
+		"none": {status: `{}`},
+		"revoked": {status: `
+rollout: {goal: Encrypted, phase: Revoke, phaseStartTime: "2026-11-26T00:00:00Z"}
+authority: {generation: 1, revokedBeforeGeneration: 2}
+pendingRestart: {id: 3f2a9c, action: Revoke, reason: AwaitingApproval, message: m}
+`},
+		"nothing revoked": {`authority: {generation: 1, revokedBeforeGeneration: 1}`, "status.authority.revokedBeforeGeneration"},
+		"phase":           {`rollout: {goal: Encrypted, phase: Soon, phaseStartTime: "2026-11-26T00:00:00Z"}`, "status.rollout.phase"},
+		"no phase time":   {`rollout: {goal: Encrypted, phase: Head}`, "status.rollout.phaseStartTime"},
+		"two canaries":    {`rollout: {goal: Encrypted, phase: Canary, phaseStartTime: "2026-11-26T00:00:00Z", canaries: [{group: a, pod: p}, {group: a, pod: q}]}`, "Duplicate value"},
+		"long failure":    {`injection: {failedMessage: ` + strings.Repeat("x", 513) + `}`, "status.injection.failedMessage"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := s.refusal(t, object(t, "RayClusterTLS", "status", c.status))

@@ -61,12 +61,20 @@ func (f *Facts) ClocksDiffer() *kube.Outcome {
 // it.
 func (f *Facts) KeyPods() keys.Pods {
 	recorded := &f.status().Authority
-	out := keys.Pods{Generation: recorded.Generation, ID: recorded.ID, Reporters: map[string][]string{}}
+	out := keys.Pods{
+		Generation: recorded.Generation, ID: recorded.ID, RevokedBefore: recorded.RevokedBeforeGeneration, Reporters: map[string][]string{},
+	}
 	by, settings := f.signers(f.Keys), f.KeySettings()
 	for i := range f.Pods {
 		pod := &f.Pods[i]
 		if !pod.Certified || pod.Report != nil && keys.Judge(pod.leaf(settings), by, f.Now).Reason == v1alpha1.ReasonCertificateExpired {
 			continue
+		}
+		switch number, ours := keys.ParseIssuerSecretName(f.Key, pod.CASecret); {
+		case ours && number < f.RevokedBefore():
+			continue // it is about to go
+		case ours && number > f.RevokedBefore() && !pod.Terminating:
+			out.Newer = pod.CASecret
 		}
 		of := ""
 		if pod.Report != nil {
@@ -105,6 +113,7 @@ func describeKeys(out *v1alpha1.RayClusterTLSStatus, store keys.Store, pods map[
 		(store.Generation > recorded.Generation || store.Generation == recorded.Generation && (recorded.ID == "" || recorded.ID == a.ID())) {
 		out.Authority = v1alpha1.AuthorityStatus{
 			Generation: store.Generation, ID: a.ID(), IssuedTime: stamp(a.IssuedAt()), ExpiryTime: stamp(a.NotAfter()),
+			RevokedBeforeGeneration: max(recorded.RevokedBeforeGeneration, store.RevokedBefore),
 		}
 		for _, e := range store.Signers().Earlier {
 			out.Authority.Earlier = append(out.Authority.Earlier, v1alpha1.EarlierAuthority{

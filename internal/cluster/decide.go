@@ -47,6 +47,8 @@ type Decision struct {
 	RestartID string
 	// Groups are the worker groups that are on record as injected after this step.
 	Groups []string
+	// Retires reports whether the CA Secrets of revoked authorities go.
+	Retires bool
 	// Rebuilt reports whether the cluster has no policy and its lost record is made anew.
 	Rebuilt bool
 }
@@ -101,6 +103,7 @@ func Decide(f *Facts, s Settings) Decision {
 	carries := kept.MayBeInjected(f.Spec) && !d.Plan.Release
 	injects := d.Obstacle == nil && d.injects()
 	d.WantsKeys = f.Key.Namespace != s.Namespace && (f.Policy != nil || f.AuthoritySecret != nil) && (carries || injects)
+	d.Retires = f.retires(d.Plan.Progress)
 	d.WantsScripts = d.WantsKeys && d.Parameters.ScriptsPath == ""
 	return d
 }
@@ -122,6 +125,9 @@ func (d *Decision) plan(f *Facts, s Settings) {
 			d.obstruct(err)
 			return
 		}
+	}
+	if snapshot.Revocation.Unusable == "" && !s.Images.Allows(d.Parameters.Image) {
+		snapshot.Revocation.Unusable = fmt.Sprintf("the templates carry the init image %s, which the operator's administrator does not allow with --allowed-init-image", d.Parameters.Image)
 	}
 	d.Plan = rollout.Make(snapshot)
 	for _, t := range snapshot.Templates {
@@ -180,7 +186,7 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 	settings, by := f.KeySettings(), f.signers(f.Keys)
 	for i := range f.Pods {
 		pod := f.Pods[i].Pod
-		pod.Leaf = f.judged(&f.Pods[i], settings, by)
+		pod.Leaf, pod.Revoked = f.judged(&f.Pods[i], settings, by), f.mountsOther(&f.Pods[i])
 		s.Pods = append(s.Pods, pod)
 	}
 	for i := range f.Ended {
@@ -190,14 +196,16 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 	// is not accepted.
 	keep := recordedParameters(f.Templates) != nil && (record.Enabled || record.Progress != nil) && (len(s.Pods) > 0 || !accepted)
 	if !keep {
-		d.Parameters = policy.Parameters(f.Policy)
+		d.Parameters = f.wanted()
 	}
+	d.Parameters.RevokedBefore = f.RevokedBefore()
 	s.Attempt = injection.Hash(f.Spec, d.Parameters)
 	for _, t := range f.Templates {
 		s.Templates = append(s.Templates, rollout.Template{
 			Group:    t.Group,
 			Injected: t.State == injection.Injected && t.Parameters != nil && t.Parameters.Equal(d.Parameters),
 			Pieces:   t.State != injection.None, Stripped: t.Stripped,
+			Revoked:   t.Parameters != nil && t.Parameters.RevokedBefore != d.Parameters.RevokedBefore,
 			Recorded:  t.Group == "" || slices.Contains(f.status().Injection.Groups, t.Group),
 			CanaryKey: t.CanaryKey, Replicas: f.Ray.Replicas[t.Group], Hosts: f.Ray.Hosts[t.Group],
 		})
@@ -212,11 +220,11 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 			s.Hazard, s.HazardWhy = h.Field, h.Message
 		}
 	}
+	s.Roll, s.Revocation = f.rolling(), f.revocation()
 	d.RestartID = restart(f, &s)
 	s.Approved = d.RestartID != "" && slices.Contains(f.Policy.Rollout.Approvals, v1alpha1.Approval{Cluster: f.Key.Name, Restart: d.RestartID})
 	s.NoSlot = rollout.NoSlot(f.Decision.Policy.Name, f.Policy.Rollout.MaxConcurrentClusters, f.Siblings, s.Enables())
 	s.Opens = window.Next(f.Policy.Rollout.Windows, f.Now)
-	s.Roll = f.rolling()
 	d.Snapshot = s
 }
 
@@ -248,6 +256,8 @@ func action(s *rollout.Snapshot) v1alpha1.RestartAction {
 	switch {
 	case s.Goal == v1alpha1.GoalPlaintext:
 		return v1alpha1.ActionDisable
+	case s.Revokes():
+		return v1alpha1.ActionRevoke
 	case s.Enabled && !plaintext:
 		return v1alpha1.ActionRoll
 	}

@@ -76,6 +76,8 @@ type Facts struct {
 	// AuthoritySecret, IssuerSecret and Scripts are the operator's own; nil where there is none.
 	AuthoritySecret, IssuerSecret *corev1.Secret
 	Scripts                       *corev1.ConfigMap
+	// Revoked are CA Secrets of the cluster that hold issuers of revoked authorities.
+	Revoked []corev1.Secret
 	// BroughtCA is the Secret of the CA that the policy names; nil if it does not exist.
 	BroughtCA *corev1.Secret
 
@@ -101,6 +103,8 @@ type Gatherer struct {
 	Cached, Live client.Reader
 	// Namespace is the operator's own, where authorities are kept.
 	Namespace string
+	// NoSecrets reads as a user: no Secret and no scripts. What is judged by keys is then judged by those on record.
+	NoSecrets bool
 	// ClusterDomain is the Kubernetes cluster's DNS domain.
 	ClusterDomain string
 	// Served reports whether the API server serves a kind.
@@ -292,22 +296,32 @@ func (g *Gatherer) owner(ctx context.Context, f *Facts) error {
 }
 
 func (g *Gatherer) authority(ctx context.Context, f *Facts) error {
+	if g.NoSecrets {
+		return nil
+	}
 	var err error
 	f.AuthoritySecret, err = kube.ReadSecret(ctx, g.Cached, types.NamespacedName{Namespace: g.Namespace, Name: keys.AuthoritySecretName(f.Key)})
 	return err
 }
 
 func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
+	if g.NoSecrets {
+		return nil
+	}
 	name, err := gencert.ConfigMapName(injection.Revision)
 	if err != nil {
 		return err
 	}
-	issuer := types.NamespacedName{Namespace: f.Key.Namespace, Name: keys.IssuerSecretName(f.Key)}
+	number := max(f.Record().RevokedBefore, keys.RevokedBefore(f.AuthoritySecret))
+	issuer := types.NamespacedName{Namespace: f.Key.Namespace, Name: keys.IssuerSecretName(f.Key, number)}
 	if f.IssuerSecret, err = kube.ReadSecret(ctx, g.Cached, issuer); err != nil {
 		return err
 	}
-	if f.IssuerSecret != nil && f.IssuerSecret.Labels[v1alpha1.LabelComponent] != v1alpha1.ComponentIssuer {
+	if f.IssuerSecret != nil && !f.OwnIssuer(f.IssuerSecret) {
 		f.IssuerSecret = nil
+	}
+	if err := g.revoked(ctx, f, number); err != nil {
+		return err
 	}
 	var scripts corev1.ConfigMap
 	switch err := g.Cached.Get(ctx, types.NamespacedName{Namespace: f.Key.Namespace, Name: name}, &scripts); {

@@ -30,8 +30,8 @@ type Pod struct {
 	// Pending reports whether not all of its containers have started. The API server evicts such a pod whatever a PodDisruptionBudget
 	// says.
 	Pending bool
-	// ReadySince is since when the pod is ready; zero if it is not.
-	ReadySince time.Time
+	// CASecret is the Secret that the pod gets its issuer from; empty for none.
+	CASecret string
 	// ResourceVersion, Node and Sync are the pod's: Sync is the value of the annotation raytls.io/sync.
 	ResourceVersion, Node, Sync string
 	// Labels are the pod's, by which PodDisruptionBudgets select.
@@ -59,7 +59,7 @@ func readPod(pod *corev1.Pod, containers map[string]string) Pod {
 		out.Address, _ = probe.Address(pod)
 	}
 	state := injection.InPod(&pod.Spec, kind, containers[out.Group])
-	out.Injected, out.Pieces, out.Differs, out.InitImage = state.TLS, state.Pieces, state.Differs, state.InitImage
+	out.Injected, out.Pieces, out.Differs, out.InitImage, out.CASecret = state.TLS, state.Pieces, state.Differs, state.InitImage, state.CASecret
 	if pod.DeletionTimestamp != nil {
 		out.Terminating, out.Deadline = true, pod.DeletionTimestamp.Time
 		out.Deleted = out.Deadline.Add(-time.Duration(ptr.Deref(pod.DeletionGracePeriodSeconds, 0)) * time.Second)

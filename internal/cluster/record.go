@@ -38,6 +38,7 @@ func readRecord(status *v1alpha1.RayClusterTLSStatus) rollout.Record {
 		out.Changed[t.Group] = rollout.Change{Goal: t.Goal, At: t.ChangedTime.UTC()}
 	}
 	out.Attempted = instant(status.Injection.LastAttemptTime)
+	out.RevokedBefore = status.Authority.RevokedBeforeGeneration
 	c := &status.PodCertificate
 	out.WorkerWish = rollout.Wish{Hash: c.WorkerHash, Since: instant(c.WorkerSince)}
 	out.HeadWish = rollout.Wish{Hash: c.HeadHash, Since: instant(c.HeadSince)}

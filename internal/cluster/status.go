@@ -69,6 +69,7 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 		}
 		out.Injection, out.Rollout = writeRecord(record, d.Groups)
 		out.PodCertificate, out.RefusedEvictions = writeWishes(record), writeRefusals(record)
+		out.Authority.RevokedBeforeGeneration = record.RevokedBefore
 	}
 	found := f.certificates(done.Keys)
 	describeKeys(&out, done.Keys, found.Earlier)
@@ -220,11 +221,18 @@ func outdated(found *keys.Census, status *v1alpha1.RayClusterTLSStatus) string {
 
 func upToDate(f *Facts, d *Decision, done Done, due keys.Due, report rollout.Report, found *keys.Census, status *v1alpha1.RayClusterTLSStatus) metav1.Condition {
 	const kind = v1alpha1.ConditionUpToDate
+	asked := d.Snapshot.Revocation.Asked
 	switch {
 	case f.Policy == nil:
 		return condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonNotCovered, "no policy covers the cluster")
 	case f.Decision.Goal != v1alpha1.GoalEncrypted || d.Obstacle != nil || !d.Snapshot.Enabled && d.Plan.Reason != v1alpha1.ReasonEncrypted && !d.Plan.Enabled:
 		return condition(kind, metav1.ConditionFalse, report.Reason, report.Message)
+	case d.Plan.Progress != nil && d.Plan.Progress.Phase == v1alpha1.PhaseRevoke:
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonRevoking, "%s", d.Plan.Message)
+	case asked != "" && d.Plan.Roll.Message != "":
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonRevocationPending, "%s", d.Plan.Roll.Message)
+	case asked != "":
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonRevocationPending, "%s; until all pods are replaced, they trust it", asked)
 	case due.Held != nil && (due.Held.Reason == v1alpha1.ReasonTooManyGenerations || due.Held.Reason == v1alpha1.ReasonClockSkew):
 		return condition(kind, metav1.ConditionFalse, due.Held.Reason, "%s", due.Held.Message)
 	case due.Held != nil:
@@ -234,7 +242,7 @@ func upToDate(f *Facts, d *Decision, done Done, due keys.Due, report rollout.Rep
 	case done.Keys.AuthorityOutdated(f.KeySettings()):
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonAuthorityChangePending,
 			"keyAlgorithm or validityDays of certificateAuthority in RayTLSPolicy %s changed after the cluster's authority was made; set replaceIssuedBefore to have it replaced", f.Decision.Policy.Name)
-	case !d.Parameters.Equal(policy.Parameters(f.Policy)):
+	case !d.Parameters.Equal(f.wanted()):
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonTemplateChangePending,
 			"issuance.initContainer or additionalContainers in RayTLSPolicy %s changed after the cluster was injected; the change reaches the templates when the cluster has no pods, so suspend and resume it", f.Decision.Policy.Name)
 	case status.Pods.Outdated > 0:
@@ -291,7 +299,7 @@ func pendingRestart(f *Facts, d *Decision, report rollout.Report, done Done) *v1
 		Message: kube.Truncate(waits.Message, maxMessage),
 	}
 	if waits.Approvable {
-		out.Message += "; to approve it, run: " + policy.ApproveCommand(f.Decision.Policy, f.Key.Name, d.RestartID)
+		out.Message = policy.Approvable(out.Message, f.Decision.Policy, f.Key.Name, d.RestartID)
 	}
 	return out
 }

@@ -17,21 +17,31 @@ type Carried struct {
 	// Left are the paths of plain templates to which the update added pieces of the injection. Spec is without these
 	// pieces, because a template that is injected alone breaks a running cluster.
 	Left []string
+	// Renamed are the paths of templates in which the update mounts another CA Secret of the cluster than Spec does.
+	Renamed []string
+}
+
+// CarryOptions describe the cluster of an update.
+type CarryOptions struct {
+	// ClusterName is the RayCluster's metadata.name.
+	ClusterName string
+	// RevokedBefore is the number of the cluster's CA Secret, as SecretNameSince takes it. Nil keeps the one that each template has.
+	RevokedBefore *int64
+	// Lenient keeps the pieces that the update adds to a plain template.
+	Lenient bool
 }
 
 // Carry returns the spec of an update with the injection that the cluster's old spec carried. A template that the update
 // changes keeps its injection, with the recorded revision and parameters, or stays plain. A new worker group follows the
 // head. Pieces that only moved are stored in their old place. It fails with a *ConflictError if a changed template cannot
 // carry its injection.
-//
-// If lenient, pieces that the update adds to a plain template stay.
-func Carry(old, updated map[string]any, clusterName string, lenient bool) (Carried, error) {
+func Carry(old, updated map[string]any, o CarryOptions) (Carried, error) {
 	for _, spec := range []map[string]any{old, updated} {
 		if err := CheckSize(spec); err != nil {
 			return Carried{}, err
 		}
 	}
-	plans, strip, err := carryPlans(old, updated, lenient)
+	plans, strip, err := carryPlans(old, updated, o.Lenient)
 	if err != nil {
 		return Carried{}, err
 	}
@@ -53,13 +63,34 @@ func Carry(old, updated map[string]any, clusterName string, lenient bool) (Carri
 		return Carried{}, err
 	}
 	for _, p := range plans {
-		options := Options{ClusterName: clusterName, Revision: p.record.Revision, Parameters: p.record.Parameters}
+		options := Options{ClusterName: o.ClusterName, Revision: p.record.Revision, Parameters: p.record.Parameters}
+		if o.RevokedBefore != nil {
+			options.Parameters.RevokedBefore = *o.RevokedBefore
+		}
 		if out.Spec, err = apply(out.Spec, plain, options, scopeOf(p.templates)); err != nil {
 			return Carried{}, err
 		}
 	}
 	out.Spec = keepOrder(old, updated, out.Spec)
+	out.Renamed = Renamed(updated, out.Spec)
 	return out, nil
+}
+
+// Renamed returns the paths of the templates that mount a CA Secret in both specs, and not the same one.
+func Renamed(before, after map[string]any) []string {
+	was := templatesOf(before)
+	var out []string
+	for _, t := range templatesOf(after) {
+		if from := counterpart(was, t); from != nil && from.caSecret() != "" && t.caSecret() != "" && from.caSecret() != t.caSecret() {
+			out = append(out, t.path)
+		}
+	}
+	return out
+}
+
+// caSecret names the Secret in our volume of the CA Secret; empty for none.
+func (t template) caSecret() string {
+	return jsonpatch.String(jsonpatch.Map(jsonpatch.Map(lastNamed(t.pod, "volumes", IssuerVolume))["secret"])["secretName"])
 }
 
 // carryPlan holds templates with the same injection.

@@ -28,7 +28,7 @@ func states(spec map[string]any) []State {
 
 func mustCarry(t testing.TB, old, updated map[string]any) map[string]any {
 	t.Helper()
-	out, err := Carry(old, updated, "sample", false)
+	out, err := Carry(old, updated, CarryOptions{ClusterName: "sample"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestCarry(t *testing.T) {
 
 func TestCarrySaysWhatItLeavesOut(t *testing.T) {
 	base := plain(t)
-	out, err := Carry(base, mustApply(t, base, Parameters{}, All()), "sample", false)
+	out, err := Carry(base, mustApply(t, base, Parameters{}, All()), CarryOptions{ClusterName: "sample"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,14 +172,14 @@ func TestCarryRefusesWhatCannotCarry(t *testing.T) {
 		ray := ray(spec)
 		ray["env"] = append(jsonpatch.List(ray["env"]), map[string]any{"name": EnvCACert, "value": "/mine"})
 	}
-	_, err := Carry(injected, change(plain(t), foreign), "sample", false)
+	_, err := Carry(injected, change(plain(t), foreign), CarryOptions{ClusterName: "sample"})
 	var conflict *ConflictError
 	if !errors.As(err, &conflict) {
 		t.Fatalf("error %v", err)
 	}
 	if _, err := Carry(change(injected, foreign), change(change(injected, foreign), func(spec map[string]any) {
 		group(spec, 0)["replicas"] = int64(9)
-	}), "sample", false); err != nil {
+	}), CarryOptions{ClusterName: "sample"}); err != nil {
 		t.Errorf("a conflict that was there before keeps the autoscaler from its work: %v", err)
 	}
 }
@@ -199,7 +199,7 @@ func TestCarryAndNewerRevisions(t *testing.T) {
 	if got := mustCarry(t, newer, kept); !jsonpatch.Equal(got, kept) {
 		t.Error("what a newer operator injected is changed by this one")
 	}
-	if _, err := Carry(newer, plain(t), "sample", false); err == nil {
+	if _, err := Carry(newer, plain(t), CarryOptions{ClusterName: "sample"}); err == nil {
 		t.Error("what a newer operator injected may be stripped")
 	}
 }
@@ -211,7 +211,7 @@ func TestCarryKeepsEveryTemplateOnItsSide(t *testing.T) {
 		old, _ := applied(t, spec, genScope().Draw(t, "before"))
 		updated, _ := applied(t, spec, genScope().Draw(t, "update"))
 		before, asked := jsonpatch.CopyMap(old), jsonpatch.CopyMap(updated)
-		got, err := Carry(old, updated, "sample", false)
+		got, err := Carry(old, updated, CarryOptions{ClusterName: "sample"})
 		if err != nil {
 			t.Fatal(err)
 		}

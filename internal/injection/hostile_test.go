@@ -82,7 +82,7 @@ func TestQuantitiesAreNotParsed(t *testing.T) {
 					t.Error("the record is not read")
 				}
 			}
-			carried, err := Carry(spec, changed, "sample", false)
+			carried, err := Carry(spec, changed, CarryOptions{ClusterName: "sample"})
 			if err != nil {
 				t.Error(err)
 			}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -45,8 +46,24 @@ const (
 	EnvCACert     = "RAY_TLS_CA_CERT"
 )
 
-// SecretName returns the name of a cluster's CA Secret, in the cluster's namespace.
+// SecretName returns the name of the CA Secret of a cluster whose authority was never revoked, in the cluster's namespace.
 func SecretName(clusterName string) string { return reservedPrefix + clusterName }
+
+// SecretSuffix begins what SecretNameSince appends. KubeRay runs no cluster with a dot in its name, so no other cluster's Secret has
+// such a name.
+const SecretSuffix = ".g"
+
+// MaxSecretSuffix is the length of the longest text that SecretNameSince appends.
+const MaxSecretSuffix = len(SecretSuffix) + 19
+
+// SecretNameSince returns the name of the CA Secret of a cluster in which all generations below that number are revoked; 0 stands
+// for none.
+func SecretNameSince(clusterName string, revokedBefore int64) string {
+	if revokedBefore == 0 {
+		return SecretName(clusterName)
+	}
+	return SecretName(clusterName) + SecretSuffix + strconv.FormatInt(revokedBefore, 10)
+}
 
 // Parameters are the choices that reach the template. The template records them, so carrying an injection forward needs
 // only the object.
@@ -62,6 +79,9 @@ type Parameters struct {
 	// AdditionalContainers names further containers, init containers included, that speak Ray's gRPC. Order and repetition
 	// have no meaning.
 	AdditionalContainers []string `json:"additionalContainers,omitempty"`
+	// RevokedBefore is the number below which all generations of the cluster's authority are revoked; 0 for none. SecretNameSince makes
+	// the CA Secret's name with it.
+	RevokedBefore int64 `json:"revokedBefore,omitempty"`
 }
 
 // Resources are amounts by the names of resources. They are text: whoever can write a template writes its record, and a
@@ -89,7 +109,7 @@ func (p Parameters) canonical() []byte { return canonicalJSON(p.normalised()) }
 
 // Options describe an injection.
 type Options struct {
-	// ClusterName is the RayCluster's metadata.name, from which SecretName makes the CA Secret's name.
+	// ClusterName is the RayCluster's metadata.name, from which SecretNameSince makes the CA Secret's name.
 	ClusterName string
 	// Revision to render. Zero stands for the newest.
 	Revision   int

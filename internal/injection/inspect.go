@@ -158,8 +158,9 @@ func (t template) stripped(r *record) bool {
 }
 
 // Hash returns 16 hexadecimal digits that identify an attempt to enable TLS. They cover every template without our pieces,
-// autoscalerOptions and the parameters, but neither replicas nor suspension.
+// autoscalerOptions and the parameters, but neither replicas nor suspension, nor which authorities are revoked.
 func Hash(spec map[string]any, p Parameters) string {
+	p.RevokedBefore = 0
 	plain := withoutPieces(spec)
 	groups := []any{}
 	for _, item := range jsonpatch.List(plain["workerGroupSpecs"]) {

@@ -18,6 +18,8 @@ type PodState struct {
 	// Differs names the container and the first field in which the pod differs from what the injection renders; empty if the
 	// pod does not.
 	Differs string
+	// CASecret is the Secret that the pod gets its issuer from; empty without our volume.
+	CASecret string
 	// InitImage is the image of our init container; empty without one, and if it is the Ray container's own.
 	InitImage string
 }
@@ -26,7 +28,7 @@ type PodState struct {
 // other containers before it. Without such a container, the first one with a piece of ours counts as Ray's, since templates
 // rename containers under running pods.
 func InPod(pod *corev1.PodSpec, kind Kind, rayContainer string) PodState {
-	out := PodState{Pieces: anyPieceInPod(pod)}
+	out := PodState{Pieces: anyPieceInPod(pod), CASecret: issuerIn(pod.Volumes)}
 	ray := rayOf(pod, rayContainer)
 	if ray == nil {
 		out.Differs = "it has no container"
@@ -138,6 +140,24 @@ func (r *record) runs(c *corev1.Container, kind Kind) bool {
 	}
 	texts, err := scriptsOf(r.Revision)
 	return err == nil && len(c.Args) == 0 && slices.Equal(c.Command, texts.command(kind, r.Parameters.normalised()))
+}
+
+// issuerIn names the Secret in our volume of the CA Secret; empty for none.
+func issuerIn(volumes []corev1.Volume) string {
+	at := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.Name == IssuerVolume && v.Secret != nil })
+	if at < 0 {
+		return ""
+	}
+	return volumes[at].Secret.SecretName
+}
+
+// SlimVolumes copies from a pod's volumes what InPod reads.
+func SlimVolumes(volumes []corev1.Volume) []corev1.Volume {
+	name := issuerIn(volumes)
+	if name == "" {
+		return nil
+	}
+	return []corev1.Volume{{Name: IssuerVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name}}}}
 }
 
 // SlimContainers copies from a pod's containers what InPod reads.

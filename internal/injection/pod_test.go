@@ -111,10 +111,11 @@ func TestInPod(t *testing.T) {
 			for _, edit := range tc.edits {
 				edit(pod)
 			}
+			tc.want.CASecret = "raytls-c"
 			if diff := cmp.Diff(tc.want, InPod(pod, Worker, "ray")); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
 			}
-			slim := &corev1.PodSpec{InitContainers: SlimContainers(pod.InitContainers), Containers: SlimContainers(pod.Containers)}
+			slim := &corev1.PodSpec{Volumes: SlimVolumes(pod.Volumes), InitContainers: SlimContainers(pod.InitContainers), Containers: SlimContainers(pod.Containers)}
 			if diff := cmp.Diff(tc.want, InPod(slim, Worker, "ray")); diff != "" {
 				t.Errorf("%s, and of what a cache keeps (-want +got):\n%s", tc.reason, diff)
 			}
@@ -123,7 +124,7 @@ func TestInPod(t *testing.T) {
 }
 
 func TestInPodTellsHeadsFromWorkers(t *testing.T) {
-	if got := InPod(podOf(t, Head, Parameters{}), Head, "ray"); got != (PodState{TLS: true, Pieces: true}) {
+	if got := InPod(podOf(t, Head, Parameters{}), Head, "ray"); got != (PodState{TLS: true, Pieces: true, CASecret: "raytls-c"}) {
 		t.Errorf("a head runs the head's script: got %+v", got)
 	}
 	if got := InPod(podOf(t, Head, Parameters{}), Worker, "ray"); got.Differs == "" {

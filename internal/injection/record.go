@@ -84,7 +84,7 @@ func decodeRecord(value string) *record {
 		return &record{Revision: version.Revision}
 	}
 	var found record
-	if json.Unmarshal([]byte(value), &found) != nil || len(found.Parameters.AdditionalContainers) > MaxAdditionalContainers {
+	if json.Unmarshal([]byte(value), &found) != nil || len(found.Parameters.AdditionalContainers) > MaxAdditionalContainers || found.Parameters.RevokedBefore < 0 {
 		return nil
 	}
 	return &found

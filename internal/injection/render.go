@@ -41,7 +41,7 @@ func volumes(o rendering) []any {
 	list := []any{
 		map[string]any{"name": CertsVolume, "emptyDir": map[string]any{"medium": "Memory", "sizeLimit": certsSizeLimit}},
 		map[string]any{"name": IssuerVolume, "secret": map[string]any{
-			"secretName": SecretName(o.ClusterName), "defaultMode": readableByAny, "optional": true,
+			"secretName": SecretNameSince(o.ClusterName, o.Parameters.RevokedBefore), "defaultMode": readableByAny, "optional": true,
 		}},
 	}
 	if o.Parameters.ScriptsPath == "" {

@@ -62,6 +62,7 @@ func SlimPod(object any) (any, error) {
 	pod.Spec = corev1.PodSpec{
 		NodeName: pod.Spec.NodeName, HostNetwork: pod.Spec.HostNetwork,
 		InitContainers: injection.SlimContainers(pod.Spec.InitContainers), Containers: injection.SlimContainers(pod.Spec.Containers),
+		Volumes: injection.SlimVolumes(pod.Spec.Volumes),
 	}
 	pod.Status = corev1.PodStatus{
 		Phase: pod.Status.Phase, Conditions: pod.Status.Conditions, InitContainerStatuses: injection.InitStatuses(pod), PodIPs: pod.Status.PodIPs,

@@ -228,7 +228,7 @@ func (s Store) trim() Store {
 
 // bridge connects the store's new authority with the one before, and with those before that one.
 func (s Store) bridge(before Store, now time.Time) (Store, error) {
-	s.forward, s.earlier = nil, nil
+	s.forward, s.earlier, s.since = nil, nil, time.Time{}
 	if before.Authority == nil {
 		return s, nil
 	}
@@ -243,7 +243,7 @@ func (s Store) bridge(before Store, now time.Time) (Store, error) {
 	if err != nil {
 		return s, fmt.Errorf("making the bridge to the new authority: %w", err)
 	}
-	s.forward = append([]*x509.Certificate{bridge}, before.forward...)
+	s.forward, s.since = append([]*x509.Certificate{bridge}, before.forward...), before.trustedSince()
 	replaced := earlier{generation: before.Generation, root: before.Authority.Certificate(), until: before.over()}
 	if now.Add(time.Second).Before(replaced.until) {
 		if replaced.specimen, err = before.Authority.Specimen(replaced.until, now); err != nil {

@@ -41,6 +41,8 @@ type Settings struct {
 	// ReplaceIssuedBefore has authorities replaced that were issued before it, once that time has come. Only a policy asks for
 	// it, so it is not kept.
 	ReplaceIssuedBefore time.Time `json:"-"`
+	// RevokeIssuedBefore asks for the same without bridges. Revocations begin with the record of them, so it is not kept either.
+	RevokeIssuedBefore time.Time `json:"-"`
 	// Scale is how long days are. It is the installation's, so it is not kept.
 	Scale timescale.Scale `json:"-"`
 }
@@ -63,6 +65,9 @@ func SettingsOf(spec *v1alpha1.RayTLSPolicySpec, headNames []string, headUntilIs
 	}
 	if before := spec.CertificateAuthority.ReplaceIssuedBefore; before != nil {
 		out.ReplaceIssuedBefore = before.UTC()
+	}
+	if before := spec.CertificateAuthority.RevokeIssuedBefore; before != nil {
+		out.RevokeIssuedBefore = before.UTC()
 	}
 	return out
 }
@@ -99,11 +104,13 @@ func (s Settings) profile(a *pki.Authority, i *pki.Issuer) ([]byte, error) {
 }
 
 // FormatVersion is the newest form of both Secrets that this package reads. It writes the oldest form that holds everything, so
-// that an operator of an earlier version, which would drop the bridges, works on where there are none.
+// that an operator of an earlier version, which would drop the bridges or bring the first CA Secret back, works on where there is
+// neither a bridge nor a revocation.
 const (
-	FormatVersion = formatBridges
+	FormatVersion = formatRevoked
 	formatPlain   = 1
 	formatBridges = 2
+	formatRevoked = 3
 )
 
 const (
@@ -119,6 +126,8 @@ const (
 	keyLeavesEnd            = "leavesEnd"
 	keyForward              = "forward.crt"
 	keyEarlier              = "earlier"
+	keySince                = "since"
+	keyRevokedBefore        = "revokedBefore"
 
 	// Keys of a cluster's CA Secret.
 	keyIssuerKey         = "ca.key"
@@ -134,9 +143,6 @@ func AuthoritySecretName(cluster types.NamespacedName) string {
 	return "raytls-" + hex.EncodeToString(sum[:16])
 }
 
-// IssuerSecretName is the name of the cluster's CA Secret, in the cluster's namespace.
-func IssuerSecretName(cluster types.NamespacedName) string { return injection.SecretName(cluster.Name) }
-
 // Store is what a cluster's two Secrets hold.
 type Store struct {
 	// Cluster is whose keys they are.
@@ -144,6 +150,8 @@ type Store struct {
 	// Authority is nil if there is none, and Generation its number.
 	Authority  *pki.Authority
 	Generation int64
+	// RevokedBefore is the number below which every generation is revoked; 0 if none is. The CA Secret's name holds it.
+	RevokedBefore int64
 	// Settings are kept beside the authority, and so is made, by which it was made.
 	Settings Settings
 	made     made
@@ -154,6 +162,8 @@ type Store struct {
 	forward []*x509.Certificate
 	// earlier are the authorities that were replaced and may still be in use, newest first.
 	earlier []earlier
+	// since is when the first of the authorities was issued that bridges connect; zero where nobody knows.
+	since time.Time
 	// leavesEnd is when the last leaf of the authority ends at the latest.
 	leavesEnd time.Time
 	// fault is why the CA Secret that exists does not count; empty for one that does.
@@ -201,6 +211,9 @@ func (s *Store) readAuthority(secret *corev1.Secret) error {
 		return fmt.Errorf("its %s is no number from 1 on", keyGeneration)
 	}
 	s.Generation = generation
+	if err := s.readRevoked(secret.Data); err != nil {
+		return err
+	}
 	if s.Authority, err = pki.ParseAuthority(secret.Data[keyAuthorityCertificate], secret.Data[keyAuthorityKey]); err != nil {
 		return err
 	}
@@ -243,6 +256,7 @@ func (s Store) AuthorityData() (map[string][]byte, error) {
 	data := s.withFormat(map[string][]byte{
 		keyAuthorityCertificate: s.Authority.CertificatePEM(), keyAuthorityKey: key, keySettings: settings, keyMade: by,
 	})
+	s.writeRevoked(data)
 	if err := s.writeBridges(data); err != nil {
 		return nil, fmt.Errorf("encoding the earlier authorities: %w", err)
 	}
@@ -269,6 +283,9 @@ func (s Store) withFormat(data map[string][]byte) map[string][]byte {
 	format := int64(formatPlain)
 	if len(s.forward) > 0 || len(s.earlier) > 0 {
 		format = formatBridges
+	}
+	if s.RevokedBefore > 0 {
+		format = formatRevoked
 	}
 	data[keyFormatVersion] = strconv.AppendInt(nil, format, 10)
 	data[keyGeneration] = strconv.AppendInt(nil, s.Generation, 10)

@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -69,7 +70,7 @@ func stored(t *testing.T, store Store) (authority, issuer *corev1.Secret) {
 	authority, issuer = &corev1.Secret{Data: authorityData}, &corev1.Secret{Data: issuerData}
 	authority.Namespace, authority.Name = "raytls-system", AuthoritySecretName(store.Cluster)
 	authority.Annotations = map[string]string{v1alpha1.AnnotationCluster: store.Cluster.String()}
-	issuer.Namespace, issuer.Name = store.Cluster.Namespace, IssuerSecretName(store.Cluster)
+	issuer.Namespace, issuer.Name = store.Cluster.Namespace, IssuerSecretName(store.Cluster, store.RevokedBefore)
 	return authority, issuer
 }
 
@@ -121,7 +122,7 @@ func TestNothingIsPrinted(t *testing.T) {
 }
 
 func TestNewerFormatIsLeftAlone(t *testing.T) {
-	for name, version := range map[string]string{"the next": "3", "a far one": "17"} {
+	for name, version := range map[string]string{"the next": strconv.Itoa(FormatVersion + 1), "a far one": "17"} {
 		for _, which := range []string{"authority", "issuer"} {
 			t.Run(name+" of the "+which, func(t *testing.T) {
 				authority, issuer := stored(t, first(t, settings()))
@@ -325,7 +326,7 @@ func TestSecretNames(t *testing.T) {
 	if len(a) > 63 {
 		t.Errorf("%s is too long for a label", a)
 	}
-	if got := IssuerSecretName(train()); got != "raytls-train" {
+	if got := IssuerSecretName(train(), 0); got != "raytls-train" {
 		t.Errorf("the CA Secret is %s", got)
 	}
 }

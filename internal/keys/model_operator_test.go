@@ -37,9 +37,9 @@ func newReplica(m *model) *replica {
 
 // evidence is what the leader sees of pods and record.
 func (m *model) evidence(store Store, now time.Time) Pods {
-	out := Pods{Generation: m.generation, ID: m.id}
+	out := Pods{Generation: m.generation, ID: m.id, RevokedBefore: m.revokedBefore}
 	for _, p := range m.pods {
-		if !p.certified(now) {
+		if !p.certified(now) || p.since < max(m.revokedBefore, store.RevokedBefore) {
 			continue
 		}
 		of := p.read.authority
@@ -83,8 +83,9 @@ func (m *model) see() (authority *corev1.Secret, issuer *version) {
 	if n := len(m.authorities); n > 0 {
 		authority = m.authorities[lag(n)]
 	}
-	if n := len(m.versions); n > 0 && !m.lost {
-		issuer = m.versions[lag(n)]
+	versions := m.named(max(m.revokedBefore, RevokedBefore(authority)))
+	if n := len(versions); n > 0 && !m.lost {
+		issuer = versions[lag(n)]
 	}
 	return authority, issuer
 }
@@ -120,7 +121,7 @@ func (m *model) operate() error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("deciding: %w", err)
-	case m.restored && authority == m.authorities[len(m.authorities)-1]:
+	case m.restored && next.RevokedBefore == store.RevokedBefore && authority == m.authorities[len(m.authorities)-1]:
 		return errors.New("a restored authority was taken for the newest")
 	}
 	if due.Held != nil && due.Held.Reason == v1alpha1.ReasonTooManyGenerations {
@@ -157,7 +158,7 @@ func (m *model) write(next Store, due Due, authority *corev1.Secret, issuer *ver
 		return nil
 	}
 	if m.lost || issuer == nil || !maps.EqualFunc(issuer.secret.Data, issuerWanted.Data, bytes.Equal) {
-		if !m.lost && len(m.versions) > 0 && m.present() != issuer {
+		if versions := m.named(next.RevokedBefore); !m.lost && len(versions) > 0 && versions[len(versions)-1] != issuer {
 			m.conflicts++
 			return nil
 		}
@@ -165,14 +166,15 @@ func (m *model) write(next Store, due Due, authority *corev1.Secret, issuer *ver
 			return err
 		}
 	}
+	m.carriedOut(next)
 	if kill != 2 {
-		m.generation, m.id = next.Generation, next.Authority.ID()
+		m.generation, m.id, m.revokedBefore = next.Generation, next.Authority.ID(), max(m.revokedBefore, next.RevokedBefore)
 	}
 	return nil
 }
 
 func (m *model) publish(next Store, secret *corev1.Secret, now time.Time) error {
-	v := &version{number: len(m.versions), from: m.now, secret: secret, issuer: next.Issuer, authority: next.Authority.ID()}
+	v := &version{number: len(m.versions), from: m.now, secret: secret, issuer: next.Issuer, authority: next.Authority.ID(), since: next.RevokedBefore}
 	var err error
 	if v.chain, err = pki.ParseBundle(secret.Data[keyChain]); err != nil {
 		return err

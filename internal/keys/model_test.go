@@ -32,6 +32,8 @@ type version struct {
 	issuer        *pki.Issuer
 	chain, bundle []*x509.Certificate
 	authority     string
+	// since is the number in the Secret's name.
+	since int64
 }
 
 // pod is a pod of the model. It reads the CA Secret at some time, and makes its certificate at another.
@@ -40,6 +42,8 @@ type pod struct {
 	// A head's certificate lasts as long as the issuer. The operator cannot read the report of a silent pod.
 	head, silent, terminating bool
 	created                   time.Time
+	// since is the number in the name of the CA Secret that it mounts.
+	since int64
 	// read is what it has mounted, and leaf its certificate; nil before.
 	read *version
 	leaf *x509.Certificate
@@ -66,9 +70,12 @@ type model struct {
 	// written is when the operator wrote one of them last.
 	written time.Time
 	// generation and id are what is on record.
-	generation int64
-	id         string
-	leader     *replica
+	generation    int64
+	id            string
+	revokedBefore int64
+	// template is the number in the name of the CA Secret that new pods mount.
+	template int64
+	leader   *replica
 
 	pods  []*pod
 	names int
@@ -79,10 +86,11 @@ type model struct {
 }
 
 // stats is what a sequence did, so that a test that does nothing fails.
-type stats struct{ pairs, verified, mixed, generations, dropped, conflicts, refused, held8 int }
+type stats struct{ pairs, verified, mixed, generations, dropped, conflicts, refused, held8, revoked, strangers int }
 
 func (s *stats) add(o stats) {
 	s.pairs, s.verified, s.mixed, s.generations = s.pairs+o.pairs, s.verified+o.verified, s.mixed+o.mixed, s.generations+o.generations
+	s.revoked, s.strangers = s.revoked+o.revoked, s.strangers+o.strangers
 	s.dropped, s.conflicts, s.refused, s.held8 = s.dropped+o.dropped, s.conflicts+o.conflicts, s.refused+o.refused, s.held8+o.held8
 }
 
@@ -96,25 +104,35 @@ func (m *model) chance(n int) bool { return m.r.IntN(n) == 0 }
 // present is the present version of the CA Secret.
 func (m *model) present() *version { return m.versions[len(m.versions)-1] }
 
+// named are the versions of the CA Secret with that number in its name.
+func (m *model) named(since int64) []*version {
+	from := slices.IndexFunc(m.versions, func(v *version) bool { return v.since == since })
+	if from < 0 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(m.versions[from:]), func(v *version) bool { return v.since != since })
+}
+
 // create adds a pod.
 func (m *model) create(head bool) {
 	m.names++
-	p := &pod{name: fmt.Sprint("p", m.names), head: head, silent: m.chance(8), created: m.now}
+	p := &pod{name: fmt.Sprint("p", m.names), head: head, silent: m.chance(8), created: m.now, since: m.template}
 	m.pods = append(m.pods, p)
 	m.note("%s is created (head %t, silent %t)", p.name, head, p.silent)
 }
 
 // mount has a pod read a version of the CA Secret that was the present one within the last hour.
 func (m *model) mount(p *pod) {
-	first := len(m.versions) - 1
-	for first > 0 && m.versions[first].from.After(m.now.Add(-staleness)) {
+	versions := m.named(p.since)
+	first := len(versions) - 1
+	for first > 0 && versions[first].from.After(m.now.Add(-staleness)) {
 		first--
 	}
-	if len(m.versions) == 0 {
+	if len(versions) == 0 {
 		return
 	}
-	if p.read = m.versions[first]; m.chance(2) {
-		p.read = m.versions[first+m.r.IntN(len(m.versions)-first)]
+	if p.read = versions[first]; m.chance(2) {
+		p.read = versions[first+m.r.IntN(len(versions)-first)]
 	}
 	m.note("%s reads version %d", p.name, p.read.number)
 }
@@ -168,6 +186,12 @@ func (m *model) check() error {
 			if a.read.authority != b.read.authority {
 				m.mixed++
 			}
+			if a.since != b.since {
+				if err := m.checkStrangers(a, b); err != nil {
+					return err
+				}
+				continue
+			}
 			if err := m.checkPair(a, b); err != nil {
 				return fmt.Errorf("%s (version %d) to %s (version %d): %w", a.name, a.read.number, b.name, b.read.number, err)
 			}
@@ -209,7 +233,9 @@ func (m *model) happen() error {
 		m.restore()
 		return nil
 	}
-	switch m.r.IntN(24) {
+	switch m.r.IntN(25) {
+	case 24:
+		m.revoke()
 	case 0:
 		return m.hurry()
 	case 16, 17:
@@ -231,7 +257,7 @@ func (m *model) happen() error {
 		m.note("another leader, whose clock is off by %s", m.leader.off)
 	case 6:
 		if !m.restored {
-			m.generation, m.id = 0, ""
+			m.generation, m.id, m.revokedBefore = 0, "", 0
 			m.note("the record is lost")
 		}
 	case 7, 8, 9, 10:
@@ -324,6 +350,7 @@ func (m *model) play(steps int) error {
 		switch {
 		case step == 0 || m.chance(3):
 			err = m.operate()
+			m.restartRevoked()
 		case m.chance(3):
 			m.pass()
 		default:
@@ -367,7 +394,7 @@ func TestEveryPairOfPodsHolds(t *testing.T) {
 	}
 	for what, n := range map[string]int{
 		"replacements": total.generations, "forgotten authorities": total.dropped, "conflicting writes": total.conflicts,
-		"restored authorities refused": total.refused, "replacements that wait for old pods": total.held8,
+		"revocations": total.revoked, "pods that refuse each other": total.strangers, "restored authorities refused": total.refused, "replacements that wait for old pods": total.held8,
 	} {
 		if n == 0 && *oneSeed < 0 && *seeds >= 100 {
 			t.Errorf("there were no %s", what)

@@ -24,6 +24,10 @@ type Pods struct {
 	// Generation is the newest that was ever on record, and ID the id of its authority; 0 and empty where nothing is.
 	Generation int64
 	ID         string
+	// RevokedBefore is the number below which every generation is revoked, as the record has it; 0 if none is.
+	RevokedBefore int64
+	// Newer names the CA Secret that a certified pod mounts, if a revocation made it that is not known; empty for none.
+	Newer string
 }
 
 // Parent is the brought CA that signs new authorities. The zero value is for authorities that sign themselves.
@@ -48,15 +52,18 @@ func (d Due) Makes() bool { return d.Authority != "" || d.Issuer != "" }
 // Due is what Next makes. If a user has to act, it returns a *kube.Outcome, upon which nothing may be written.
 func (s Store) Due(settings Settings, parent Parent, pods Pods, now time.Time) (Due, error) {
 	s.Settings = settings
-	if s.Authority == nil && len(pods.Authorities) > 0 {
+	if s.Authority == nil && len(pods.Authorities) > 0 && !s.revoking(pods) {
 		return Due{}, kube.UserMustActf(v1alpha1.ReasonAuthorityLost,
 			"Secret %s with the cluster's authority is gone from the operator's namespace while pods that trust it run, and pods of a new authority could not talk to them; restore it from a backup, or suspend the cluster until its pods are gone", AuthoritySecretName(s.Cluster))
 	}
 	if s.Authority == nil {
 		return Due{Authority: "there was none", Issuer: "there was none"}.under(parent)
 	}
-	if err := restored(s, pods); err != nil {
+	if err := restored(s, pods); err != nil && !s.revoking(pods) {
 		return Due{}, err
+	}
+	if s.RevokedBefore < pods.RevokedBefore {
+		return Due{Authority: causeRevoked, Issuer: causeRevoked}.under(parent)
 	}
 	due := Due{Issuer: s.issuerDue(now), Unused: s.unused(pods, now)}
 	if !now.Before(s.Authority.NotAfter()) {
@@ -123,7 +130,7 @@ func Next(store Store, settings Settings, parent Parent, pods Pods, now time.Tim
 // askAgain is when something may be due that is not now.
 func (s Store) askAgain(pods Pods, now time.Time) time.Time {
 	at := s.issuerRenewal()
-	for _, later := range []time.Time{s.endingFrom(), s.Settings.ReplaceIssuedBefore} {
+	for _, later := range []time.Time{s.endingFrom(), s.Settings.ReplaceIssuedBefore, s.Settings.RevokeIssuedBefore} {
 		if now.Before(later) {
 			at = kube.Earlier(at, later)
 		}
@@ -188,7 +195,7 @@ func (s Store) newEnd(ca *pki.Parent, now time.Time) time.Time {
 	return end
 }
 
-// replace makes the next authority, and all bridges between it and those before it.
+// replace makes the next authority, and all bridges between it and those before it. There is none to a revoked one.
 func (s Store) replace(ca *pki.Parent, pods Pods, now time.Time) (Store, error) {
 	next, by := s, s.Settings.made()
 	authority, err := pki.NewAuthority(pki.AuthorityOptions{
@@ -197,8 +204,12 @@ func (s Store) replace(ca *pki.Parent, pods Pods, now time.Time) (Store, error) 
 	if err != nil {
 		return s, fmt.Errorf("making the authority: %w", err)
 	}
-	next.Authority, next.Generation, next.made = authority, max(s.Generation, pods.Generation)+1, by
+	next.Authority, next.Generation, next.made = authority, s.NextGeneration(pods), by
 	next.Issuer, next.leavesEnd, next.fault, next.successor = nil, time.Time{}, "", ""
+	if s.RevokedBefore < pods.RevokedBefore {
+		next.RevokedBefore = next.Generation
+		return next.bridge(Store{}, now)
+	}
 	return next.bridge(s, now)
 }
 
@@ -209,10 +220,15 @@ func restored(store Store, pods Pods) error {
 	name, id := AuthoritySecretName(store.Cluster), store.Authority.ID()
 	const remedy = "restore the newest backup of it, or suspend the cluster until its pods are gone and delete the Secret to have a new authority made"
 	switch {
+	case store.Generation < pods.RevokedBefore:
+		return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds generation %d of the cluster's authority, and every generation below %d was revoked; %s", name, store.Generation, pods.RevokedBefore, remedy)
 	case store.Generation < pods.Generation:
 		return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds generation %d of the cluster's authority, and generation %d was in use; %s", name, store.Generation, pods.Generation, remedy)
 	case store.Generation == pods.Generation && pods.ID != "" && pods.ID != id:
 		return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s as generation %d, and authority %s was in use as that generation; %s", name, id, store.Generation, pods.ID, remedy)
+	}
+	if pods.Newer != "" {
+		return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s, and a pod that runs mounts Secret %s, which was made when that authority was revoked; %s", name, id, pods.Newer, remedy)
 	}
 	if store.successor != "" {
 		return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s, and the CA Secret proves that authority %s replaced it; %s", name, id, store.successor, remedy)

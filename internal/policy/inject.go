@@ -40,7 +40,7 @@ func (c Candidate) Untouchable() *kube.Outcome {
 // Inject injects a RayCluster that carries no injection yet, for a policy of that spec and with those parameters. An obstacle is
 // a *kube.Outcome.
 func Inject(c Candidate, spec *v1alpha1.RayTLSPolicySpec, verdict Verdict, parameters injection.Parameters, envFrom EnvFrom) (map[string]any, error) {
-	most := validation.DNS1123SubdomainMaxLength - len(injection.SecretName(""))
+	most := validation.DNS1123SubdomainMaxLength - len(injection.SecretName("")) - injection.MaxSecretSuffix
 	switch untouchable := c.Untouchable(); {
 	case untouchable != nil:
 		return nil, untouchable

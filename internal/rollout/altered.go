@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -68,6 +69,9 @@ func (s *Snapshot) belated(p Pod) bool {
 
 // altered reports whether the pod is not as its template, which carries the injection.
 func (s *Snapshot) altered(p Pod) bool {
+	if revoked(p) && !s.superseded(p) {
+		return true
+	}
 	t, known := s.template(p.Group)
 	return p.Differs != "" && (p.Injected || (t.Pieces || !known && s.anyPieces()) && s.settled(p))
 }
@@ -81,7 +85,7 @@ func (p *Plan) change(s *Snapshot) {
 	due := map[string]v1alpha1.RolloutGoal{}
 	for _, t := range s.Templates {
 		switch {
-		case t.Stripped && (p.Edit == InjectAll || p.Edit == Inject && slices.Contains(p.Groups, t.Group)):
+		case (t.Stripped || t.Revoked) && (p.Edit == InjectAll || p.Edit == Inject && slices.Contains(p.Groups, t.Group)):
 			due[t.Group] = v1alpha1.GoalEncrypted
 		case t.Pieces && p.Edit == RemoveAll:
 			due[t.Group] = v1alpha1.GoalPlaintext
@@ -136,5 +140,5 @@ func (p *Plan) alter(pods []Pod) {
 		more = fmt.Sprintf(", and %s more", count(len(pods)-1))
 	}
 	p.Reason, p.UserMustAct = v1alpha1.ReasonPodsAltered, true
-	p.Message = fmt.Sprintf("pod %s is not as its template: %s%s; the operator does not delete it, since KubeRay would create the same again; correct the webhook or admission policy that changes pods, then delete the pod", first.Name, first.Differs, more)
+	p.Message = fmt.Sprintf("pod %s is not as its template: %s%s; the operator does not delete it, since KubeRay would create the same again; correct the webhook or admission policy that changes pods, then delete the pod", first.Name, cmp.Or(first.Differs, first.Revoked), more)
 }

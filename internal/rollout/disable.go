@@ -61,6 +61,6 @@ func planRemoving(s *Snapshot, p *Plan) {
 
 func (p *Plan) release(s *Snapshot) {
 	p.Release = true
-	p.Record = Record{Attempted: s.Attempted, Changed: p.Changed}
+	p.Record = Record{Attempted: s.Attempted, Changed: p.Changed, RevokedBefore: s.RevokedBefore}
 	p.Reason, p.Message = v1alpha1.ReasonDisabling, "the cluster is plaintext again"
 }

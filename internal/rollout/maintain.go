@@ -14,6 +14,11 @@ func planMaintain(s *Snapshot, p *Plan) {
 		planRestore(s, p)
 		return
 	}
+	if left := s.live(and(revoked, s.superseded)); len(left) > 0 {
+		p.Reason, p.Message = v1alpha1.ReasonRevoking, fmt.Sprintf("replacing %s of a revoked authority", count(len(left)))
+		p.Delete = left
+		return
+	}
 	wrong := s.live(and(plaintext, s.stale))
 	if len(wrong) == 0 {
 		report(s, p)

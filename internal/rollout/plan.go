@@ -91,6 +91,10 @@ func Make(s *Snapshot) Plan {
 		now.Progress, p.Progress = nil, nil
 		s = &now
 	}
+	if s.Revokes() && !s.renewing() {
+		now := *s
+		now.Approved, s = false, &now // an approval of the revocation is none of a roll
+	}
 	switch {
 	case s.upgrading() && !s.renewing():
 		planUpgrading(s, &p)
@@ -100,6 +104,8 @@ func Make(s *Snapshot) Plan {
 		planRemoving(s, &p)
 	case s.Goal == v1alpha1.GoalPlaintext:
 		planDisable(s, &p)
+	case s.Progress != nil && s.Progress.Phase == v1alpha1.PhaseRevoke:
+		planRevoking(s, &p)
 	case s.Progress != nil && s.Progress.Phase != v1alpha1.PhaseRoll && !s.renewing():
 		planEnabling(s, &p)
 	case s.Enabled && !restartedInPlaintext(s):
@@ -107,6 +113,7 @@ func Make(s *Snapshot) Plan {
 	default:
 		planEnable(s, &p)
 	}
+	p.revoke(s, given.Approved)
 	if s.ClockSkew != "" && s.Progress == nil && len(p.Delete) > 0 {
 		p.Delete, p.Reason, p.Message, p.UserMustAct = nil, v1alpha1.ReasonClockSkew, s.ClockSkew, true
 	}

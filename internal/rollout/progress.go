@@ -235,7 +235,7 @@ func (s *Snapshot) shown(group string) (done bool, why string) {
 // phaseStart returns when the phase's time begins. A pod's grace period does not count, because its user chose it.
 func (s *Snapshot) phaseStart() time.Time {
 	begun := slices.MaxFunc([]time.Time{s.Progress.Since, s.Progress.From}, time.Time.Compare)
-	for _, p := range s.pods(plaintext) {
+	for _, p := range s.pods(func(p Pod) bool { return !p.Injected || p.Revoked != "" }) {
 		if p.Terminating && p.Deadline.After(begun) {
 			begun = p.Deadline
 		}

@@ -30,6 +30,8 @@ type Record struct {
 	// Attempted is when a restart failed or was given up last, or when the RayService was asked last. The id of a restart holds it, so that no
 	// approval counts twice. It outlives the restart and the injection.
 	Attempted time.Time
+	// RevokedBefore is the number below which every generation of the authority is revoked; 0 if none is. Nothing makes it smaller.
+	RevokedBefore int64
 }
 
 // Progress is how far a restart has come.
@@ -57,8 +59,8 @@ func (r *Record) Equal(other *Record) bool {
 	return r.Enabled == other.Enabled && r.InjectedAt.Equal(other.InjectedAt) && r.FailedAttempt == other.FailedAttempt &&
 		r.FailedBecause == other.FailedBecause && r.FailedAt.Equal(other.FailedAt) &&
 		slices.EqualFunc(r.Restored, other.Restored, time.Time.Equal) && maps.EqualFunc(r.Changed, other.Changed, Change.equal) &&
-		r.Attempted.Equal(other.Attempted) && r.WorkerWish.equal(other.WorkerWish) && r.HeadWish.equal(other.HeadWish) &&
-		slices.EqualFunc(r.Refusals, other.Refusals, func(a, b Refusal) bool { return a.equal(b) }) &&
+		r.Attempted.Equal(other.Attempted) && r.RevokedBefore == other.RevokedBefore && r.WorkerWish.equal(other.WorkerWish) &&
+		r.HeadWish.equal(other.HeadWish) && slices.EqualFunc(r.Refusals, other.Refusals, func(a, b Refusal) bool { return a.equal(b) }) &&
 		(r.Progress == nil) == (other.Progress == nil) && (r.Progress == nil || r.Progress.equal(other.Progress))
 }
 
@@ -82,7 +84,7 @@ func (s *Snapshot) outdated() bool {
 		return false
 	case s.Progress.Phase == v1alpha1.PhaseUpgrade:
 		return !s.upgrading()
-	case s.Progress.Phase == v1alpha1.PhaseRoll:
+	case s.Progress.Phase == v1alpha1.PhaseRoll || s.Progress.Phase == v1alpha1.PhaseRevoke:
 		return s.Goal != v1alpha1.GoalEncrypted || !s.Enabled || restartedInPlaintext(s)
 	case s.whole() && s.Progress.Goal == v1alpha1.GoalEncrypted:
 		// Nothing is left to try or to revert, and an encrypted cluster stays encrypted until somebody asks.

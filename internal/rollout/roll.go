@@ -143,6 +143,8 @@ func (p *Plan) roll(s *Snapshot, f fleet, due []Pod) {
 		p.pause(s, due, by, why)
 	case headDue && f.unavailable > 0 && moving:
 		p.attendHead(s, f, top, quiet)
+	case headDue && s.rolling() && s.Now.Before(s.headMayGo(quiet)):
+		p.attendHead(s, f, top, s.headMayGo(quiet))
 	case headDue:
 		p.rollHead(s, f, top)
 	default:
@@ -184,6 +186,24 @@ func (p *Plan) rollHead(s *Snapshot, f fleet, top Pod) {
 	default:
 		p.evict(s, f, []Pod{top}, need)
 	}
+}
+
+// settleTime is how long new workers work before the head goes. Ray then makes actors and processes on them, for which it asks the head,
+// and what is asked of a head that goes may never be answered.
+const settleTime = time.Minute
+
+// headMayGo is when the workers have been ready for long enough, and no later than the roll waits for anything.
+func (s *Snapshot) headMayGo(quiet time.Time) time.Time {
+	var last time.Time
+	for _, pod := range s.live(func(p Pod) bool { return p.Group != "" && p.Ready }) {
+		if at := pod.ReadySince.Add(settleTime); at.After(last) {
+			last = at
+		}
+	}
+	if last.After(quiet) {
+		return quiet
+	}
+	return last
 }
 
 // attendHead waits for replicas that are about to work before the head goes, and reports what the head waits for besides.

@@ -96,7 +96,7 @@ func TestGoldenRolls(t *testing.T) {
 		},
 		"roll-paused": {
 			reason: "a paused policy waits, and goes on",
-			world:  rolls(func(w *world) { w.roll.Paused = true }, 1), seconds: 520, ends: encrypted,
+			world:  rolls(func(w *world) { w.roll.Paused = true }, 1), seconds: 600, ends: encrypted,
 			events: happens{450: {"resumes", func(w *world) { w.settings(func() { w.roll.Paused = false }) }}},
 		},
 		"roll-node-never-arrives": {
@@ -120,7 +120,7 @@ func TestGoldenRolls(t *testing.T) {
 		},
 		"roll-not-ready-first": {
 			reason: "an old worker that is not ready goes first, since nobody loses by it",
-			world:  rolls(asItIs, 3), seconds: 480, ends: encrypted,
+			world:  rolls(asItIs, 3), seconds: 560, ends: encrypted,
 			events: happens{300: {"sees a worker fail", func(w *world) {
 				w.down[w.pods[w.own(func(p simPod) bool { return p.group == "a" })[2]].name] = true
 			}}},
@@ -152,7 +152,7 @@ func TestGoldenRolls(t *testing.T) {
 		},
 		"roll-job": {
 			reason: "a job that starts in the middle keeps its pods until it has ended",
-			world:  rolls(asItIs, 3), seconds: 520, ends: encrypted,
+			world:  rolls(asItIs, 3), seconds: 600, ends: encrypted,
 			events: happens{
 				405: {"starts a RayJob", func(w *world) { w.settings(func() { w.blocked = "RayJob/x" }) }},
 				450: {"sees the RayJob end", func(w *world) { w.settings(func() { w.blocked = "" }) }},
@@ -190,15 +190,15 @@ func TestGoldenRolls(t *testing.T) {
 		},
 		"roll-window": {
 			reason: "a roll begins when a window opens",
-			world:  rolls(func(w *world) { w.opens = start().Add(430 * time.Second) }, 1), seconds: 500, ends: encrypted,
+			world:  rolls(func(w *world) { w.opens = start().Add(430 * time.Second) }, 1), seconds: 560, ends: encrypted,
 		},
 		"roll-window-too-late": {
 			reason: "a window that opens after the last sixth of a life has begun is not waited for",
-			world:  rolls(func(w *world) { w.opens = start().Add(2 * time.Hour) }, 1), seconds: 560, ends: encrypted,
+			world:  rolls(func(w *world) { w.opens = start().Add(2 * time.Hour) }, 1), seconds: 640, ends: encrypted,
 		},
 		"roll-slot": {
 			reason: "a roll waits until other clusters have had their turn",
-			world:  rolls(func(w *world) { w.noSlot = "another one is restarted" }, 1), seconds: 500, ends: encrypted,
+			world:  rolls(func(w *world) { w.noSlot = "another one is restarted" }, 1), seconds: 560, ends: encrypted,
 			events: happens{430: {"has a slot free", func(w *world) { w.settings(func() { w.noSlot = "" }) }}},
 		},
 		"roll-podcertificate": {

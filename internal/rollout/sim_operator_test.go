@@ -48,7 +48,7 @@ func (w *world) snapshot() *Snapshot {
 		if p.owned {
 			s.Pods = append(s.Pods, Pod{
 				Name: p.name, UID: p.uid, Group: p.group, Injected: p.injected, Pieces: p.pieces, Differs: p.differs, Certified: p.certified, Failure: p.failure,
-				Ready: p.ready, Terminating: p.terminating, Deleted: p.deleted, Deadline: p.deadline, Created: p.created,
+				Ready: p.ready, ReadySince: p.readied, Terminating: p.terminating, Deleted: p.deleted, Deadline: p.deadline, Created: p.created,
 				Replica: p.replica, Leaf: Leaf{IssuedAt: p.issued, End: p.end}, HeldBy: w.holds[p.name], HeldWhy: w.holds[p.name] + " holds it",
 			})
 		}

@@ -23,6 +23,8 @@ type Template struct {
 	Recorded bool
 	// Stripped reports whether pieces are missing. A template that is only outdated is not stripped.
 	Stripped bool
+	// Revoked reports whether the template mounts another CA Secret than the cluster's, as before a revocation.
+	Revoked bool
 	// CanaryKey is equal for templates whose init containers have the same image and security context.
 	CanaryKey string
 	// Replicas is the group's desired number of replicas, and Hosts the number of pods of each. The head does not use them.
@@ -40,11 +42,15 @@ type Pod struct {
 	// nothing is.
 	Pieces  bool
 	Differs string
+	// Revoked says which CA Secret the pod mounts; empty if it is the cluster's. Other ones are of revoked authorities.
+	Revoked string
 	// Certified reports whether its init container succeeded.
 	Certified bool
 	// Failure says why its init container cannot make a certificate; empty while it still may.
 	Failure string
-	Ready   bool
+	// ReadySince is since when the pod is Ready.
+	Ready      bool
+	ReadySince time.Time
 	// Terminating pods still speak until they are gone, at Deadline at the latest. Deleted is when somebody deleted them.
 	Terminating       bool
 	Deleted, Deadline time.Time
@@ -104,6 +110,8 @@ type Snapshot struct {
 	Opens time.Time
 	// Roll is how pods may be brought onto new certificates.
 	Roll Rolling
+	// Revocation is what the policy asks of the authority.
+	Revocation Revocation
 	// Scale is how long the waits for caches and clocks are.
 	Scale timescale.Scale
 }
@@ -133,6 +141,7 @@ func injected(p Pod) bool  { return p.Injected }
 func head(p Pod) bool      { return p.Group == "" }
 func certified(p Pod) bool { return p.Certified && p.Injected && p.Differs == "" }
 func failed(p Pod) bool    { return p.Failure != "" }
+func revoked(p Pod) bool   { return p.Revoked != "" }
 
 func and(tests ...func(Pod) bool) func(Pod) bool {
 	return func(p Pod) bool {

@@ -14,6 +14,7 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/hazard"
+	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/policy"
@@ -43,6 +44,13 @@ func (i *Injector) create(ctx context.Context, namespace string, object *unstruc
 	}
 	asked := decision.Policy.Spec.WithDefaults()
 	parameters := policy.Parameters(&asked)
+	if object.GetName() != "" {
+		stored, err := i.authority(ctx, object)
+		if err != nil {
+			return out, err
+		}
+		parameters.RevokedBefore = stored.RevokedBeforeGeneration
+	}
 	envFrom, err := policy.ReadEnvFrom(ctx, i.Live, namespace, candidate.Spec, parameters.AdditionalContainers)
 	if err == nil {
 		verdict := policy.Accept(policy.Acceptance{Spec: &asked, Images: i.Images})
@@ -53,6 +61,7 @@ func (i *Injector) create(ctx context.Context, namespace string, object *unstruc
 		return out, nil //nolint:nilerr // the warning says it
 	}
 	if err == nil {
+		out.warnOfRenamed(injection.Renamed(candidate.Spec, out.spec))
 		out.warnOf(hazard.Find(candidate.Spec, hazard.OptionsOf(&asked)))
 	}
 	if err == nil && object.GetName() == "" {

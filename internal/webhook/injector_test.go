@@ -216,7 +216,7 @@ func TestCreate(t *testing.T) {
 		"TLS of its own":               {reason: "it is left alone, and the user is told", cached: []client.Object{covering()}, cluster: rayCluster(foreign), warning: "starts in plaintext all the same: spec.headGroupSpec.template.spec.containers[0].env[RAY_USE_TLS]"},
 		"TLS from a ConfigMap":         {reason: "what envFrom names is read", cached: []client.Object{covering()}, live: []client.Object{configMap}, cluster: rayCluster(envFrom), warning: "the ConfigMap tls sets RAY_USE_TLS"},
 		"an image that is not allowed": {reason: "the policy is not accepted", cached: []client.Object{covering(func(p *v1alpha1.RayTLSPolicy) { p.Spec.Issuance.InitContainer.Image = "x" })}, cluster: rayCluster(), warning: "all the same: spec.issuance.initContainer.image"},
-		"a name that is too long":      {reason: "its Secret could not be named", cached: []client.Object{covering()}, cluster: rayCluster(meta("name", strings.Repeat("x", 250))), warning: "metadata.name: longer than 246 characters"},
+		"a name that is too long":      {reason: "its Secret could not be named", cached: []client.Object{covering()}, cluster: rayCluster(meta("name", strings.Repeat("x", 250))), warning: "metadata.name: longer than 225 characters"},
 		"no head":                      {reason: "KubeRay says so better", cached: []client.Object{covering()}, cluster: rayCluster(func(c object) { delete(c["spec"].(object), "headGroupSpec") }), warning: "spec.headGroupSpec: is missing"},
 		"a suspended one of a queue":   {reason: "Kueue starts it later", cached: []client.Object{covering()}, cluster: rayCluster(spec("suspend", true)), covered: true},
 	} {

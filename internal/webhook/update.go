@@ -83,11 +83,20 @@ func (i *Injector) carry(ctx context.Context, old, object *unstructured.Unstruct
 		return answer{}, large
 	}
 	suspended, _ := specOf(old)["suspend"].(bool)
-	carried, err := injection.Carry(specOf(old), specOf(object), object.GetName(), suspended || injected)
+	options := injection.CarryOptions{ClusterName: object.GetName(), Lenient: suspended || injected}
+	if record != nil {
+		stored, err := i.authority(ctx, old)
+		if err != nil {
+			return answer{}, err
+		}
+		options.RevokedBefore = &stored.RevokedBeforeGeneration
+	}
+	carried, err := injection.Carry(specOf(old), specOf(object), options)
 	if err != nil {
 		return answer{}, err
 	}
 	out := answer{spec: carried.Spec}
+	out.warnOfRenamed(carried.Renamed)
 	if injection.AnyPiece(carried.Spec) {
 		if err := i.warnOfChange(ctx, old, object, record, &out); err != nil {
 			return answer{}, err
@@ -135,6 +144,24 @@ func (i *Injector) record(ctx context.Context, old *unstructured.Unstructured) (
 		return nil, nil // it is of an earlier cluster of the name
 	}
 	return record, nil
+}
+
+// authority is what the operator has on record of the authority of the cluster of that name, past the cache: a template with the CA
+// Secret of a revoked authority must not be stored. A cluster that is created again under its name may keep its authority.
+func (i *Injector) authority(ctx context.Context, object *unstructured.Unstructured) (v1alpha1.AuthorityStatus, error) {
+	var record v1alpha1.RayClusterTLS
+	err := i.Live.Get(ctx, client.ObjectKeyFromObject(object), &record)
+	if client.IgnoreNotFound(err) != nil {
+		return v1alpha1.AuthorityStatus{}, fmt.Errorf("reading RayClusterTLS %s past the cache: %w", object.GetName(), err)
+	}
+	return record.Status.Authority, nil
+}
+
+// warnOfRenamed tells of templates of a manifest that name another CA Secret than the cluster's.
+func (a *answer) warnOfRenamed(paths []string) {
+	if len(paths) > 0 {
+		a.warn("raytls put the cluster's present CA Secret into %s, since the manifest names one of a revoked authority or of another cluster; take what raytls injected out of the manifest", strings.Join(paths, ", "))
+	}
 }
 
 // ours reports whether what a cluster carries is the operator's doing, by what nobody in its namespace can write, or is what

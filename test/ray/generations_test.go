@@ -30,7 +30,7 @@ func generationSpecs() {
 			a.n.passes(ctx, a.pods["headgroup"], script, strings.TrimSuffix(script, ".py"))
 		}
 		for group, pod := range a.pods {
-			a.n.passes(ctx, pod, "client.py", agingName+"-head-svc."+a.n.name+".svc.cluster.local:10001")
+			a.n.connects(ctx, pod, agingName+"-head-svc."+a.n.name+".svc.cluster.local:10001")
 			a.noFailedHandshake(ctx, group)
 		}
 	},
@@ -62,7 +62,7 @@ func newGenerations() []*signer {
 // noFailedHandshake asserts that no log of a group's pod tells of one.
 func (a *aging) noFailedHandshake(ctx context.Context, group string) {
 	GinkgoHelper()
-	ended, err := a.n.sh(ctx, a.pods[group], "grep -rl 'Handshake failed' /tmp/ray/session_latest/logs/")
+	ended, err := a.n.sh(ctx, a.pods[group], "grep -rl CERTIFICATE_VERIFY_FAILED /tmp/ray/session_latest/logs/")
 	Expect(err).NotTo(HaveOccurred())
 	Expect(ended.Stdout).To(BeEmpty(), "logs of %s that tell of a failed handshake", group)
 }

@@ -85,6 +85,9 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 // These clusters are made without raytls, so the audit does not judge them.
 var _ = Describe("The real Ray as time goes by", Ordered, ContinueOnFailure, Label("time"), timeSpecs)
 
+// These specs take half an hour, so they run only where a label filter asks for them.
+var _ = Describe("The real Ray while certificates are replaced", Ordered, ContinueOnFailure, Label(lifeLabel), lifeSpecs)
+
 // markersOf are the markers that streams carried in clear.
 func markersOf(streams []stream) []string {
 	var out []string

@@ -25,7 +25,7 @@ import (
 
 // provideKeys sees to the authority and the CA Secret of a cluster that carries the injection or is about to.
 func (a *application) provideKeys(ctx context.Context) error {
-	if !a.decision.WantsKeys {
+	if !a.decision.WantsKeys || a.beginsRevocation() {
 		return nil
 	}
 	if a.facts.KeysError != nil {
@@ -115,7 +115,7 @@ func (a *application) waitsForIssuer(ctx context.Context, wait time.Duration) er
 	if a.decision.Edited != nil { // templates come after keys
 		reason = v1alpha1.ReasonEnabling
 	}
-	return kube.Waitf(reason, "Secret %s was deleted or altered again at once; the operator makes one issuer in %s for a cluster, and new pods wait for it", keys.IssuerSecretName(a.facts.Key), issueInterval).RetryAfter(wait)
+	return kube.Waitf(reason, "Secret %s was deleted or altered again at once; the operator makes one issuer in %s for a cluster, and new pods wait for it", a.issuerName(), issueInterval).RetryAfter(wait)
 }
 
 // unlessStale is the error, unless it may come of a cache that lags behind the authority's Secret: the record in another cache can be
@@ -135,7 +135,7 @@ func (a *application) fresh(ctx context.Context) error {
 	if err := a.freshAuthority(ctx); err != nil {
 		return err
 	}
-	stored, err := kube.ReadSecret(ctx, a.Live, types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: keys.IssuerSecretName(a.facts.Key)})
+	stored, err := kube.ReadSecret(ctx, a.Live, types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: a.issuerName()})
 	return stale(a.facts.IssuerSecret, stored, err)
 }
 
@@ -181,10 +181,14 @@ func (a *application) nameConflict(ctx context.Context) error {
 	if a.facts.IssuerSecret != nil {
 		return nil
 	}
-	key := types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: keys.IssuerSecretName(a.facts.Key)}
+	key := types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: a.issuerName()}
 	secret, err := kube.ReadSecret(ctx, a.Live, key)
 	if err != nil || secret == nil {
 		return err
+	}
+	if secret.Labels[v1alpha1.LabelComponent] == v1alpha1.ComponentIssuer && !a.facts.OwnIssuer(secret) {
+		return kube.UserMustActf(v1alpha1.ReasonNameConflict, "Secret %s in namespace %s is that of another RayCluster; delete that RayCluster, or this one", secret.Name, secret.Namespace).
+			RetryAfter(kube.UnwatchedRetry)
 	}
 	return kube.NameConflict(secret, kube.Labels(v1alpha1.ComponentIssuer), a.facts.Object)
 }
@@ -215,6 +219,8 @@ func (a *application) writeAuthority(ctx context.Context, next keys.Store, why s
 	switch {
 	case existing == nil:
 		a.event(false, "AuthorityCreated", "Create", "created the cluster's authority in the operator's namespace")
+	case replaced && next.RevokedBefore == next.Generation:
+		a.event(false, "AuthorityRevoked", "Create", fmt.Sprintf("made authority %s as generation %d, which has nothing to do with those before: %s", next.Authority.ID(), next.Generation, why))
 	case replaced:
 		a.event(false, "AuthorityReplaced", "Create", fmt.Sprintf("made authority %s as generation %d: %s", next.Authority.ID(), next.Generation, why))
 	}
@@ -228,7 +234,7 @@ func (a *application) publish(ctx context.Context, next keys.Store, why string) 
 		return err
 	}
 	existing := a.facts.IssuerSecret
-	want := issuerSecret(a.facts.Object, existing, data)
+	want := issuerSecret(a.facts.Object, existing, keys.IssuerSecretName(a.facts.Key, next.RevokedBefore), data)
 	a.keys = next
 	if existing != nil && !apiequality.Semantic.DeepEqual(existing, want) && (existing.Type != corev1.SecretTypeOpaque || existing.Immutable != nil) {
 		log.FromContext(ctx).Info("Deleting CA Secret that cannot be updated", "secret", existing.Name)
@@ -266,13 +272,13 @@ func (a *application) writeSecret(ctx context.Context, existing, want *corev1.Se
 	return nil
 }
 
-// issuerSecret is the cluster's CA Secret with that data: a new one, or a changed copy of the one that exists.
-func issuerSecret(of *unstructured.Unstructured, existing *corev1.Secret, data map[string][]byte) *corev1.Secret {
+// issuerSecret is the cluster's CA Secret of that name with that data: a new one, or a changed copy of the one that exists.
+func issuerSecret(of *unstructured.Unstructured, existing *corev1.Secret, name string, data map[string][]byte) *corev1.Secret {
 	secret := &corev1.Secret{Type: corev1.SecretTypeOpaque}
 	if existing != nil {
 		secret = existing.DeepCopy()
 	}
-	secret.Namespace, secret.Name = of.GetNamespace(), keys.IssuerSecretName(client.ObjectKeyFromObject(of))
+	secret.Namespace, secret.Name = of.GetNamespace(), name
 	secret.Labels = labels.Merge(secret.Labels, kube.Labels(v1alpha1.ComponentIssuer))
 	secret.OwnerReferences = slices.DeleteFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool {
 		return o.Kind == of.GetKind() && o.UID != of.GetUID() // of an earlier cluster of the name
@@ -289,7 +295,11 @@ func (a *application) removeKeys(ctx context.Context) error {
 	if !a.decision.Plan.Release {
 		return nil
 	}
-	for _, secret := range []*corev1.Secret{a.facts.IssuerSecret, a.facts.AuthoritySecret} {
+	gone := []*corev1.Secret{a.facts.IssuerSecret, a.facts.AuthoritySecret}
+	for i := range a.facts.Revoked {
+		gone = append(gone, &a.facts.Revoked[i])
+	}
+	for _, secret := range gone {
 		if secret == nil {
 			continue
 		}

@@ -56,11 +56,11 @@ func keyed(t *testing.T, now time.Time, more ...client.Object) (*application, cl
 		Namespace: "raytls-system", Name: keys.AuthoritySecretName(train()), Labels: kube.Labels(v1alpha1.ComponentAuthority),
 		Annotations: map[string]string{v1alpha1.AnnotationCluster: train().String()},
 	}, Type: corev1.SecretTypeOpaque, Data: authorityData}
-	stored := api(t, append(more, authority, issuerSecret(object, nil, issuerData))...)
+	stored := api(t, append(more, authority, issuerSecret(object, nil, "raytls-train", issuerData))...)
 	f.AuthoritySecret, f.IssuerSecret = &corev1.Secret{}, &corev1.Secret{}
 	for key, into := range map[client.ObjectKey]*corev1.Secret{
-		client.ObjectKeyFromObject(authority):                   f.AuthoritySecret,
-		{Namespace: "ml", Name: keys.IssuerSecretName(train())}: f.IssuerSecret,
+		client.ObjectKeyFromObject(authority):                      f.AuthoritySecret,
+		{Namespace: "ml", Name: keys.IssuerSecretName(train(), 0)}: f.IssuerSecret,
 	} {
 		if err := stored.Get(t.Context(), key, into); err != nil {
 			t.Fatal(err)

@@ -118,9 +118,9 @@ func (a *application) requeueAt(at time.Time) {
 // apply carries the decision out. Keys come first, so that no pod waits for them, and they are kept also where the plan may not be
 // carried out: running clusters must be able to start pods.
 func (a *application) apply(ctx context.Context) error {
-	steps := []func(context.Context) error{a.ensureTLS, a.provideKeys, a.provideScripts, a.wakePods}
+	steps := []func(context.Context) error{a.ensureTLS, a.provideKeys, a.provideScripts, a.retireSecrets, a.wakePods}
 	if a.decision.Writes() {
-		steps = append(steps, a.removeKeys, a.record, a.verifyRecord, a.upgradeService, a.edit, a.deletePods, a.evictPods)
+		steps = append(steps, a.removeKeys, a.record, a.verifyRecord, a.upgradeService, a.sameKeys, a.edit, a.deletePods, a.evictPods)
 	}
 	for _, run := range steps {
 		if err := run(ctx); err != nil {

@@ -167,7 +167,7 @@ func (a *application) tellChanges(before, after *v1alpha1.RayClusterTLSStatus) {
 		a.event(true, v1alpha1.ReasonCertificateEnding, "Judge", warning)
 	}
 	was, is := before.PendingRestart, after.PendingRestart
-	waits := is != nil && is.Action == v1alpha1.ActionRoll && (was == nil || was.Reason != is.Reason || was.BlockedBy != is.BlockedBy)
+	waits := is != nil && (is.Action == v1alpha1.ActionRoll || is.Action == v1alpha1.ActionRevoke) && (was == nil || was.Reason != is.Reason || was.BlockedBy != is.BlockedBy)
 	if waits && a.decision.Plan.Event == nil { // the step that pauses a roll tells its own
 		a.event(is.Reason == v1alpha1.ReasonWindowTooLate, is.Reason, "Wait", is.Message)
 	}

@@ -120,17 +120,26 @@ func (r *Reconciler) bySecret(_ context.Context, o client.Object) []reconcile.Re
 		namespace, name, _ := strings.Cut(o.GetAnnotations()[v1alpha1.AnnotationCluster], "/")
 		return request(namespace, name)
 	}
-	name, _ := strings.CutPrefix(o.GetName(), injection.SecretName(""))
-	return request(o.GetNamespace(), name)
+	return ofSecret(o.GetNamespace(), o.GetName())
+}
+
+// ofSecret maps the name of a CA Secret to the clusters that may have one of that name: since a revocation, it ends with a number.
+func ofSecret(namespace, secret string) []reconcile.Request {
+	name, ours := strings.CutPrefix(secret, injection.SecretName(""))
+	if !ours {
+		return nil
+	}
+	out := request(namespace, name)
+	if at := strings.LastIndex(name, injection.SecretSuffix); at > 0 {
+		out = append(out, request(namespace, name[:at])...)
+	}
+	return out
 }
 
 // byName maps a Secret that need not be ours to those who wait for it: the clusters of policies that name it as their CA, and
 // the cluster whose CA Secret's name it takes.
 func (r *Reconciler) byName(ctx context.Context, o *metav1.PartialObjectMetadata) []reconcile.Request {
-	var out []reconcile.Request
-	if name, ours := strings.CutPrefix(o.Name, injection.SecretName("")); ours {
-		out = request(o.Namespace, name)
-	}
+	out := ofSecret(o.Namespace, o.Name)
 	policies, err := policy.List(ctx, r.Client, o.Namespace)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Listing policies", "namespace", o.Namespace)
@@ -210,7 +219,8 @@ func (r *Reconciler) onTLS() handler.EventHandler {
 // byBudget maps a PodDisruptionBudget to the clusters of its namespace whose pods need new certificates.
 func (r *Reconciler) byBudget(ctx context.Context, o client.Object) []reconcile.Request {
 	return r.waitingFor(ctx, o.GetNamespace(), func(status *v1alpha1.RayClusterTLSStatus) bool {
-		return status.PendingRestart != nil && status.PendingRestart.Action == v1alpha1.ActionRoll ||
+		waits := status.PendingRestart
+		return waits != nil && (waits.Action == v1alpha1.ActionRoll || waits.Action == v1alpha1.ActionRevoke) ||
 			status.Rollout != nil && status.Rollout.Phase == v1alpha1.PhaseRoll
 	})
 }

@@ -22,7 +22,8 @@ const claimTimeout = 10 * time.Second
 // fact: the restart on record in a RayClusterTLS. The caller holds restarts until the record is written.
 func (a *application) claimSlot(ctx context.Context) error {
 	snapshot := &a.decision.Snapshot
-	if !snapshot.Running() {
+	atOnce := a.decision.Plan.Progress.Phase == v1alpha1.PhaseRevoke && snapshot.Revocation.Now
+	if !snapshot.Running() || atOnce {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)

@@ -233,7 +233,7 @@ func (k *kubeRay) initContainer(ctx context.Context, pod *corev1.Pod) corev1.Con
 		how = k.certificate(pod)
 	}
 	var secret corev1.Secret
-	err := k.admin.Get(ctx, client.ObjectKey{Namespace: k.namespace, Name: "raytls-" + pod.Labels["ray.io/cluster"]}, &secret)
+	err := k.admin.Get(ctx, client.ObjectKey{Namespace: k.namespace, Name: mountedIssuer(pod)}, &secret)
 	switch {
 	case how == hangs || apierrors.IsNotFound(err):
 		status.State = running
@@ -245,6 +245,16 @@ func (k *kubeRay) initContainer(ctx context.Context, pod *corev1.Pod) corev1.Con
 		status.State.Terminated = &corev1.ContainerStateTerminated{Reason: "Completed", Message: k.reportOf(secret.Data["profile"])}
 	}
 	return status
+}
+
+// mountedIssuer names the CA Secret that the pod mounts.
+func mountedIssuer(pod *corev1.Pod) string {
+	for _, v := range pod.Spec.Volumes {
+		if v.Name == "raytls-issuer" && v.Secret != nil {
+			return v.Secret.SecretName
+		}
+	}
+	return ""
 }
 
 // reportOf is what the script would say of a certificate that it made by that profile.

@@ -23,7 +23,7 @@ for node, text in ray.get([turn.remote(marker) for _ in range(10)], timeout=120)
     assert node != ray.get_runtime_context().get_node_id(), "a task ran on the head"
     assert text == marker[::-1]
 print("the tasks ended well")
-outcome, deadline = pathlib.Path("/tmp/outcome"), time.monotonic() + 300
+outcome, deadline = pathlib.Path("/tmp/outcome"), time.monotonic() + 1800
 while not outcome.exists():
     assert time.monotonic() < deadline, "nobody tells how to end"
     time.sleep(0.2)

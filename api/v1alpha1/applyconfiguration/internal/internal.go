@@ -58,6 +58,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: issuedTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: revokedBeforeGeneration
+      type:
+        scalar: numeric
 - name: com.github.raytls.raytls.api.v1alpha1.Canary
   map:
     fields:
@@ -77,6 +80,13 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: replaceIssuedBefore
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: revokeIssuedBefore
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: revokeNow
+      type:
+        scalar: boolean
+      default: false
     - name: secretRef
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.SecretReference

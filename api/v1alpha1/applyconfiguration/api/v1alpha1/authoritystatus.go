@@ -23,6 +23,10 @@ type AuthorityStatusApplyConfiguration struct {
 	IssuedTime *v1.Time `json:"issuedTime,omitempty"`
 	// expiryTime is when the authority's certificate ends.
 	ExpiryTime *v1.Time `json:"expiryTime,omitempty"`
+	// revokedBeforeGeneration is the number below which every generation is revoked. The operator never uses an authority
+	// below it again. It is part of the CA Secret's name. It is absent if no authority of the RayCluster was revoked. A
+	// generation below it means that the revocation has begun.
+	RevokedBeforeGeneration *int64 `json:"revokedBeforeGeneration,omitempty"`
 	// earlier lists the authorities that the current one replaced and that pods may still have certificates of, newest first.
 	// These pods connect to all others.
 	Earlier []EarlierAuthorityApplyConfiguration `json:"earlier,omitempty"`
@@ -63,6 +67,14 @@ func (b *AuthorityStatusApplyConfiguration) WithIssuedTime(value v1.Time) *Autho
 // If called multiple times, the ExpiryTime field is set to the value of the last call.
 func (b *AuthorityStatusApplyConfiguration) WithExpiryTime(value v1.Time) *AuthorityStatusApplyConfiguration {
 	b.ExpiryTime = &value
+	return b
+}
+
+// WithRevokedBeforeGeneration sets the RevokedBeforeGeneration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RevokedBeforeGeneration field is set to the value of the last call.
+func (b *AuthorityStatusApplyConfiguration) WithRevokedBeforeGeneration(value int64) *AuthorityStatusApplyConfiguration {
+	b.RevokedBeforeGeneration = &value
 	return b
 }
 

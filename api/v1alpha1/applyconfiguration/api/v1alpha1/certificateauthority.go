@@ -29,6 +29,16 @@ type CertificateAuthorityApplyConfiguration struct {
 	// Running pods and new ones accept each other. A pod gets a certificate of the new authority when it is created anew, which
 	// rollout decides. The field asks for nothing more once every authority is younger, so it may stay.
 	ReplaceIssuedBefore *v1.Time `json:"replaceIssuedBefore,omitempty"`
+	// revokeIssuedBefore has the operator revoke each authority that it issued before this time, once the time has come. The
+	// cluster gets an unrelated authority in a Secret with another name, and all of its pods restart together. An authority that
+	// replaced another one is as old as the first of them, because its pods accept the others. The restart waits as
+	// rollout.enablePolicy says, and for jobs, queues and holds. Until then, the old authority stays trusted. The field asks for
+	// nothing more once every authority is younger, so it may stay.
+	RevokeIssuedBefore *v1.Time `json:"revokeIssuedBefore,omitempty"`
+	// revokeNow lets the restart for revokeIssuedBefore begin at once. Running jobs fail, and a RayService is interrupted. The
+	// restart does not wait for an approval, a window, a slot, a Kueue queue, a PodDisruptionBudget or a pod that asks to be left
+	// alone.
+	RevokeNow *bool `json:"revokeNow,omitempty"`
 }
 
 // CertificateAuthorityApplyConfiguration constructs a declarative configuration of the CertificateAuthority type for use with
@@ -66,5 +76,21 @@ func (b *CertificateAuthorityApplyConfiguration) WithSecretRef(value *SecretRefe
 // If called multiple times, the ReplaceIssuedBefore field is set to the value of the last call.
 func (b *CertificateAuthorityApplyConfiguration) WithReplaceIssuedBefore(value v1.Time) *CertificateAuthorityApplyConfiguration {
 	b.ReplaceIssuedBefore = &value
+	return b
+}
+
+// WithRevokeIssuedBefore sets the RevokeIssuedBefore field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RevokeIssuedBefore field is set to the value of the last call.
+func (b *CertificateAuthorityApplyConfiguration) WithRevokeIssuedBefore(value v1.Time) *CertificateAuthorityApplyConfiguration {
+	b.RevokeIssuedBefore = &value
+	return b
+}
+
+// WithRevokeNow sets the RevokeNow field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RevokeNow field is set to the value of the last call.
+func (b *CertificateAuthorityApplyConfiguration) WithRevokeNow(value bool) *CertificateAuthorityApplyConfiguration {
+	b.RevokeNow = &value
 	return b
 }
