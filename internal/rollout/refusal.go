@@ -44,8 +44,11 @@ func (r *Refusal) retryAt() time.Time {
 	return r.Last.Add(wait)
 }
 
-// holds reports whether the pod is not tried now. A refusal of the future comes from another clock, and holds nothing.
-func (r *Refusal) holds(now time.Time) bool { return !now.Before(r.Last) && now.Before(r.retryAt()) }
+// holds reports whether the pod is not tried now. A refusal of a later time than clocks may differ by comes from a clock that is wrong,
+// and holds nothing.
+func (r *Refusal) holds(now time.Time) bool {
+	return !now.Add(kube.ClockTolerance).Before(r.Last) && now.Before(r.retryAt())
+}
 
 func (r *Refusal) why() string {
 	return fmt.Sprintf("the API server does not let pod %s be evicted, and the operator tries again: %s", r.Pod, r.Message)

@@ -363,3 +363,28 @@ func TestASecondHead(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusals: a pod is tried again ever later, up to ten minutes, and the record is bounded.
+func TestRefusals(t *testing.T) {
+	var r Record
+	pod, now := Pod{Name: "a", UID: "uid-a"}, start()
+	for _, minutes := range []int{1, 2, 4, 8, 10, 10} {
+		r = r.Refused(&pod, "Pod/a", "no", now)
+		refusal := &r.Refusals[0]
+		if wait := time.Duration(minutes) * time.Minute; !refusal.holds(now.Add(wait-time.Second)) || refusal.holds(now.Add(wait)) || !refusal.retryAt().Equal(now.Add(wait)) {
+			t.Errorf("after %d refusals it is tried again after %s", refusal.Attempts, refusal.retryAt().Sub(now))
+		}
+		now = refusal.retryAt()
+	}
+	if refusal := r.Refusals[0]; len(r.Refusals) != 1 || refusal.Attempts != 6 || !refusal.First.Equal(start()) || refusal.holds(refusal.Last.Add(-time.Hour)) {
+		t.Errorf("one pod is one refusal, and one of a clock that was wrong holds nothing: %+v", r.Refusals)
+	}
+	before := r
+	for i := range 2 * MaxRefusals {
+		other := Pod{Name: "b", UID: string(rune('a' + i))}
+		r = r.Refused(&other, "Pod/b", "no", now)
+	}
+	if len(r.Refusals) != MaxRefusals || r.Refusals[MaxRefusals-1].UID != "p" || len(before.Refusals) != 1 {
+		t.Errorf("the latest are kept, and no record is changed: %+v", r.Refusals)
+	}
+}

@@ -267,9 +267,6 @@ func items(list client.ObjectList) []client.Object {
 	return out
 }
 
-// cache shows what the API server kept when it was filled.
-func (a *apiServer) cache() client.Reader { return store(a.objects()) }
-
 // list are the objects of one kind, by name.
 func list[T client.Object](t testing.TB, a *apiServer, of client.ObjectList) []T {
 	t.Helper()

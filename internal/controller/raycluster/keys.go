@@ -135,17 +135,22 @@ func (a *application) fresh(ctx context.Context) error {
 	if err := a.freshAuthority(ctx); err != nil {
 		return err
 	}
-	return a.freshSecret(ctx, types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: a.issuerName()}, a.facts.IssuerSecret)
+	stored, err := kube.ReadSecret(ctx, a.Live, types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: a.issuerName()})
+	return stale(a.facts.IssuerSecret, stored, err)
 }
 
-// freshAuthority fails if the cache lags behind the authority's Secret.
+// freshAuthority fails if the cache lags behind the authority's Secret, or if somebody else's Secret has its name.
 func (a *application) freshAuthority(ctx context.Context) error {
-	return a.freshSecret(ctx, types.NamespacedName{Namespace: a.Settings.Namespace, Name: keys.AuthoritySecretName(a.facts.Key)}, a.facts.AuthoritySecret)
+	key := types.NamespacedName{Namespace: a.Settings.Namespace, Name: keys.AuthoritySecretName(a.facts.Key)}
+	stored, err := kube.ReadSecret(ctx, a.Live, key)
+	if err == nil && stored != nil && a.facts.AuthoritySecret == nil {
+		return kube.NameConflict(stored, kube.Labels(v1alpha1.ComponentAuthority), nil)
+	}
+	return stale(a.facts.AuthoritySecret, stored, err)
 }
 
-// freshSecret fails if the Secret is another than the cache shows; nil stands for one that does not exist.
-func (a *application) freshSecret(ctx context.Context, key types.NamespacedName, seen *corev1.Secret) error {
-	stored, err := kube.ReadSecret(ctx, a.Live, key)
+// stale fails if the Secret is another than the cache shows; nil stands for one that does not exist. err is that of reading it.
+func stale(seen, stored *corev1.Secret, err error) error {
 	if err != nil {
 		return err
 	}

@@ -259,7 +259,7 @@ func (f *fleet) replace() {
 // times are how many reconciles of RayClusters took at most so many seconds, by the operator's metrics.
 func (f *fleet) times() map[string]float64 {
 	f.b.Helper()
-	response, err := http.Get("http://" + f.metrics + "/metrics") //nolint:noctx // the operator of this test
+	response, err := http.Get("http://" + f.metrics + "/metrics")
 	f.must(err)
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
@@ -289,7 +289,7 @@ func quantile(times map[string]float64, part float64) string {
 	slices.Sort(bounds)
 	for _, bound := range bounds {
 		if times[strconv.FormatFloat(bound, 'g', -1, 64)] >= part*times["+Inf"] {
-			return (time.Duration(bound * float64(time.Second))).String()
+			return time.Duration(bound * float64(time.Second)).String()
 		}
 	}
 	return "longer than all bounds"
