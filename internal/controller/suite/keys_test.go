@@ -416,7 +416,7 @@ var _ = Describe("An object of a name that the operator needs", func() {
 		w.ray.frozen = length > 53 // KubeRay refuses those
 		w.start("p", name)
 		w.hasKeys(name)
-	}, Entry("KubeRay's limit", 53), Entry("a label's", 63), Entry("the longest that leaves room for the Secret's prefix", 246))
+	}, Entry("KubeRay's limit", 53), Entry("a label's", 63), Entry("the longest that leaves room for the Secret's name", 225))
 
 	It("cannot be given to a cluster whose name leaves no room for it, and that is said", func() {
 		name := "c"
