@@ -146,10 +146,20 @@ func (w *world) kubelet(ctx context.Context) error {
 	return nil
 }
 
+// mounted is the name of the CA Secret that the pod mounts.
+func mounted(pod *corev1.Pod) string {
+	for _, volume := range pod.Spec.Volumes {
+		if volume.Secret != nil {
+			return volume.Secret.SecretName
+		}
+	}
+	return "none"
+}
+
 // certify does what the init container does.
 func (w *world) certify(ctx context.Context, pod *corev1.Pod) error {
 	var secret corev1.Secret
-	if err := w.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: injection.SecretName("train")}, &secret); err != nil {
+	if err := w.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: mounted(pod)}, &secret); err != nil {
 		return client.IgnoreNotFound(err) // it waits
 	}
 	profile, err := gencerttest.ParseProfile(secret.Data["profile"])
@@ -190,7 +200,8 @@ func (w *world) certify(ctx context.Context, pod *corev1.Pod) error {
 	return w.api.Status().Update(ctx, pod)
 }
 
-// pairs verifies that every pod with a certificate accepts every other one.
+// pairs verifies that every pod with a certificate accepts every other one. Those of a revoked authority and of the next accept none of
+// each other.
 func (w *world) pairs(ctx context.Context) error {
 	pods, err := w.pods(ctx)
 	if err != nil {
@@ -201,6 +212,12 @@ func (w *world) pairs(ctx context.Context) error {
 			from, to := w.identities[string(a.UID)], w.identities[string(b.UID)]
 			pair := [2]string{string(a.UID), string(b.UID)}
 			if from == nil || to == nil || w.verified[pair] {
+				continue
+			}
+			if w.parted && !from.bundle[0].Equal(to.bundle[0]) {
+				if pki.VerifyPair(from.chain, to.bundle, w.now()) == nil {
+					return fmt.Errorf("pod %s accepts pod %s of a revoked authority", b.Name, a.Name)
+				}
 				continue
 			}
 			for _, at := range []time.Time{w.now(), from.chain[0].NotAfter.Add(-time.Second)} {

@@ -20,6 +20,8 @@ import (
 type scenario struct {
 	// encrypted reports whether the cluster is encrypted from its start, and unborn whether there is none yet.
 	encrypted, unborn bool
+	// parts reports whether pods of before and after are not to talk.
+	parts bool
 	// admitted has the webhook edit the templates.
 	admitted bool
 	// ask is what the user does, and done reports whether it is done.
@@ -78,6 +80,15 @@ func scenarios() map[string]scenario {
 			},
 			done: func(t testing.TB, w *world) bool { // the bridges go too
 				return encryptedBy(2)(t, w) && len(w.status(t).Authority.Earlier) == 0
+			},
+		},
+		"revoke": {
+			encrypted: true, parts: true, restarts: 1,
+			ask: func(t testing.TB, w *world) {
+				patch(t, w, &v1alpha1.RayTLSPolicy{}, "p", `{"spec":{"certificateAuthority":{"revokeIssuedBefore":"`+w.now().UTC().Format(time.RFC3339)+`"}}}`)
+			},
+			done: func(t testing.TB, w *world) bool { // the Secret of the revoked one goes
+				return encryptedBy(2)(t, w) && len(list[*corev1.Secret](t, w.api, &corev1.SecretList{})) == 2
 			},
 		},
 		"reissue": {
@@ -156,7 +167,7 @@ func plaintext(t testing.TB, w *world) bool {
 func (s scenario) begin(t testing.TB) *world {
 	t.Helper()
 	w := newWorld(epoch())
-	w.api.admits = s.admitted
+	w.api.admits, w.parted = s.admitted, s.parts
 	if s.unborn {
 		create(t, w, policyNamed("p"))
 		return w

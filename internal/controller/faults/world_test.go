@@ -31,6 +31,8 @@ type world struct {
 	// identities are what pods present and trust, by UID, and verified the pairs that hold.
 	identities map[string]*identity
 	verified   map[[2]string]bool
+	// parted reports whether pods of two authorities are not to talk.
+	parted bool
 	// scale is how long days are.
 	scale timescale.Scale
 	// restarts is how often the operator restarted each place.
@@ -46,7 +48,7 @@ func newWorld(now time.Time, objects ...client.Object) *world {
 // clone is the same world, in which something else may happen.
 func (w *world) clone() *world {
 	out := newWorld(w.now(), w.api.objects()...)
-	out.api.admits = w.api.admits
+	out.api.admits, out.parted = w.api.admits, w.parted
 	out.serial, out.identities = w.serial, maps.Clone(w.identities)
 	return out
 }
