@@ -153,6 +153,9 @@ const (
 	// ReasonFormatUnknown: a newer version of the operator wrote one of the cluster's Secrets, and this version
 	// leaves it alone.
 	ReasonFormatUnknown = "FormatUnknown"
+	// ReasonClockSkew: the clocks of the operator and of an API server differ by more than five minutes, so the operator makes
+	// no keys and begins no restart. It is a reason of the condition UpToDate where the cluster has keys that work.
+	ReasonClockSkew = "ClockSkew"
 	// ReasonError: the operator failed and tries again. The condition is Unknown if the operator cannot read the present state.
 	ReasonError = "Error"
 )

@@ -11,6 +11,9 @@ const (
 	// ExcludeTrue is the one value of LabelExclude that excludes a RayCluster.
 	ExcludeTrue = "true"
 
+	// LabelTesting on the operator's own namespace, with the value "true", lets the controller make days shorter for tests.
+	LabelTesting = "raytls.io/testing"
+
 	// LabelCA on a Secret, with the value CATrue, allows policies of its namespace to use it as a brought CA.
 	LabelCA = "raytls.io/ca"
 	// CATrue is the one value of LabelCA that allows the use of a Secret.

@@ -75,6 +75,14 @@ type RayClusterTLSStatus struct {
 	// +optional
 	Rollout *RolloutProgress `json:"rollout,omitempty"`
 
+	// refusedEvictions lists pods that need new certificates and that the API server refuses to evict, for a reason that the
+	// operator does not read. It tries each of them again, after one minute at first and after ten at last.
+	// +optional
+	// +listType=map
+	// +listMapKey=podUID
+	// +kubebuilder:validation:MaxItems=8
+	RefusedEvictions []RefusedEviction `json:"refusedEvictions,omitempty"`
+
 	// authority describes the RayCluster's current authority. It is absent until the operator has created one.
 	// +optional
 	Authority AuthorityStatus `json:"authority,omitempty,omitzero"`
@@ -298,12 +306,13 @@ type RolloutProgress struct {
 	// +required
 	PhaseStartTime metav1.Time `json:"phaseStartTime,omitempty,omitzero"` //nolint:kubeapilinter // goes with phase; the zero time is no value of it
 
-	// deadlineStartTime is when rollout.progressDeadlineSeconds began to count. It is absent when that is phaseStartTime.
+	// deadlineStartTime is when rollout.progressDeadlineSeconds began to count. In the phase Roll it is when remaining last fell. It
+	// is absent when that is phaseStartTime.
 	// +optional
 	DeadlineStartTime *metav1.Time `json:"deadlineStartTime,omitempty"`
 
-	// remaining is the number of replicas, the head included, that are not ready with a new certificate yet. It is set in
-	// the phase Roll alone, and absent when none is left.
+	// remaining is the number of replicas, the head included, that still need a new certificate. It is set in the phase Roll
+	// alone, and absent when none is left.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	Remaining int32 `json:"remaining,omitempty"`
@@ -329,6 +338,46 @@ type Canary struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Pod string `json:"pod,omitempty"`
+}
+
+// RefusedEviction is a pod that the API server refuses to evict.
+type RefusedEviction struct {
+	// pod is the name of the pod.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Pod string `json:"pod,omitempty"`
+
+	// podUID is the UID of the pod.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	PodUID string `json:"podUID,omitempty"`
+
+	// firstTime is when the API server refused first.
+	// +required
+	FirstTime metav1.Time `json:"firstTime,omitempty,omitzero"` //nolint:kubeapilinter // a refusal always has a time
+
+	// lastTime is when the API server refused last.
+	// +required
+	LastTime metav1.Time `json:"lastTime,omitempty,omitzero"` //nolint:kubeapilinter // a refusal always has a time
+
+	// attempts is how many times the API server refused.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Attempts int32 `json:"attempts,omitempty"`
+
+	// blockedBy names what refuses: the PodDisruptionBudget that the API server names, or else the pod.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=320
+	BlockedBy string `json:"blockedBy,omitempty"`
+
+	// message is the API server's answer.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message,omitempty"`
 }
 
 // AuthorityStatus describes a RayCluster's current authority.
@@ -520,7 +569,7 @@ type PendingRestart struct {
 	Action RestartAction `json:"action,omitempty"`
 
 	// reason is AwaitingApproval, Blocked, Hazard, WaitingForSlot, WaitingForWindow, WindowTooLate, EnableFailed, OnDelete,
-	// Paused, ReplicasUnavailable or NotAccepted.
+	// Paused, ReplicasUnavailable, ClockSkew or NotAccepted.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64

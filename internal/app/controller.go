@@ -8,21 +8,26 @@ import (
 	"net"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/clockskew"
 	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/controller/raycluster"
 	"github.com/raytls/raytls/internal/controller/raytlspolicy"
 	"github.com/raytls/raytls/internal/controller/webhookconfig"
 	"github.com/raytls/raytls/internal/kept"
+	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/timescale"
 )
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update,namespace=raytls-system
@@ -39,6 +44,9 @@ func RunController(ctx context.Context, config *rest.Config, options ControllerO
 	if err != nil {
 		return err
 	}
+	meter := clockskew.NewMeter(clock.RealClock{}, kube.ClockTolerance, ctrl.Log.WithName("clock"))
+	config = rest.CopyConfig(config)
+	config.Wrap(meter.Wrap)
 	mgr, err := newManager(config, options.Options, ctrl.Options{
 		Cache:                         caches,
 		LeaderElection:                options.LeaderElect,
@@ -49,17 +57,17 @@ func RunController(ctx context.Context, config *rest.Config, options ControllerO
 	if err != nil {
 		return err
 	}
-	if err := checkServed(mgr.GetRESTMapper()); err != nil {
+	if err := errors.Join(checkServed(mgr.GetRESTMapper()), checkScale(ctx, mgr.GetAPIReader(), options)); err != nil {
 		return err
 	}
 	kinds := &kuberay.Kinds{Mapper: mgr.GetRESTMapper()}
-	if err := errors.Join(addControllers(ctx, mgr, kinds, options), keepAccount(ctx, mgr, keeper)); err != nil {
+	if err := errors.Join(addControllers(ctx, mgr, kinds, meter, options), keepAccount(ctx, mgr, keeper), reportSkew(meter)); err != nil {
 		return err
 	}
 	return run(ctx, mgr, kinds)
 }
 
-func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds, options ControllerOptions) error {
+func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds, meter *clockskew.Meter, options ControllerOptions) error {
 	names, err := secretNames(mgr)
 	if err != nil {
 		return err
@@ -68,6 +76,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds,
 	if now == nil {
 		now = clock.RealClock{}
 	}
+	now = meter.Clock(now)
 	dial := options.Dial
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
@@ -83,14 +92,21 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, kinds *kuberay.Kinds,
 			ClusterDomain: cmp.Or(options.ClusterDomain, clusterDomain(resolvConf)), Served: kinds.Served,
 			Admission: func(namespace string) string { return registration.Condition(namespace).Reason },
 			Finding:   heads.Finding,
-			Started:   now.Now(),
+			ClockSkew: func() string {
+				if beyond := meter.Beyond(); beyond != nil {
+					return beyond.String()
+				}
+				return ""
+			},
+			Scale:   options.Scale,
+			Started: now.Now(),
 		},
 		Settings: cluster.Settings{Namespace: options.Namespace, Images: options.Images, Served: kinds.Served},
 		Heads:    heads, Clock: now, Recorder: recorder, AdmissionChanges: registration.Source,
 	}
 	policies := &raytlspolicy.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), SecretNames: names, Kinds: kinds, Images: options.Images,
-		Clock: now, Recorder: recorder, Admission: registration,
+		Clock: now, Recorder: recorder, Admission: registration, Scale: options.Scale,
 	}
 	return errors.Join(registration.SetupWithManager(mgr), clusters.SetupWithManager(ctx, mgr), policies.SetupWithManager(mgr), report(ctx, mgr, policies.Metrics()))
 }
@@ -121,6 +137,33 @@ func keepAccount(ctx context.Context, mgr ctrl.Manager, keeper *kept.Keeper) err
 	if err := metrics.Registry.Register(left); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
+	return nil
+}
+
+// reportSkew reports how far the API servers' clocks are from the operator's.
+func reportSkew(meter *clockskew.Meter) error {
+	skew := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "raytls_clock_skew_seconds", Help: "How far the API servers' clocks are ahead of this replica's at least, in seconds; negative if they are behind.",
+	}, func() float64 { return meter.Offset().Seconds() })
+	if err := metrics.Registry.Register(skew); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	return nil
+}
+
+// checkScale refuses short days outside of an installation for tests: certificates would end within minutes.
+func checkScale(ctx context.Context, live client.Reader, options ControllerOptions) error {
+	if options.Scale == (timescale.Scale{}) {
+		return nil
+	}
+	var own corev1.Namespace
+	if err := live.Get(ctx, client.ObjectKey{Name: options.Namespace}, &own); err != nil {
+		return fmt.Errorf("reading the namespace %s, which has to be labelled for tests: %w", options.Namespace, err)
+	}
+	if own.Labels[v1alpha1.LabelTesting] != "true" {
+		return fmt.Errorf("--testing-minutes-per-day is for tests alone: it has certificates end within minutes, so the controller starts with it only if the namespace %s has the label %s=true", options.Namespace, v1alpha1.LabelTesting)
+	}
+	ctrl.Log.Info("Making days shorter, for tests", "day", options.Scale.Days(1).String())
 	return nil
 }
 

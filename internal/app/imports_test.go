@@ -19,13 +19,18 @@ const module = "github.com/raytls/raytls/"
 func levels() [][]string {
 	return [][]string{
 		{"api/..."},
-		{"internal/pki", "internal/jsonpatch", "internal/limit"},
+		{"internal/pki", "internal/jsonpatch", "internal/limit", "internal/timescale"},
 		{"internal/gencert", "internal/kube", "internal/kuberay", "internal/probe", "internal/listen"},
-		{"internal/injection", "internal/gencert/gencerttest", "internal/window"},
+		{"internal/injection", "internal/gencert/gencerttest", "internal/window", "internal/clockskew"},
 		{"internal/policy", "internal/keys", "internal/kept", "internal/rollout", "internal/servingcert", "internal/hazard"},
 		{"internal/cluster", "internal/manifest"},
-		{"internal/migration", "internal/cli/input"},
-		{"internal/webhook", "internal/controller/...", "internal/cli/inject", "internal/cli/migrate", "internal/cli/gencert", "internal/cli/verify"},
+		{"internal/migration", "internal/cli/input", "internal/cli/text", "internal/cli/exit", "internal/cli/connect", "internal/cli/apply", "internal/cli/fleet"},
+		{"internal/cli/follow", "internal/cli/clitest"},
+		{"internal/cli/authorities"},
+		{
+			"internal/webhook", "internal/controller/...", "internal/cli/inject", "internal/cli/migrate", "internal/cli/gencert", "internal/cli/verify",
+			"internal/cli/rotate", "internal/cli/revoke", "internal/cli/approve", "internal/cli/status",
+		},
 		{"internal/app", "internal/cli"},
 		{"cmd/..."},
 	}
@@ -165,7 +170,7 @@ func TestFoldersHaveNoLoop(t *testing.T) {
 func TestTheToolIsNoOperator(t *testing.T) {
 	for _, p := range goList(t, "-deps", "./cmd/raytls") {
 		for _, denied := range []string{
-			module + "internal/app", module + "internal/controller", module + "internal/webhook",
+			module + "internal/app", module + "internal/controller", module + "internal/webhook", module + "internal/cli/clitest",
 			"sigs.k8s.io/controller-runtime/pkg/manager", "sigs.k8s.io/controller-runtime/pkg/webhook",
 		} {
 			if p.ImportPath == denied || strings.HasPrefix(p.ImportPath, denied+"/") {

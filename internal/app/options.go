@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,8 +16,10 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
+	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/policy"
 	"github.com/raytls/raytls/internal/probe"
+	"github.com/raytls/raytls/internal/timescale"
 )
 
 // Options are the settings that both processes have.
@@ -41,9 +44,15 @@ type ControllerOptions struct {
 	ClusterDomain string
 	// Dial connects to heads; nil for a plain connection. Tests have no pod network.
 	Dial probe.Dial
-	// Clock tells the time to decisions; nil for the machine's.
+	// Scale is how long days are: shorter in an installation for tests.
+	Scale timescale.Scale
+	// Clock tells the time to decisions, which are made by the API servers' clocks: it is moved by how far these are from the machine's.
+	// nil is for the machine's clock.
 	Clock clock.PassiveClock
 }
+
+// minutesPerDay is how many minutes a day has.
+const minutesPerDay = 24 * 60
 
 // WebhookOptions are the settings of the webhook.
 type WebhookOptions struct {
@@ -100,6 +109,14 @@ func ParseControllerOptions(args []string) (ControllerOptions, error) {
 	flags := newFlags(commandController, &o.Options)
 	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "Have one of several replicas do the work.")
 	flags.StringVar(&o.ClusterDomain, "cluster-domain", "", "The Kubernetes cluster's DNS domain. Defaults to that in the search list of /etc/resolv.conf, or else to cluster.local.")
+	flags.Func("testing-minutes-per-day", fmt.Sprintf("For tests alone: how many minutes a day of validityDays is, 1 to %d, and waits are shorter as days are. The controller starts with it only if its namespace has the label %s=true.", minutesPerDay, v1alpha1.LabelTesting), func(text string) error {
+		minutes, err := strconv.Atoi(text)
+		if err != nil || minutes < 1 || minutes > minutesPerDay {
+			return fmt.Errorf("must be a number from 1 to %d", minutesPerDay)
+		}
+		o.Scale = timescale.Scale{MinutesPerDay: minutes}
+		return nil
+	})
 	if err := o.parse(flags, args); err != nil {
 		return o, err
 	}

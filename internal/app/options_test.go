@@ -15,6 +15,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/policy"
+	"github.com/raytls/raytls/internal/timescale"
 )
 
 func TestParseControllerOptions(t *testing.T) {
@@ -33,9 +34,11 @@ func TestParseControllerOptions(t *testing.T) {
 			[]string{
 				"--namespace=n", "--metrics-bind-address=0", "--metrics-insecure", "--health-probe-bind-address=:1", "--leader-elect=false",
 				"--allowed-init-image=a:1", "--allowed-init-image=b/*", "--cluster-domain=k8s.example",
+				"--testing-minutes-per-day=2",
 			},
 			ControllerOptions{
 				Options: Options{Namespace: "n", Metrics: "0", Probes: ":1", MetricsInsecure: true, Images: policy.Allowlist{"a:1", "b/*"}}, ClusterDomain: "k8s.example",
+				Scale: timescale.Scale{MinutesPerDay: 2},
 			},
 		},
 	} {
@@ -130,6 +133,8 @@ func TestMainRefuses(t *testing.T) {
 		"bad domain":         {"a domain is made of labels", "n", []string{"controller", "--cluster-domain=a_b"}, "--cluster-domain"},
 		"bad name":           {"a certificate is for a name", "n", []string{"webhook", "--webhook-dns-name=a_b"}, "webhook-dns-name"},
 		"another's flag":     {"a setting without effect is a mistake", "n", []string{"controller", "--webhook-bind-address=:1"}, "webhook-bind-address"},
+		"no minutes":         {"a day without minutes is none", "n", []string{"controller", "--testing-minutes-per-day=0"}, "1 to 1440"},
+		"long days":          {"days become no longer", "n", []string{"controller", "--testing-minutes-per-day=1441"}, "1 to 1440"},
 		"star in the middle": {"only the end is open", "n", []string{"controller", "--allowed-init-image=a*b"}, "single *"},
 	} {
 		t.Run(name, func(t *testing.T) {

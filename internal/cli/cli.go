@@ -8,13 +8,18 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
+	"github.com/raytls/raytls/internal/cli/approve"
+	"github.com/raytls/raytls/internal/cli/connect"
 	"github.com/raytls/raytls/internal/cli/gencert"
 	"github.com/raytls/raytls/internal/cli/inject"
 	"github.com/raytls/raytls/internal/cli/migrate"
+	"github.com/raytls/raytls/internal/cli/revoke"
+	"github.com/raytls/raytls/internal/cli/rotate"
+	"github.com/raytls/raytls/internal/cli/status"
+	"github.com/raytls/raytls/internal/cli/text"
 	"github.com/raytls/raytls/internal/cli/verify"
 	"github.com/raytls/raytls/internal/injection"
 )
@@ -40,7 +45,7 @@ func Main(version string, args []string, env Environment) error {
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	// Commands write their notes there. Only Main's caller prints errors; the root silences cobra.
-	root.SetErr(readableWriter{env.Notes})
+	root.SetErr(text.Writer(env.Notes))
 	if err := root.Execute(); err != nil {
 		return readableError{err}
 	}
@@ -59,29 +64,9 @@ func ExitCode(err error) int {
 // readableError keeps what an error quotes from steering the terminal that it is printed to.
 type readableError struct{ error }
 
-func (e readableError) Error() string { return readable(e.error.Error()) }
+func (e readableError) Error() string { return text.Readable(e.error.Error()) }
 
 func (e readableError) Unwrap() error { return e.error }
-
-// readableWriter keeps what a manifest holds from steering the terminal that notes are printed to.
-type readableWriter struct{ io.Writer }
-
-func (w readableWriter) Write(text []byte) (int, error) {
-	if _, err := io.WriteString(w.Writer, readable(string(text))); err != nil {
-		return 0, err
-	}
-	return len(text), nil
-}
-
-// readable replaces control characters but for the ends of lines.
-func readable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, text)
-}
 
 func newRoot(version, program string, now func() time.Time) *cobra.Command {
 	root := &cobra.Command{
@@ -97,7 +82,11 @@ func newRoot(version, program string, now func() time.Time) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; `%s --help` lists what there is", err, cmd.CommandPath())
 	})
-	root.AddCommand(newVersion(version), gencert.New(), inject.New(), migrate.New(now), verify.New(now))
+	open := connect.At(now)
+	root.AddCommand(
+		newVersion(version), gencert.New(), inject.New(), migrate.New(now),
+		approve.New(open), revoke.New(open), rotate.New(open), status.New(open), verify.New(now),
+	)
 	return root
 }
 

@@ -16,7 +16,9 @@ func (f *Facts) KeySettings() keys.Settings {
 	if f.Policy == nil {
 		return f.Keys.Settings
 	}
-	return keys.SettingsOf(f.Policy, f.HeadNames, !f.headMayRestart())
+	out := keys.SettingsOf(f.Policy, f.HeadNames, !f.headMayRestart())
+	out.Scale = f.Scale
+	return out
 }
 
 // Parent is the brought CA for new authorities.
@@ -28,7 +30,7 @@ func (f *Facts) Parent() keys.Parent {
 	case f.Policy == nil:
 		return keys.Parent{Unusable: kube.UserMustActf(v1alpha1.ReasonAuthorityEnding, "the cluster's authority has ended, and the operator reads the CA in Secret %s, which signed it, for a policy alone; cover the cluster with a RayTLSPolicy that names this CA", secret)}
 	}
-	ca, verdict := policy.BroughtCA(f.Policy, f.BroughtCA, f.Now)
+	ca, verdict := policy.BroughtCA(f.Policy, f.BroughtCA, f.Scale, f.Now)
 	if !verdict.Accepted {
 		return keys.Parent{Unusable: kube.UserMustActf(v1alpha1.ReasonNotAccepted, "%s", verdict.Message)}
 	}
@@ -44,14 +46,24 @@ func (f *Facts) due(store keys.Store) keys.Due {
 	if err != nil {
 		return keys.Due{} // the report says it
 	}
+	if f.ClockSkew != "" && due.Makes() {
+		return keys.Due{Held: f.ClocksDiffer()}
+	}
 	return due
+}
+
+// ClocksDiffer is why no keys are made while the clocks of the operator and of an API server differ.
+func (f *Facts) ClocksDiffer() *kube.Outcome {
+	return kube.UserMustActf(v1alpha1.ReasonClockSkew, "%s", f.ClockSkew).RetryAfter(kube.UnwatchedRetry)
 }
 
 // KeyPods is the evidence that pods and record give of the keys in use. A certificate that has ended is none, since nobody accepts
 // it.
 func (f *Facts) KeyPods() keys.Pods {
 	recorded := &f.status().Authority
-	out := keys.Pods{Generation: recorded.Generation, ID: recorded.ID, RevokedBefore: recorded.RevokedBeforeGeneration}
+	out := keys.Pods{
+		Generation: recorded.Generation, ID: recorded.ID, RevokedBefore: recorded.RevokedBeforeGeneration, Reporters: map[string][]string{},
+	}
 	by, settings := f.signers(f.Keys), f.KeySettings()
 	for i := range f.Pods {
 		pod := &f.Pods[i]
@@ -70,6 +82,9 @@ func (f *Facts) KeyPods() keys.Pods {
 		}
 		if !pod.Terminating {
 			out.Authorities = append(out.Authorities, of)
+			if of != "" {
+				out.Reporters[of] = append(out.Reporters[of], pod.Name)
+			}
 		}
 		if of == "" && f.Keys.Covers(pod.Created) {
 			of = by.Authority

@@ -42,7 +42,7 @@ func (g *Gatherer) budgets(ctx context.Context, f *Facts) error {
 		}
 		for j := range f.Pods {
 			pod := &f.Pods[j]
-			if !selector.Matches(labels.Set(pod.Labels)) {
+			if pod.Pending || !selector.Matches(labels.Set(pod.Labels)) {
 				continue
 			}
 			first, several := selected[pod.Name]

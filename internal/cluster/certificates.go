@@ -43,6 +43,19 @@ func (f *Facts) counts(d *Decision, store keys.Store, found *keys.Census) v1alph
 	return out
 }
 
+// Judge is what peers think of the pod's certificate, and the generation of the authority that it is of; 0 where that is not known.
+func (f *Facts) Judge(pod *Pod) (judged keys.Judgement, generation int64) {
+	by := f.signers(f.Keys)
+	judged = keys.Judge(pod.leaf(f.KeySettings()), by, f.Now)
+	switch {
+	case judged.Generation != 0:
+		return judged, judged.Generation
+	case pod.Report != nil && pod.Report.Authority == by.Authority:
+		return judged, max(f.Keys.Generation, f.status().Authority.Generation)
+	}
+	return judged, 0
+}
+
 // leaf is what is known of the pod's certificate.
 func (p *Pod) leaf(settings keys.Settings) keys.Leaf {
 	if r := p.Report; r != nil {

@@ -224,7 +224,7 @@ func TestASilentPodIsOfAnUnknownAuthority(t *testing.T) {
 		if want == "present" {
 			want = store.Authority.ID()
 		}
-		if got := f.KeyPods(); got.InUse[1] != want || got.Authorities[1] != "" {
+		if got := f.KeyPods(); got.InUse[1] != want || got.Authorities[1] != "" || len(got.Reporters) != 1 || got.Reporters[got.Authorities[0]][0] != f.Pods[0].Name {
 			t.Errorf("created %s after the issuer: got %+v", created, got)
 		}
 	}

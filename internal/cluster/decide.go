@@ -97,6 +97,9 @@ func Decide(f *Facts, s Settings) Decision {
 		d.rebuild(f)
 	}
 	d.Plan.RequeueAt = kube.Earlier(d.Plan.RequeueAt, kube.Earlier(f.certificates(f.Keys).Next, f.lives(f.Keys).next))
+	if f.ClockSkew != "" {
+		d.Plan.RequeueAt = kube.Earlier(d.Plan.RequeueAt, f.Now.Add(kube.UnwatchedRetry))
+	}
 	carries := kept.MayBeInjected(f.Spec) && !d.Plan.Release
 	injects := d.Obstacle == nil && d.injects()
 	d.WantsKeys = f.Key.Namespace != s.Namespace && (f.Policy != nil || f.AuthoritySecret != nil) && (carries || injects)
@@ -176,6 +179,7 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 	}
 	s.New = f.isNew(s.Deadline)
 	s.BlockedBy, s.BlockedWhy = blocked(f)
+	s.ClockSkew, s.Scale = f.ClockSkew, f.Scale
 	if s.Service != nil && s.Service.Serving {
 		s.Provisioned, s.New = true, false // KubeRay moves the traffic when the applications answer, before all pods are up
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/raytls/raytls/internal/policy"
 	"github.com/raytls/raytls/internal/probe"
 	"github.com/raytls/raytls/internal/rollout"
+	"github.com/raytls/raytls/internal/timescale"
 )
 
 // Indexes of the caches that a Gatherer reads: pods and RayJobs by the RayCluster that they name.
@@ -86,6 +87,12 @@ type Facts struct {
 	// Wire is what a handshake with the head showed.
 	Wire Wire
 
+	// Scale is how long days are.
+	Scale timescale.Scale
+
+	// ClockSkew is how the operator's clock and an API server's differ, if that is more than is tolerated; empty otherwise.
+	ClockSkew string
+
 	// AdmissionEnd is until when changes of templates wait for pending admission; zero if admission is not pending.
 	AdmissionEnd time.Time
 }
@@ -96,6 +103,8 @@ type Gatherer struct {
 	Cached, Live client.Reader
 	// Namespace is the operator's own, where authorities are kept.
 	Namespace string
+	// NoSecrets reads as a user: no Secret and no scripts. What is judged by keys is then judged by those on record.
+	NoSecrets bool
 	// ClusterDomain is the Kubernetes cluster's DNS domain.
 	ClusterDomain string
 	// Served reports whether the API server serves a kind.
@@ -104,13 +113,18 @@ type Gatherer struct {
 	Admission func(namespace string) string
 	// Finding gives what a handshake with a head showed; nil if there was none.
 	Finding func(probe.Target) *probe.Finding
+	// ClockSkew says how the operator's clock and an API server's differ, if that is more than is tolerated, and is empty otherwise. nil
+	// is for a reader that makes no keys.
+	ClockSkew func() string
+	// Scale is how long days are.
+	Scale timescale.Scale
 	// Started is when the operator started.
 	Started time.Time
 }
 
 // Gather reads everything about one RayCluster. The error is NotFound if it does not exist.
 func (g *Gatherer) Gather(ctx context.Context, key types.NamespacedName, now time.Time) (*Facts, error) {
-	f := &Facts{Key: key, Now: now, Object: kuberay.NewRayCluster()}
+	f := &Facts{Key: key, Now: now, Object: kuberay.NewRayCluster(), Scale: g.Scale}
 	if err := g.Cached.Get(ctx, key, f.Object, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
@@ -121,6 +135,9 @@ func (g *Gatherer) Gather(ctx context.Context, key types.NamespacedName, now tim
 		if err := read(ctx, f); err != nil {
 			return nil, err
 		}
+	}
+	if g.ClockSkew != nil {
+		f.ClockSkew = g.ClockSkew()
 	}
 	if p := f.Decision.Policy; p != nil && g.Admission(key.Namespace) == v1alpha1.ReasonAdmissionPending {
 		f.AdmissionEnd = slices.MaxFunc([]time.Time{p.CreationTimestamp.Time, g.Started}, time.Time.Compare).Add(admissionPatience)
@@ -279,12 +296,18 @@ func (g *Gatherer) owner(ctx context.Context, f *Facts) error {
 }
 
 func (g *Gatherer) authority(ctx context.Context, f *Facts) error {
+	if g.NoSecrets {
+		return nil
+	}
 	var err error
 	f.AuthoritySecret, err = kube.ReadSecret(ctx, g.Cached, types.NamespacedName{Namespace: g.Namespace, Name: keys.AuthoritySecretName(f.Key)})
 	return err
 }
 
 func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
+	if g.NoSecrets {
+		return nil
+	}
 	name, err := gencert.ConfigMapName(injection.Revision)
 	if err != nil {
 		return err
@@ -308,6 +331,7 @@ func (g *Gatherer) keys(ctx context.Context, f *Facts) error {
 		return fmt.Errorf("reading ConfigMap %s: %w", name, err)
 	}
 	f.Keys, f.KeysError = keys.Read(f.Key, f.AuthoritySecret, f.IssuerSecret)
+	f.Keys.Settings.Scale = g.Scale
 	if f.Policy != nil && f.Policy.CertificateAuthority.SecretRef != nil {
 		brought := types.NamespacedName{Namespace: f.Key.Namespace, Name: f.Policy.CertificateAuthority.SecretRef.Name}
 		f.BroughtCA, err = kube.ReadSecret(ctx, g.Live, brought)

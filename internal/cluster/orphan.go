@@ -20,7 +20,7 @@ import (
 // orphan finds a cluster that carries the injection while nobody makes keys for it: its policy was gone before the operator saw the
 // cluster. All is read past the caches, which may lag behind a policy or keys.
 func (g *Gatherer) orphan(ctx context.Context, f *Facts) error {
-	if f.Key.Namespace == g.Namespace || f.Deleting() || !f.mayBeOrphaned() {
+	if g.NoSecrets || f.Key.Namespace == g.Namespace || f.Deleting() || !f.mayBeOrphaned() {
 		return nil
 	}
 	policies, err := policy.List(ctx, g.Live, f.Key.Namespace)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/gencert"
@@ -26,11 +27,12 @@ type Pod struct {
 	Report *gencert.Report
 	// InitImage is the image of the init container, if it is not the Ray container's own.
 	InitImage string
+	// Pending reports whether not all of its containers have started. The API server evicts such a pod whatever a PodDisruptionBudget
+	// says.
+	Pending bool
 	// CASecret is the Secret that the pod gets its issuer from; empty for none. RevokedBefore is the number of its template's.
 	CASecret      string
 	RevokedBefore int64
-	// ReadySince is since when the pod is ready; zero if it is not.
-	ReadySince time.Time
 	// ResourceVersion, Node and Sync are the pod's: Sync is the value of the annotation raytls.io/sync.
 	ResourceVersion, Node, Sync string
 	// Labels are the pod's, by which PodDisruptionBudgets select.
@@ -46,7 +48,7 @@ func readPod(pod *corev1.Pod, containers map[string]string) Pod {
 	out := Pod{
 		Pod:             rollout.Pod{Name: pod.Name, UID: string(pod.UID), Created: pod.CreationTimestamp.Time},
 		ResourceVersion: pod.ResourceVersion, Node: pod.Spec.NodeName, Sync: pod.Annotations[v1alpha1.AnnotationSync],
-		Labels: pod.Labels,
+		Labels: pod.Labels, Pending: pod.Status.Phase == corev1.PodPending,
 	}
 	kind := injection.Worker
 	out.Group = cmp.Or(pod.Labels[kuberay.LabelGroup], "-") // a worker's group is never empty
@@ -62,6 +64,7 @@ func readPod(pod *corev1.Pod, containers map[string]string) Pod {
 	out.CASecret, out.RevokedBefore = state.CASecret, state.RevokedBefore
 	if pod.DeletionTimestamp != nil {
 		out.Terminating, out.Deadline = true, pod.DeletionTimestamp.Time
+		out.Deleted = out.Deadline.Add(-time.Duration(ptr.Deref(pod.DeletionGracePeriodSeconds, 0)) * time.Second)
 	}
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {

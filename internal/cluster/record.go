@@ -16,8 +16,11 @@ import (
 	"github.com/raytls/raytls/internal/rollout"
 )
 
-// maxFailedMessage is how much of an error the record keeps.
-const maxFailedMessage = 512
+// maxFailedMessage and maxRefusal are how much of an error and of a refusal the record keeps.
+const (
+	maxFailedMessage = 512
+	maxRefusal       = 512
+)
 
 // readRecord gives the planner's record in a status.
 func readRecord(status *v1alpha1.RayClusterTLSStatus) rollout.Record {
@@ -39,6 +42,12 @@ func readRecord(status *v1alpha1.RayClusterTLSStatus) rollout.Record {
 	c := &status.PodCertificate
 	out.WorkerWish = rollout.Wish{Hash: c.WorkerHash, Since: instant(c.WorkerSince)}
 	out.HeadWish = rollout.Wish{Hash: c.HeadHash, Since: instant(c.HeadSince)}
+	for i := range status.RefusedEvictions {
+		r := &status.RefusedEvictions[i]
+		out.Refusals = append(out.Refusals, rollout.Refusal{
+			Pod: r.Pod, UID: r.PodUID, BlockedBy: r.BlockedBy, Message: r.Message, First: r.FirstTime.UTC(), Last: r.LastTime.UTC(), Attempts: r.Attempts,
+		})
+	}
 	if p := status.Rollout; p != nil {
 		out.Progress = &rollout.Progress{
 			Goal: p.Goal, Phase: p.Phase, Since: p.PhaseStartTime.UTC(), From: instant(p.DeadlineStartTime), Remaining: p.Remaining,
@@ -88,6 +97,18 @@ func writeWishes(record rollout.Record) v1alpha1.PodCertificateStatus {
 		WorkerHash: record.WorkerWish.Hash, WorkerSince: stamp(record.WorkerWish.Since),
 		HeadHash: record.HeadWish.Hash, HeadSince: stamp(record.HeadWish.Since),
 	}
+}
+
+// writeRefusals returns the refused evictions in the form that readRecord reads.
+func writeRefusals(record rollout.Record) []v1alpha1.RefusedEviction {
+	var out []v1alpha1.RefusedEviction
+	for _, r := range record.Refusals {
+		out = append(out, v1alpha1.RefusedEviction{
+			Pod: r.Pod, PodUID: r.UID, FirstTime: *stamp(r.First), LastTime: *stamp(r.Last), Attempts: r.Attempts,
+			BlockedBy: kube.Truncate(r.BlockedBy, maxBlockedBy), Message: kube.Truncate(r.Message, maxRefusal),
+		})
+	}
+	return out
 }
 
 func instant(at *metav1.Time) time.Time {

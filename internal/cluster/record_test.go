@@ -29,11 +29,12 @@ func TestRecordIsReadAsItWasWritten(t *testing.T) {
 			Progress:   &rollout.Progress{Goal: v1alpha1.GoalEncrypted, Phase: v1alpha1.PhaseRoll, Since: epoch(), From: epoch().Add(time.Minute), Remaining: 3},
 			WorkerWish: rollout.Wish{Hash: "w"}, HeadWish: rollout.Wish{Hash: "h", Since: epoch()},
 		},
+		"refused": {Refusals: []rollout.Refusal{{Pod: "a-1", UID: "u", BlockedBy: "Pod/a-1", Message: "no", First: epoch(), Last: epoch().Add(time.Hour), Attempts: 7}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var status v1alpha1.RayClusterTLSStatus
 			status.Injection, status.Rollout = writeRecord(record, []string{"a"})
-			status.PodCertificate = writeWishes(record)
+			status.PodCertificate, status.RefusedEvictions = writeWishes(record), writeRefusals(record)
 			text, err := json.Marshal(status)
 			if err != nil {
 				t.Fatal(err)

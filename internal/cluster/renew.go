@@ -25,7 +25,7 @@ func (f *Facts) rolling() rollout.Rolling {
 		out.HeadBlockedWhy = "KubeRay would not make a new head for this cluster"
 	}
 	out.WorkerHash, out.HeadHash = wishes(&f.Policy.PodCertificate)
-	out.Validity = v1alpha1.Days(f.Policy.PodCertificate.ValidityDays)
+	out.Validity = f.Scale.Days(f.Policy.PodCertificate.ValidityDays)
 	by := f.signers(f.Keys)
 	signersEnd := kube.Earlier(by.IssuerEnd, by.AuthorityEnd)
 	out.WorkerEnd = kube.Earlier(f.Now.Add(out.Validity), signersEnd)
@@ -67,7 +67,7 @@ func (f *Facts) judged(pod *Pod, settings keys.Settings, by keys.Signers) rollou
 	}
 	// A pod that was made under the present authority says something wrong, and its replacement would too.
 	switch at := f.replacedAt(); {
-	case at.IsZero() || !pod.Created.Before(at) || f.Now.Before(at.Add(kube.ClockTolerance)):
+	case at.IsZero() || !pod.Created.Before(at) || f.Now.Before(at.Add(f.tolerance())):
 	case judged.Generation != 0:
 		out.Outdated = fmt.Sprintf("it has a certificate of generation %d of the authority, which was replaced", judged.Generation)
 	case judged.Reason == v1alpha1.ReasonOutdatedAuthority && pod.Created.Before(f.Keys.Authority.IssuedAt()):
@@ -83,8 +83,11 @@ func (f *Facts) replacedAt() time.Time {
 	if f.Keys.Authority == nil {
 		return time.Time{}
 	}
-	return f.Keys.Authority.IssuedAt().Add(rollout.Settles)
+	return f.Keys.Authority.IssuedAt().Add(f.Scale.Wait(rollout.Settles))
 }
+
+// tolerance is how far clocks may be apart.
+func (f *Facts) tolerance() time.Duration { return f.Scale.Wait(kube.ClockTolerance) }
 
 // lives is what the ends of the certificates in use come to.
 type lives struct {
@@ -115,7 +118,7 @@ func (f *Facts) lives(store keys.Store) lives {
 	var out lives
 	settings, by := f.KeySettings(), f.signers(store)
 	reached := len(stages()) // index of the latest stage
-	if at := f.replacedAt().Add(kube.ClockTolerance); f.Keys.Generation > 1 && f.Now.Before(at) {
+	if at := f.replacedAt().Add(f.tolerance()); f.Keys.Generation > 1 && f.Now.Before(at) {
 		out.next = at
 	}
 	for i := range f.Pods {

@@ -282,6 +282,7 @@ func TestBudgetsHoldPods(t *testing.T) {
 			b.Spec.UnhealthyPodEvictionPolicy, b.Status.CurrentHealthy, b.Status.DesiredHealthy = &unless, 2, 2
 		})}, unready, ""},
 		"broken, no budget": {"and else not", []client.Object{budget("b", workers, func(b *policyv1.PodDisruptionBudget) { b.Status.CurrentHealthy, b.Status.DesiredHealthy = 1, 2 })}, unready, "PodDisruptionBudget/b"},
+		"pending":           {"nor does one whose containers have not started", []client.Object{budget("a", workers, allowing(0)), budget("b", workers, allowing(0))}, func(f *Facts) { unready(f); f.Pods[1].Pending = true }, ""},
 		"held already":      {"a pod's own word comes first", []client.Object{budget("b", workers, allowing(0))}, func(f *Facts) { f.Pods[1].HeldBy = "annotation x" }, "annotation x"},
 		"no record":         {"a cluster that is not encrypted is not rolled", []client.Object{budget("b", workers, allowing(0))}, func(f *Facts) { f.TLS = nil }, ""},
 	} {
@@ -313,7 +314,15 @@ func TestARefusedEvictionIsNoFault(t *testing.T) {
 	d := f.decide()
 	outcome := kube.Waitf(v1alpha1.ReasonBlocked, "no")
 	outcome.BlockedBy, outcome.OfRestart = Budget("b"), true
-	status := Status(f, &d, Done{Keys: store, Recorded: true, Err: outcome})
+	refused := []Refused{{Pod: &f.Pods[1].Pod, BlockedBy: outcome.BlockedBy, Message: strings.Repeat("é", maxRefusal)}}
+	status := Status(f, &d, Done{Keys: store, Recorded: true, Refused: refused, Err: outcome})
+	if r := status.RefusedEvictions; len(r) != 1 || r[0].Pod != "pod-small" || r[0].PodUID != "uid-small" || r[0].BlockedBy != "PodDisruptionBudget/b" || r[0].Attempts != 1 || !r[0].LastTime.Equal(stamp(f.Now)) || len(r[0].Message) > maxRefusal {
+		t.Errorf("the refusal is on record: got %+v", r)
+	}
+	f.TLS.Status = status
+	if plan := f.decide().Plan; plan.Roll.BlockedBy != "PodDisruptionBudget/b" || len(plan.Evict) != 1 || plan.Evict[0].Group != "" {
+		t.Errorf("the head does not wait for the worker that was refused: got %+v", plan)
+	}
 	if diff := cmp.Diff(&v1alpha1.PendingRestart{ID: d.RestartID, Action: v1alpha1.ActionRoll, Reason: v1alpha1.ReasonBlocked, BlockedBy: "PodDisruptionBudget/b", Message: "no"}, status.PendingRestart); diff != "" {
 		t.Error(diff)
 	}

@@ -31,8 +31,16 @@ type Done struct {
 	Keys keys.Store
 	// Recorded reports whether the status takes the record of the plan. Otherwise the record stays as it was.
 	Recorded bool
+	// Refused are the pods that the API server refused to evict.
+	Refused []Refused
 	// Err ended the writes; nil if nothing did. A lagging cache is not reported as an error.
 	Err error
+}
+
+// Refused is a pod that the API server refused to evict. BlockedBy names what refuses, and Message is the API server's text.
+type Refused struct {
+	Pod                *rollout.Pod
+	BlockedBy, Message string
 }
 
 // Status makes a cluster's status. It is the only place that makes one.
@@ -48,15 +56,20 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 		ObservedGeneration: f.Object.GetGeneration(),
 		Conditions:         slices.Clone(before.Conditions),
 		Injection:          before.Injection, Rollout: before.Rollout, PodCertificate: before.PodCertificate,
-		Authority: before.Authority, Issuer: before.Issuer, ObservedOnWire: f.Wire.Observed,
+		RefusedEvictions: before.RefusedEvictions,
+		Authority:        before.Authority, Issuer: before.Issuer, ObservedOnWire: f.Wire.Observed,
 	}
 	if p := f.Decision.Policy; p != nil {
 		out.PolicyRef = v1alpha1.PolicyReference{Name: p.Name, Generation: p.Generation}
 	}
 	if done.Recorded || d.Rebuilt {
-		out.Injection, out.Rollout = writeRecord(d.Plan.Record, d.Groups)
-		out.PodCertificate = writeWishes(d.Plan.Record)
-		out.Authority.RevokedBeforeGeneration = d.Plan.RevokedBefore
+		record := d.Plan.Record
+		for _, r := range done.Refused {
+			record = record.Refused(r.Pod, r.BlockedBy, r.Message, f.Now)
+		}
+		out.Injection, out.Rollout = writeRecord(record, d.Groups)
+		out.PodCertificate, out.RefusedEvictions = writeWishes(record), writeRefusals(record)
+		out.Authority.RevokedBeforeGeneration = record.RevokedBefore
 	}
 	found := f.certificates(done.Keys)
 	describeKeys(&out, done.Keys, found.Earlier)
@@ -65,8 +78,9 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 	out.RestartBy, out.ExpiryStage = stamp(lives.by), lives.stage
 	report := f.Wire.weaken(f.weaken(d.report(f, done), &found), f.Now)
 	out.PendingRestart = pendingRestart(f, d, report, done)
+	due := f.due(done.Keys)
 	for _, condition := range []metav1.Condition{
-		encrypted(f, report, &found), certified(f, &found, &out), upToDate(f, d, done, report, &found, &out), stalled(f, d, report),
+		encrypted(f, report, &found), certified(f, &found, &out), upToDate(f, d, done, due, report, &found, &out), stalled(f, d, due, report),
 	} {
 		condition.ObservedGeneration = out.ObservedGeneration
 		condition.LastTransitionTime = metav1.NewTime(f.Now.Truncate(time.Second))
@@ -205,9 +219,8 @@ func outdated(found *keys.Census, status *v1alpha1.RayClusterTLSStatus) string {
 	return strings.Join(parts, "; ")
 }
 
-func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, found *keys.Census, status *v1alpha1.RayClusterTLSStatus) metav1.Condition {
+func upToDate(f *Facts, d *Decision, done Done, due keys.Due, report rollout.Report, found *keys.Census, status *v1alpha1.RayClusterTLSStatus) metav1.Condition {
 	const kind = v1alpha1.ConditionUpToDate
-	due := f.due(done.Keys)
 	asked := d.Snapshot.Revocation.Asked
 	switch {
 	case f.Policy == nil:
@@ -220,7 +233,7 @@ func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, found *ke
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonRevocationPending, "%s", d.Plan.Roll.Message)
 	case asked != "":
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonRevocationPending, "%s; until all pods are replaced, they trust it", asked)
-	case due.Held != nil && due.Held.Reason == v1alpha1.ReasonTooManyGenerations:
+	case due.Held != nil && (due.Held.Reason == v1alpha1.ReasonTooManyGenerations || due.Held.Reason == v1alpha1.ReasonClockSkew):
 		return condition(kind, metav1.ConditionFalse, due.Held.Reason, "%s", due.Held.Message)
 	case due.Held != nil:
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonAuthorityChangePending, "%s; until then the cluster keeps its authority", due.Held.Message)
@@ -242,13 +255,15 @@ func upToDate(f *Facts, d *Decision, done Done, report rollout.Report, found *ke
 	return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "the cluster runs with the policy's present values")
 }
 
-func stalled(f *Facts, d *Decision, report rollout.Report) metav1.Condition {
+func stalled(f *Facts, d *Decision, due keys.Due, report rollout.Report) metav1.Condition {
 	const kind = v1alpha1.ConditionStalled
 	switch wrong, roll := policy.InvalidExclude(f.Object), d.Plan.Roll; {
 	case report.UserMustAct:
 		return condition(kind, metav1.ConditionTrue, report.Reason, report.Message)
 	case roll.UserMustAct:
 		return condition(kind, metav1.ConditionTrue, roll.Reason, roll.Message)
+	case due.Held != nil && due.Held.Reason == v1alpha1.ReasonClockSkew:
+		return condition(kind, metav1.ConditionTrue, due.Held.Reason, "%s", due.Held.Message)
 	case wrong != "" && f.Policy != nil:
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonInvalidExclude, wrong)
 	}
@@ -268,7 +283,7 @@ func (f *Facts) authorityEnding(store keys.Store) string {
 func pendingRestart(f *Facts, d *Decision, report rollout.Report, done Done) *v1alpha1.PendingRestart {
 	waits := rollout.Waiting{
 		Reason: report.Reason, BlockedBy: report.BlockedBy, Message: report.Message,
-		Approvable: report.BlockedBy == "" || report.BlockedBy == rollout.Kueue,
+		Approvable: report.BlockedBy == "" && report.Reason != v1alpha1.ReasonClockSkew || report.BlockedBy == rollout.Kueue,
 	}
 	if !report.RestartWaits {
 		waits = d.Plan.Roll
@@ -284,7 +299,7 @@ func pendingRestart(f *Facts, d *Decision, report rollout.Report, done Done) *v1
 		Message: kube.Truncate(waits.Message, maxMessage),
 	}
 	if waits.Approvable {
-		out.Message += "; to approve it, run: " + policy.ApproveCommand(f.Decision.Policy, f.Key.Name, d.RestartID)
+		out.Message = policy.Approvable(out.Message, f.Decision.Policy, f.Key.Name, d.RestartID)
 	}
 	return out
 }

@@ -147,6 +147,18 @@ func TestStatus(t *testing.T) {
 			"an outcome says itself who acts", func(*Facts) {}, wait,
 			conditions{"False WaitingForSlot", "True Certified", "True UpToDate", "False NothingToDo"},
 		},
+		"clocks differ": {
+			"what works is not judged by that", func(f *Facts) { f.ClockSkew = "the clocks differ" }, nil,
+			conditions{"True Encrypted", "True Certified", "True UpToDate", "False NothingToDo"},
+		},
+		"clocks differ, key due": {
+			"a key that waits is said, and somebody must act", func(f *Facts) {
+				f.ClockSkew = "the clocks differ"
+				f.Policy.CertificateAuthority.ReplaceIssuedBefore = &metav1.Time{Time: epoch().Add(time.Minute)}
+				f.Now = epoch().Add(time.Minute)
+			}, nil,
+			conditions{"True Encrypted", "True Certified", "False ClockSkew", "True ClockSkew"},
+		},
 		"managed elsewhere": {
 			"another controller runs it", func(f *Facts) { f.Ray.ManagedBy = "kueue.x-k8s.io/multikueue" }, nil,
 			conditions{"False Blocked", "True Certified", "False Blocked", "True Blocked"},

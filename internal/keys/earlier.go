@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/pki"
 )
 
@@ -43,12 +42,12 @@ type storedEarlier struct {
 	Specimen   string    `json:"specimen"`
 }
 
-// over is when an authority whose last leaf ends then is over: a clock that is behind still takes the leaf for valid.
-func over(authority *pki.Authority, leavesEnd time.Time) time.Time {
-	if tolerant := leavesEnd.Add(kube.ClockTolerance); tolerant.Before(authority.NotAfter()) {
+// over is when the authority is over: a clock that is behind still takes its last leaf for valid.
+func (s Store) over() time.Time {
+	if tolerant := s.leavesEnd.Add(s.Settings.tolerance()); tolerant.Before(s.Authority.NotAfter()) {
 		return tolerant
 	}
-	return authority.NotAfter()
+	return s.Authority.NotAfter()
 }
 
 // readBridges reads what an authority's Secret holds of the authorities before it. Secrets of format 1 hold nothing.
@@ -179,12 +178,12 @@ func (s Store) GenerationOf(id string) int64 {
 // Covers reports whether a pod that was created at that time can only have a certificate of the present authority, whatever version
 // of the CA Secret it has mounted.
 func (s Store) Covers(created time.Time) bool {
-	return s.Issuer != nil && created.After(s.Issuer.IssuedAt().Add(settleTime+kube.ClockTolerance))
+	return s.Issuer != nil && created.After(s.Issuer.IssuedAt().Add(s.Settings.settles()+s.Settings.tolerance()))
 }
 
 // unused are the generations that no pod has a certificate of, or can get one of.
 func (s Store) unused(pods Pods, now time.Time) []int64 {
-	if pods.Settled.IsZero() || now.Before(pods.Settled.Add(settleTime)) || s.issuerDue(now) != "" {
+	if pods.Settled.IsZero() || now.Before(pods.Settled.Add(s.Settings.settles())) || s.issuerDue(now) != "" {
 		return nil
 	}
 	return s.unclaimed(pods)
@@ -245,7 +244,7 @@ func (s Store) bridge(before Store, now time.Time) (Store, error) {
 		return s, fmt.Errorf("making the bridge to the new authority: %w", err)
 	}
 	s.forward, s.since = append([]*x509.Certificate{bridge}, before.forward...), before.trustedSince()
-	replaced := earlier{generation: before.Generation, root: before.Authority.Certificate(), until: over(before.Authority, before.leavesEnd)}
+	replaced := earlier{generation: before.Generation, root: before.Authority.Certificate(), until: before.over()}
 	if now.Add(time.Second).Before(replaced.until) {
 		if replaced.specimen, err = before.Authority.Specimen(replaced.until, now); err != nil {
 			return s, fmt.Errorf("making a specimen of the earlier authority: %w", err)

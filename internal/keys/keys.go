@@ -22,6 +22,7 @@ import (
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/pki"
+	"github.com/raytls/raytls/internal/timescale"
 )
 
 // Settings are what keys are made by. They are kept beside the authority, where nobody in the cluster's namespace
@@ -42,6 +43,8 @@ type Settings struct {
 	ReplaceIssuedBefore time.Time `json:"-"`
 	// RevokeIssuedBefore asks for the same without bridges. Revocations begin with the record of them, so it is not kept either.
 	RevokeIssuedBefore time.Time `json:"-"`
+	// Scale is how long days are. It is the installation's, so it is not kept.
+	Scale timescale.Scale `json:"-"`
 }
 
 // SettingsOf takes settings from a policy's spec with its defaults. headNames are the cluster's own further names of the head.
@@ -80,7 +83,11 @@ func (s Settings) made() made {
 	return made{Key: s.AuthorityKey, ValidityDays: s.AuthorityValidityDays, CASecret: s.CASecret}
 }
 
-func (s Settings) leafValidity() time.Duration { return v1alpha1.Days(s.LeafValidityDays) }
+func (s Settings) leafValidity() time.Duration { return s.Scale.Days(s.LeafValidityDays) }
+
+// tolerance is how far clocks may be apart, and settles how long pods and CA Secret must have been as they are.
+func (s Settings) tolerance() time.Duration { return s.Scale.Wait(kube.ClockTolerance) }
+func (s Settings) settles() time.Duration   { return s.Scale.Wait(settleTime) }
 
 // issuerValidity is twice a leaf's, so that an issuer that is replaced halfway outlives every leaf that it signed.
 func (s Settings) issuerValidity() time.Duration { return 2 * s.leafValidity() }

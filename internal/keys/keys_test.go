@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -121,7 +122,7 @@ func TestNothingIsPrinted(t *testing.T) {
 }
 
 func TestNewerFormatIsLeftAlone(t *testing.T) {
-	for name, version := range map[string]string{"the next": "4", "a far one": "17"} {
+	for name, version := range map[string]string{"the next": strconv.Itoa(FormatVersion + 1), "a far one": "17"} {
 		for _, which := range []string{"authority", "issuer"} {
 			t.Run(name+" of the "+which, func(t *testing.T) {
 				authority, issuer := stored(t, first(t, settings()))
@@ -245,7 +246,9 @@ func TestAuthorityRestored(t *testing.T) {
 		"newer than the recorded one":      {reason: "a newer one has another id", pods: Pods{Generation: 1, ID: "other"}},
 		"another of the same number":       {reason: "a number alone proves nothing", pods: Pods{Generation: 2, ID: "other"}, want: "authority other was in use as that generation"},
 		"older than on record":             {reason: "the Secret comes from a backup", pods: Pods{Generation: 3}, want: "holds generation 2 of the cluster's authority, and generation 3 was in use"},
-		"a pod of another":                 {reason: "the pod proves another authority", pods: Pods{Authorities: []string{own, "other"}, Generation: 2}, want: "a pod that runs has a certificate of authority other"},
+		"a pod of another":                 {reason: "the pod proves another authority", pods: Pods{Authorities: []string{own, "other"}, Generation: 2}, want: "a pod reports a certificate of authority other"},
+		"a pod of another, by its name":    {reason: "the report of one pod may be forged", pods: Pods{Authorities: []string{own, "other"}, Reporters: map[string][]string{own: {"a", "b"}, "other": {"c"}}}, want: "pod c reports (2 others report other authorities) a certificate of authority other"},
+		"all pods of another":              {reason: "those of all pods are not", pods: Pods{Authorities: []string{"other", "other"}, Reporters: map[string][]string{"other": {"a", "b"}}}, want: "pod a and 1 more report (0 others report other authorities) a certificate"},
 		"a pod of another, without record": {reason: "the pod alone is enough", pods: Pods{Authorities: []string{"other"}}, want: "authority other"},
 	} {
 		t.Run(name, func(t *testing.T) {

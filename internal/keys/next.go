@@ -14,6 +14,8 @@ type Pods struct {
 	// Authorities are the ids of the authorities of the usable certificates that live pods have; empty ids stand for pods that do
 	// not say.
 	Authorities []string
+	// Reporters are the names of the pods that say which authority they have a certificate of, by its id.
+	Reporters map[string][]string
 	// InUse are those of all pods, terminating ones included.
 	InUse []string
 	// Settled is since when no pod has been without a certificate, InUse has been the same, and nobody has written the CA
@@ -139,8 +141,8 @@ func (s Store) askAgain(pods Pods, now time.Time) time.Time {
 	if last := len(s.forward); last > 0 {
 		at = kube.Earlier(at, s.forward[last-1].NotAfter)
 	}
-	if !pods.Settled.IsZero() && now.Before(pods.Settled.Add(settleTime)) && len(s.unclaimed(pods)) > 0 {
-		at = kube.Earlier(at, pods.Settled.Add(settleTime))
+	if !pods.Settled.IsZero() && now.Before(pods.Settled.Add(s.Settings.settles())) && len(s.unclaimed(pods)) > 0 {
+		at = kube.Earlier(at, pods.Settled.Add(s.Settings.settles()))
 	}
 	return at
 }
@@ -186,7 +188,7 @@ func (s Store) asked(ca *pki.Parent, now time.Time) string {
 
 // newEnd is when an authority would end that is made now.
 func (s Store) newEnd(ca *pki.Parent, now time.Time) time.Time {
-	end := now.Add(v1alpha1.Days(s.Settings.AuthorityValidityDays))
+	end := now.Add(s.Settings.Scale.Days(s.Settings.AuthorityValidityDays))
 	if ca != nil {
 		end = kube.Earlier(end, ca.NotAfter())
 	}
@@ -197,7 +199,7 @@ func (s Store) newEnd(ca *pki.Parent, now time.Time) time.Time {
 func (s Store) replace(ca *pki.Parent, pods Pods, now time.Time) (Store, error) {
 	next, by := s, s.Settings.made()
 	authority, err := pki.NewAuthority(pki.AuthorityOptions{
-		Name: s.Cluster.String(), KeyAlgorithm: by.Key, Validity: v1alpha1.Days(by.ValidityDays), Now: now, Parent: ca,
+		Name: s.Cluster.String(), KeyAlgorithm: by.Key, Validity: s.Settings.Scale.Days(by.ValidityDays), Now: now, Parent: ca,
 	})
 	if err != nil {
 		return s, fmt.Errorf("making the authority: %w", err)
@@ -233,10 +235,28 @@ func restored(store Store, pods Pods) error {
 	}
 	for _, used := range pods.Authorities {
 		if used != "" && store.GenerationOf(used) == 0 {
-			return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s, and a pod that runs has a certificate of authority %s, so the Secret was replaced; %s", name, id, used, remedy)
+			return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s, and %s a certificate of authority %s, which the operator does not know: either the Secret was replaced, or the report is forged or wrong; in the first case, %s; in the second, delete what reports it",
+				name, id, pods.reporting(used), used, remedy)
 		}
 	}
 	return nil
+}
+
+// reporting names who reports a certificate of the authority, and how many pods report another.
+func (p Pods) reporting(authority string) string {
+	names, others := p.Reporters[authority], 0
+	for id, of := range p.Reporters {
+		if id != authority {
+			others += len(of)
+		}
+	}
+	switch len(names) {
+	case 0:
+		return "a pod reports"
+	case 1:
+		return fmt.Sprintf("pod %s reports (%d others report other authorities)", names[0], others)
+	}
+	return fmt.Sprintf("pod %s and %d more report (%d others report other authorities)", names[0], len(names)-1, others)
 }
 
 // Works reports whether pods can get certificates of what the CA Secret holds.
@@ -271,7 +291,7 @@ func (s Store) issuerLife(now time.Time) time.Duration {
 }
 
 // lastLeaf is when the last leaf of the authority can end.
-func (s Store) lastLeaf() time.Time { return s.Authority.NotAfter().Add(-kube.ClockTolerance) }
+func (s Store) lastLeaf() time.Time { return s.Authority.NotAfter().Add(-s.Settings.tolerance()) }
 
 // issuerRenewal is when the issuer is replaced: halfway, so that a leaf signed just before still ends before it. An issuer that ends
 // with its authority stays, since a new one would not last longer.

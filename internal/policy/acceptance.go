@@ -12,6 +12,7 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/pki"
+	"github.com/raytls/raytls/internal/timescale"
 	"github.com/raytls/raytls/internal/window"
 )
 
@@ -47,6 +48,8 @@ type Acceptance struct {
 	CA      *corev1.Secret
 	CAKnown bool
 	Now     time.Time
+	// Scale is how long days are.
+	Scale timescale.Scale
 }
 
 // Accept judges a policy's spec. The first check that returns a verdict decides.
@@ -127,13 +130,13 @@ func checkCA(a *Acceptance) *Verdict {
 	if a.Spec.CertificateAuthority.SecretRef == nil || !a.CAKnown {
 		return nil
 	}
-	_, verdict := BroughtCA(a.Spec, a.CA, a.Now)
+	_, verdict := BroughtCA(a.Spec, a.CA, a.Scale, a.Now)
 	return &verdict
 }
 
 // BroughtCA judges the Secret that spec.certificateAuthority.secretRef names; nil if it does not exist. The spec has its defaults.
 // The CA is nil unless it is accepted.
-func BroughtCA(spec *v1alpha1.RayTLSPolicySpec, secret *corev1.Secret, now time.Time) (*pki.Parent, Verdict) {
+func BroughtCA(spec *v1alpha1.RayTLSPolicySpec, secret *corev1.Secret, scale timescale.Scale, now time.Time) (*pki.Parent, Verdict) {
 	const field = "spec.certificateAuthority.secretRef: Secret %s "
 	name := spec.CertificateAuthority.SecretRef.Name
 	if secret == nil {
@@ -159,7 +162,7 @@ func BroughtCA(spec *v1alpha1.RayTLSPolicySpec, secret *corev1.Secret, now time.
 	verdict := accepted()
 	verdict.RequeueAt, verdict.CAEnds = parent.NotAfter(), parent.NotAfter()
 	// An issuer lives twice as long as a leaf, so that it is replaced halfway and no leaf outlives it.
-	cut := parent.NotAfter().Add(-2 * v1alpha1.Days(spec.PodCertificate.ValidityDays))
+	cut := parent.NotAfter().Add(-2 * scale.Days(spec.PodCertificate.ValidityDays))
 	if now.Before(cut) {
 		verdict.RequeueAt = cut
 		return parent, verdict

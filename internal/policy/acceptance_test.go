@@ -12,6 +12,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/pki"
+	"github.com/raytls/raytls/internal/timescale"
 )
 
 func epoch() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
@@ -188,7 +189,7 @@ func TestBroughtCA(t *testing.T) {
 			if c.data != nil {
 				secret = labelled(c.data)
 			}
-			parent, got := BroughtCA(withCA, secret, c.now)
+			parent, got := BroughtCA(withCA, secret, timescale.Scale{}, c.now)
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
@@ -198,13 +199,13 @@ func TestBroughtCA(t *testing.T) {
 		})
 	}
 	t.Run("expired", func(t *testing.T) {
-		_, got := BroughtCA(withCA, labelled(map[string][]byte{"ca.crt": short, "ca.key": shortKey}), end.Add(time.Second))
+		_, got := BroughtCA(withCA, labelled(map[string][]byte{"ca.crt": short, "ca.key": shortKey}), timescale.Scale{}, end.Add(time.Second))
 		if got.Accepted || got.Reason != v1alpha1.ReasonCASecretInvalid {
 			t.Errorf("an expired CA signs nothing: got %+v", got)
 		}
 	})
 	t.Run("mismatched", func(t *testing.T) {
-		_, got := BroughtCA(withCA, labelled(map[string][]byte{"ca.crt": certificate, "ca.key": shortKey}), epoch())
+		_, got := BroughtCA(withCA, labelled(map[string][]byte{"ca.crt": certificate, "ca.key": shortKey}), timescale.Scale{}, epoch())
 		if got.Accepted || strings.Contains(got.Message, "PRIVATE") {
 			t.Errorf("a key of another signs nothing, and is not repeated: got %+v", got)
 		}
@@ -225,7 +226,7 @@ func TestBroughtCANeedsItsLabel(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			secret := labelled(map[string][]byte{"ca.crt": certificate, "ca.key": key})
 			secret.Labels = labels
-			parent, got := BroughtCA(withCA, secret, epoch())
+			parent, got := BroughtCA(withCA, secret, timescale.Scale{}, epoch())
 			want := Verdict{
 				Reason:  v1alpha1.ReasonCASecretNotLabelled,
 				Message: "spec.certificateAuthority.secretRef: Secret ca lacks the label raytls.io/ca: \"true\", which allows policies to sign with it; label it with: kubectl label secret ca -n ml raytls.io/ca=true",
@@ -234,7 +235,7 @@ func TestBroughtCANeedsItsLabel(t *testing.T) {
 				t.Errorf("it is used (%v) (-want +got):\n%s", parent, diff)
 			}
 			secret.Data["ca.crt"] = []byte("x")
-			if _, invalid := BroughtCA(withCA, secret, epoch()); invalid.Reason != v1alpha1.ReasonCASecretNotLabelled {
+			if _, invalid := BroughtCA(withCA, secret, timescale.Scale{}, epoch()); invalid.Reason != v1alpha1.ReasonCASecretNotLabelled {
 				t.Errorf("what is in a Secret without the label is not told: got %+v", invalid)
 			}
 		})

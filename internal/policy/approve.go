@@ -3,9 +3,24 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 )
+
+// toApprove comes before ApproveCommand in the message of a restart that waits.
+const toApprove = "; to approve it, run: "
+
+// Approvable is the message of a restart that waits for what the message says, and that an approval lets begin.
+func Approvable(message string, p *v1alpha1.RayTLSPolicy, cluster, restart string) string {
+	return message + toApprove + ApproveCommand(p, cluster, restart)
+}
+
+// Obstacle is a message without its command. approvable reports whether there was one.
+func Obstacle(message string) (obstacle string, approvable bool) {
+	obstacle, _, approvable = strings.Cut(message, toApprove)
+	return obstacle, approvable
+}
 
 // ApproveCommand is the command that approves a restart of a cluster and keeps the approvals of others.
 func ApproveCommand(p *v1alpha1.RayTLSPolicy, cluster, restart string) string {

@@ -19,3 +19,18 @@ func TestApproveCommandKeepsOtherApprovals(t *testing.T) {
 		t.Errorf("the cluster's own is replaced, since the list holds one for each: %s", got)
 	}
 }
+
+func TestApprovableMessageIsReadAsItWasWritten(t *testing.T) {
+	p := &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "default"}}
+	for _, c := range []struct {
+		reason, message, obstacle string
+		approvable                bool
+	}{
+		{"an approval helps", Approvable("the cluster runs", p, "a", "aaaaaa"), "the cluster runs", true},
+		{"nothing but the end of the job helps", "RayJob x runs on the cluster", "RayJob x runs on the cluster", false},
+	} {
+		if obstacle, approvable := Obstacle(c.message); obstacle != c.obstacle || approvable != c.approvable {
+			t.Errorf("%s: %q, %t", c.reason, obstacle, approvable)
+		}
+	}
+}

@@ -25,8 +25,6 @@ type replica struct {
 // fleet is what a cluster has of the worker replicas that it wants.
 type fleet struct {
 	replicas []replica
-	// wanted and current are how many replicas the cluster wants, and how many of these are available without being due.
-	wanted, current int
 	// unavailable is how many of the wanted replicas do not work, and missing names the first group that lacks one.
 	unavailable int
 	missing     string
@@ -39,7 +37,7 @@ func (s *Snapshot) fleet() fleet {
 		if t.Group == "" || t.Replicas <= 0 {
 			continue
 		}
-		available, current := 0, 0
+		available := 0
 		hosts := max(1, int(t.Hosts))
 		replicas, wanted := s.replicas(t.Group, hosts), int(t.Replicas)
 		if hosts > 1 && !slices.ContainsFunc(replicas, func(r replica) bool { return r.pods[0].Replica != "" }) {
@@ -48,14 +46,9 @@ func (s *Snapshot) fleet() fleet {
 		for _, r := range replicas {
 			if r.available {
 				available++
-				if !r.due {
-					current++
-				}
 			}
 		}
 		out.replicas = append(out.replicas, replicas...)
-		out.wanted += wanted
-		out.current += min(current, wanted)
 		if lacking := wanted - available; lacking > 0 {
 			out.unavailable += lacking
 			out.missing = cmp.Or(out.missing, t.Group)
@@ -85,7 +78,7 @@ func (s *Snapshot) replicas(group string, hosts int) []replica {
 			r.available = r.available && p.Ready && certified(p)
 			r.due = r.due || s.due(p) != ""
 			if r.heldBy == "" {
-				r.heldBy, r.heldWhy = p.HeldBy, p.HeldWhy
+				r.heldBy, r.heldWhy = s.held(p)
 			}
 			if r.end.IsZero() || !p.Leaf.End.IsZero() && p.Leaf.End.Before(r.end) {
 				r.end = p.Leaf.End

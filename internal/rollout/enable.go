@@ -62,6 +62,8 @@ func planEnable(s *Snapshot, p *Plan) {
 // allowed reports whether a running cluster may be restarted now, and puts the reason in the plan if not.
 func allowed(s *Snapshot, p *Plan) bool {
 	switch {
+	case s.ClockSkew != "":
+		p.Reason, p.Message, p.UserMustAct = v1alpha1.ReasonClockSkew, s.ClockSkew, true
 	case s.BlockedBy != "":
 		p.Reason, p.BlockedBy, p.Message = v1alpha1.ReasonBlocked, s.BlockedBy, s.BlockedWhy
 	case s.Hazard != "" && s.Goal == v1alpha1.GoalEncrypted && s.Progress == nil:

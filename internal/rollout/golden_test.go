@@ -17,7 +17,9 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden logs")
 
 // happens is what somebody does at a second of the log.
-type happens map[int]struct {
+type happens map[int]event
+
+type event struct {
 	what string
 	do   func(*world)
 }
@@ -53,10 +55,13 @@ func play(w *world, seconds int, events happens) string {
 					line("OPERATOR acts without end")
 					return b.String()
 				}
-				version := w.record.version
+				before := w.record
 				s, p := w.operate(100)
 				act := acts(s, &p)
-				if w.record.version != version && !p.Changes(s) {
+				switch {
+				case len(p.Evict) > 0 && w.record.version != before.version:
+					act += "[record a refusal] "
+				case w.record.version != before.version && !p.Changes(s):
 					act = "[record the groups] " + act
 				}
 				says := p.Reason + ": " + p.Message

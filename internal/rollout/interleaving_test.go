@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -91,7 +92,7 @@ func (x *schedule) plan(s *Snapshot) error {
 	if !p.RequeueAt.IsZero() && !p.RequeueAt.After(s.Now) {
 		return fmt.Errorf("plans anew at %s, which has passed", p.RequeueAt)
 	}
-	if err := evictionsAllowed(s, &p); err != nil {
+	if err := errors.Join(evictionsAllowed(s, &p), slotFreed(s, &p)); err != nil {
 		return err
 	}
 	for _, pod := range p.Delete {
@@ -187,10 +188,13 @@ func (x *schedule) tick(d time.Duration) {
 	}
 }
 
-// settle lets everybody do what is left to do. It is an error if that does not end. Jobs end some time.
+// settle lets everybody do what is left to do. It is an error if that does not end. Jobs end some time, and what refuses evictions does.
 func (x *schedule) settle() error {
 	quiet := 0
-	x.settings(func() { x.blocked = "" })
+	x.settings(func() {
+		x.blocked = ""
+		clear(x.refused)
+	})
 	for range 4000 {
 		before := []int{x.cluster.version, x.record.version, len(x.lists)}
 		x.seen.kuberay = len(x.clusters) - 1

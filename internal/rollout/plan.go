@@ -114,6 +114,9 @@ func Make(s *Snapshot) Plan {
 		planEnable(s, &p)
 	}
 	p.revoke(s, given.Approved)
+	if s.ClockSkew != "" && s.Progress == nil && len(p.Delete) > 0 {
+		p.Delete, p.Reason, p.Message, p.UserMustAct = nil, v1alpha1.ReasonClockSkew, s.ClockSkew, true
+	}
 	p.change(s)
 	p.wish(s)
 	var later time.Time

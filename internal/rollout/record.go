@@ -25,6 +25,8 @@ type Record struct {
 	Changed map[string]Change
 	// WorkerWish holds the certificate settings of all pods, and HeadWish the further settings of the head.
 	WorkerWish, HeadWish Wish
+	// Refusals are those of evictions that a roll still needs, the last one last.
+	Refusals []Refusal
 	// Attempted is when a restart failed or was given up last, or when the RayService was asked last. The id of a restart holds it, so that no
 	// approval counts twice. It outlives the restart and the injection.
 	Attempted time.Time
@@ -40,7 +42,7 @@ type Progress struct {
 	Since, From time.Time
 	// Canaries are the pods that go first, by worker group.
 	Canaries map[string]string
-	// Remaining is how many replicas, the head included, are not ready with a new certificate. From is since when.
+	// Remaining is how many replicas, the head included, still need a new certificate. From is since when, unless it has grown.
 	Remaining int32
 }
 
@@ -57,7 +59,8 @@ func (r *Record) Equal(other *Record) bool {
 	return r.Enabled == other.Enabled && r.InjectedAt.Equal(other.InjectedAt) && r.FailedAttempt == other.FailedAttempt &&
 		r.FailedBecause == other.FailedBecause && r.FailedAt.Equal(other.FailedAt) &&
 		slices.EqualFunc(r.Restored, other.Restored, time.Time.Equal) && maps.EqualFunc(r.Changed, other.Changed, Change.equal) &&
-		r.Attempted.Equal(other.Attempted) && r.RevokedBefore == other.RevokedBefore && r.WorkerWish.equal(other.WorkerWish) && r.HeadWish.equal(other.HeadWish) &&
+		r.Attempted.Equal(other.Attempted) && r.RevokedBefore == other.RevokedBefore && r.WorkerWish.equal(other.WorkerWish) &&
+		r.HeadWish.equal(other.HeadWish) && slices.EqualFunc(r.Refusals, other.Refusals, func(a, b Refusal) bool { return a.equal(b) }) &&
 		(r.Progress == nil) == (other.Progress == nil) && (r.Progress == nil || r.Progress.equal(other.Progress))
 }
 

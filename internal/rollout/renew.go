@@ -56,9 +56,9 @@ type Rolling struct {
 const Settles = 2 * time.Minute
 
 // wish records the certificate settings of an encrypted cluster. The first record restarts no pod, because no earlier settings are
-// known. A paused policy records nothing.
+// known. A paused policy records nothing, and nothing is recorded by a wrong clock.
 func (p *Plan) wish(s *Snapshot) {
-	if !p.Enabled || s.Roll.Paused {
+	if !p.Enabled || s.Roll.Paused || s.ClockSkew != "" {
 		return
 	}
 	for _, w := range []struct {
@@ -70,11 +70,11 @@ func (p *Plan) wish(s *Snapshot) {
 		case w.of.Hash == "":
 			*w.of = Wish{Hash: w.hash}
 		default:
-			*w.of = Wish{Hash: w.hash, Since: s.stamp().Add(Settles)}
+			*w.of = Wish{Hash: w.hash, Since: s.stamp().Add(s.settles())}
 		}
 	}
 	for _, since := range []time.Time{p.WorkerWish.Since, p.HeadWish.Since} {
-		for _, at := range []time.Time{since, since.Add(kube.ClockTolerance)} {
+		for _, at := range []time.Time{since, since.Add(s.tolerance())} {
 			if !since.IsZero() && s.Now.Before(at) {
 				p.RequeueAt = kube.Earlier(p.RequeueAt, at)
 			}
@@ -89,7 +89,7 @@ func (s *Snapshot) due(p Pod) string {
 		return ""
 	case p.Leaf.Outdated != "":
 		return p.Leaf.Outdated
-	case s.older(p, 0, kube.ClockTolerance):
+	case s.older(p, 0, s.tolerance()):
 		return "podCertificate changed after it was created"
 	case !at.IsZero() && !s.Now.Before(at) && s.worth(p):
 		return "its certificate ends at " + kube.FormatTime(p.Leaf.End)
@@ -98,7 +98,7 @@ func (s *Snapshot) due(p Pod) string {
 }
 
 // Unlike reports whether the pod's certificate follows earlier settings than the policy's.
-func (s *Snapshot) Unlike(p Pod) bool { return s.older(p, 0, 0) || s.older(p, Settles, 0) }
+func (s *Snapshot) Unlike(p Pod) bool { return s.older(p, 0, 0) || s.older(p, s.settles(), 0) }
 
 // older reports whether the API server created the pod before a moment that lies early before Since. It reports false until late
 // after that moment. It uses the time of creation, because the pod's own clock may be wrong. The API server's clock may be behind,

@@ -76,6 +76,8 @@ func (s *Snapshot) revocationWaits(approved bool) *Waiting {
 		return &Waiting{Reason: v1alpha1.ReasonPaused, Message: "spec.paused of the policy keeps the operator from restarting pods"}
 	case s.Revocation.Unusable != "":
 		return &Waiting{Reason: v1alpha1.ReasonNotAccepted, UserMustAct: true, Message: s.Revocation.Unusable}
+	case s.ClockSkew != "":
+		return &Waiting{Reason: v1alpha1.ReasonClockSkew, UserMustAct: true, Message: s.ClockSkew}
 	case !s.Running() || len(s.live(injected)) == 0:
 		return nil
 	case s.Roll.HeadBlockedBy != "":

@@ -31,9 +31,13 @@ func (s *Snapshot) renewing() bool {
 func planRoll(s *Snapshot, p *Plan) {
 	p.RequeueAt = kube.Earlier(p.RequeueAt, s.nextDue())
 	f, due := s.fleet(), s.allDue()
-	switch {
-	case s.Roll.Paused:
+	if s.Roll.Paused {
 		p.paused(s, due) // nothing is written for a paused policy, not even how far a roll has come
+		return
+	}
+	p.forgetRefusals(s)
+	p.track(s, f)
+	switch {
 	case s.renewing():
 		p.renewed(s)
 	case len(due) == 0:
@@ -46,6 +50,9 @@ func planRoll(s *Snapshot, p *Plan) {
 		p.rest(s, f)
 	default:
 		p.roll(s, f, due)
+	}
+	if refused := p.refused(); refused != nil && len(due) > 0 && p.Roll.Reason == "" {
+		p.Roll = refused.waiting(s.need(due))
 	}
 }
 
@@ -76,6 +83,8 @@ func (s *Snapshot) dueOf(pods []Pod) []Pod {
 func (p *Plan) forbidden(s *Snapshot, due []Pod) bool {
 	need, urgent := s.need(due), urgent(due)
 	switch {
+	case s.ClockSkew != "":
+		p.Roll = Waiting{Reason: v1alpha1.ReasonClockSkew, Message: need + "; " + s.ClockSkew, UserMustAct: true}
 	case s.Roll.BlockedBy != "":
 		p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: s.Roll.BlockedBy, Message: need + "; " + s.Roll.BlockedWhy}
 	case s.Roll.OnDelete:
@@ -113,25 +122,29 @@ func (p *Plan) roll(s *Snapshot, f fleet, due []Pod) {
 	heads := s.live(and(head, certified))
 	// Anybody who may create pods can add a head. The one that is due must not be hidden by it.
 	top := heads[max(0, slices.IndexFunc(heads, func(p Pod) bool { return s.due(p) != "" }))]
-	headDue, quiet := s.due(top) != "", s.quietAt()
+	headDue, quiet := s.due(top) != "", p.quietAt(s)
 	moving := s.Now.Before(quiet)
 	c := s.choose(f)
 	switch {
 	case headDue && !top.Leaf.End.IsZero() && !s.Now.Before(top.Leaf.End):
 		p.rollHead(s, f, top) // nobody can join this head any more
-	case !top.Ready && moving:
-		p.attend(s, f, quiet)
+	case !top.Ready && moving && s.rolling():
+		p.attend(quiet)
 	case !top.Ready:
 		p.pause(s, due, "Pod/"+top.Name, "the head is not ready, so no new worker can join it")
 	case len(c.evict) > 0:
 		p.evict(s, f, c.evict, s.need(due))
 	case !c.young.IsZero():
-		p.attend(s, f, c.young)
-	case len(c.waiting) > 0 && moving, headDue && f.unavailable > 0 && moving:
-		p.attend(s, f, quiet)
+		p.attend(c.young)
+	case len(c.waiting) > 0 && moving && s.rolling():
+		p.attend(quiet)
 	case len(c.waiting) > 0:
 		by, why := s.lacks(f)
 		p.pause(s, due, by, why)
+	case headDue && f.unavailable > 0 && moving:
+		p.attendHead(s, f, top, quiet)
+	case headDue && s.rolling() && s.Now.Before(s.headMayGo(quiet)):
+		p.attendHead(s, f, top, s.headMayGo(quiet))
 	case headDue:
 		p.rollHead(s, f, top)
 	default:
@@ -144,7 +157,7 @@ func (p *Plan) roll(s *Snapshot, f fleet, due []Pod) {
 func (p *Plan) rollHead(s *Snapshot, f fleet, top Pod) {
 	need := s.need([]Pod{top})
 	if seen := s.noticed([]Pod{top}); s.Now.Before(seen) {
-		p.attend(s, f, seen)
+		p.attend(seen)
 		return
 	}
 	wait := func(w Waiting) {
@@ -153,9 +166,10 @@ func (p *Plan) rollHead(s *Snapshot, f fleet, top Pod) {
 		p.rest(s, f)
 	}
 	loses := s.Roll.Head == v1alpha1.HeadRestartIfFaultTolerant && !s.Roll.FaultTolerant
+	heldBy, heldWhy := s.held(top)
 	switch {
-	case top.HeldBy != "":
-		wait(Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: top.HeldBy, Message: top.HeldWhy})
+	case heldBy != "":
+		wait(Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: heldBy, Message: heldWhy})
 	case s.Roll.Head == v1alpha1.HeadRestartNever:
 		wait(Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: "rollout.headRestart", Message: "rollout.headRestart Never leaves it to you: delete the pod, or suspend and resume the cluster"})
 	case s.Queued && !s.Approved:
@@ -172,6 +186,32 @@ func (p *Plan) rollHead(s *Snapshot, f fleet, top Pod) {
 	default:
 		p.evict(s, f, []Pod{top}, need)
 	}
+}
+
+// settleTime is how long new workers work before the head goes. Ray then makes actors and processes on them, for which it asks the head,
+// and what is asked of a head that goes may never be answered.
+const settleTime = time.Minute
+
+// headMayGo is when the workers have been ready for long enough, and no later than the roll waits for anything.
+func (s *Snapshot) headMayGo(quiet time.Time) time.Time {
+	var last time.Time
+	for _, pod := range s.live(func(p Pod) bool { return p.Group != "" && p.Ready }) {
+		if at := pod.ReadySince.Add(settleTime); at.After(last) {
+			last = at
+		}
+	}
+	if last.After(quiet) {
+		return quiet
+	}
+	return last
+}
+
+// attendHead waits for replicas that are about to work before the head goes, and reports what the head waits for besides.
+func (p *Plan) attendHead(s *Snapshot, f fleet, top Pod, until time.Time) {
+	q := Plan{Record: p.Record}
+	q.rollHead(s, f, top)
+	p.Roll = q.Roll
+	p.attend(until)
 }
 
 // replaceHead has the RayService replace the cluster, without downtime, because its head cannot be restarted without a loss.
@@ -202,31 +242,29 @@ func (p *Plan) renewed(s *Snapshot) {
 	}
 }
 
-// evict restarts the pods. The roll is on record before its first pod goes.
+// evict restarts the pods. The roll is on record before its first pod goes. Another attempt at what was refused is no news.
 func (p *Plan) evict(s *Snapshot, f fleet, pods []Pod, need string) {
-	if !s.rolling() {
-		p.Progress = s.next(v1alpha1.PhaseRoll)
-		p.Progress.Remaining = s.remaining(f)
-		p.Event = &Event{Reason: eventRolling, Message: need}
+	if s.rolling() {
+		p.Evict = pods
 		return
 	}
-	p.track(s, f)
-	p.Evict = pods
+	p.Progress = s.next(v1alpha1.PhaseRoll)
+	p.Progress.Remaining = s.remaining(f)
+	if len(s.Refusals) == 0 {
+		p.Event = &Event{Reason: eventRolling, Message: need}
+	}
 }
 
 // attend waits for replicas that are about to work.
-func (p *Plan) attend(s *Snapshot, f fleet, until time.Time) {
-	p.track(s, f)
-	p.RequeueAt = kube.Earlier(p.RequeueAt, until)
-}
+func (p *Plan) attend(until time.Time) { p.RequeueAt = kube.Earlier(p.RequeueAt, until) }
 
 // rest waits for something else than replicas. The roll ends once the evicted replicas work or had their time, so that other clusters
 // have their turn.
 func (p *Plan) rest(s *Snapshot, f fleet) {
-	switch until := s.quietAt(); {
+	switch until := p.quietAt(s); {
 	case !s.rolling():
 	case (f.unavailable > 0 || !s.headWorks()) && s.Now.Before(until):
-		p.attend(s, f, until)
+		p.attend(until)
 	default:
 		p.Progress = nil
 	}
@@ -250,22 +288,30 @@ func (p *Plan) pause(s *Snapshot, due []Pod, by, why string) {
 	}
 }
 
-// track records how far the roll has come, and since when.
+// track records how far the roll has come. Its deadline begins anew when fewer replicas are left. Replicas that become ready or
+// cease to be are no progress: one that flaps would keep other clusters waiting.
 func (p *Plan) track(s *Snapshot, f fleet) {
 	if left := s.remaining(f); s.rolling() && left != s.Progress.Remaining {
 		next := *s.Progress
-		next.Remaining, next.From = left, s.stamp()
+		if next.Remaining = left; left < s.Progress.Remaining {
+			next.From = s.stamp()
+		}
 		p.Progress = &next
 	}
 }
 
-// remaining is how many replicas, the head included, are not ready with a certificate that is not due.
+// remaining is how many replicas, the head included, need a new certificate.
 func (s *Snapshot) remaining(f fleet) int32 {
-	left := f.wanted - f.current
-	if heads := s.live(head); !s.headWorks() || s.due(heads[0]) != "" {
+	left := 0
+	for _, r := range f.replicas {
+		if r.due {
+			left++
+		}
+	}
+	if len(s.dueOf(s.live(head))) > 0 {
 		left++
 	}
-	return int32(min(max(left, 0), 1<<30))
+	return int32(min(left, 1<<30))
 }
 
 func (s *Snapshot) headWorks() bool {
@@ -273,8 +319,9 @@ func (s *Snapshot) headWorks() bool {
 	return len(heads) > 0 && heads[0].Ready && certified(heads[0])
 }
 
-// quietAt is until when replicas that do not work may be about to. A pod's grace period does not count, because its user chose it.
-func (s *Snapshot) quietAt() time.Time {
+// quietAt is until when replicas that do not work may be about to. A roll waits for its deadline and no longer, whatever pods do
+// meanwhile and however long they may take to end.
+func (p *Plan) quietAt(s *Snapshot) time.Time {
 	var last time.Time
 	note := func(at time.Time) {
 		if at.After(last) {
@@ -282,13 +329,14 @@ func (s *Snapshot) quietAt() time.Time {
 		}
 	}
 	if s.rolling() {
-		note(s.Progress.Since)
-		note(s.Progress.From)
+		note(p.Progress.Since)
+		note(p.Progress.From)
+		return last.Add(s.Deadline)
 	}
 	for _, pod := range s.Pods {
 		switch {
 		case pod.Terminating:
-			note(pod.Deadline)
+			note(pod.Deleted)
 		case !pod.Ready || !certified(pod):
 			note(pod.Created)
 		}
@@ -298,13 +346,16 @@ func (s *Snapshot) quietAt() time.Time {
 
 // lacks names a replica that does not work.
 func (s *Snapshot) lacks(f fleet) (by, why string) {
-	const budget = "as many replicas as rollout.maxUnavailable allows are not ready within rollout.progressDeadlineSeconds"
+	const budget = "as many replicas as rollout.maxUnavailable allows are not ready"
 	for _, r := range f.replicas {
 		if !r.available {
 			bad := slices.IndexFunc(r.pods, func(p Pod) bool { return !p.Ready || !certified(p) })
 			name := r.pods[max(0, bad)].Name
 			return "Pod/" + name, fmt.Sprintf("%s; the first is pod %s of worker group %s, as its events say", budget, name, r.group)
 		}
+	}
+	if going := s.pods(and(in(f.missing), func(p Pod) bool { return p.Terminating })); len(going) > 0 {
+		return "Pod/" + going[0].Name, fmt.Sprintf("%s; pod %s of worker group %s is terminating, and may take until %s", budget, going[0].Name, f.missing, kube.FormatTime(going[0].Deadline))
 	}
 	why = fmt.Sprintf("%s; worker group %s lacks pods", budget, f.missing)
 	if s.PodsMissing != "" {

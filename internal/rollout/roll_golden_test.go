@@ -25,6 +25,24 @@ func (w *world) groupNamed(name string) *simTemplate {
 	return &w.cluster.templates[at]
 }
 
+// flaps has the youngest worker be ready and not ready by turns.
+func flaps(from, to, every int) happens {
+	out := happens{}
+	turn := func(down bool) func(*world) {
+		return func(w *world) {
+			workers := w.own(func(p simPod) bool { return p.group == "a" })
+			if len(workers) > 0 {
+				w.down[w.pods[workers[len(workers)-1]].name] = down
+			}
+		}
+	}
+	for at := from; at < to; at += 2 * every {
+		out[at] = event{"sees the youngest worker fail", turn(true)}
+		out[at+every] = event{"sees it work", turn(false)}
+	}
+	return out
+}
+
 // wishes is somebody who changes podCertificate for all pods.
 func wishes(w *world) { w.settings(func() { w.roll.WorkerHash += "+" }) }
 
@@ -78,7 +96,7 @@ func TestGoldenRolls(t *testing.T) {
 		},
 		"roll-paused": {
 			reason: "a paused policy waits, and goes on",
-			world:  rolls(func(w *world) { w.roll.Paused = true }, 1), seconds: 520, ends: encrypted,
+			world:  rolls(func(w *world) { w.roll.Paused = true }, 1), seconds: 600, ends: encrypted,
 			events: happens{450: {"resumes", func(w *world) { w.settings(func() { w.roll.Paused = false }) }}},
 		},
 		"roll-node-never-arrives": {
@@ -102,7 +120,7 @@ func TestGoldenRolls(t *testing.T) {
 		},
 		"roll-not-ready-first": {
 			reason: "an old worker that is not ready goes first, since nobody loses by it",
-			world:  rolls(asItIs, 3), seconds: 480, ends: encrypted,
+			world:  rolls(asItIs, 3), seconds: 560, ends: encrypted,
 			events: happens{300: {"sees a worker fail", func(w *world) {
 				w.down[w.pods[w.own(func(p simPod) bool { return p.group == "a" })[2]].name] = true
 			}}},
@@ -134,7 +152,7 @@ func TestGoldenRolls(t *testing.T) {
 		},
 		"roll-job": {
 			reason: "a job that starts in the middle keeps its pods until it has ended",
-			world:  rolls(asItIs, 3), seconds: 520, ends: encrypted,
+			world:  rolls(asItIs, 3), seconds: 600, ends: encrypted,
 			events: happens{
 				405: {"starts a RayJob", func(w *world) { w.settings(func() { w.blocked = "RayJob/x" }) }},
 				450: {"sees the RayJob end", func(w *world) { w.settings(func() { w.blocked = "" }) }},
@@ -149,21 +167,38 @@ func TestGoldenRolls(t *testing.T) {
 			},
 		},
 		"roll-budget-refuses": {
-			reason: "the API server has the last word on an eviction, and nothing is written while it refuses",
-			world:  rolls(func(w *world) { w.refuses = true }, 1), seconds: 480, ends: encrypted,
-			events: happens{450: {"allows evictions", func(w *world) { w.settings(func() { w.refuses = false }) }}},
+			reason: "the API server has the last word on an eviction: the roll holds no slot while it refuses, and tries again ever later",
+			world:  rolls(func(w *world) { w.refuses = true }, 1), seconds: 900, ends: encrypted,
+			events: happens{800: {"allows evictions", func(w *world) { w.settings(func() { w.refuses = false }) }}},
+		},
+		"roll-refused": {
+			reason: "a pod that is refused for ever keeps neither the other workers, nor the head, nor the slot",
+			world:  rolls(func(w *world) { w.life = time.Hour; w.refused["a-2"] = true }, 3), seconds: 5000, ends: encrypted,
+		},
+		"roll-refused-all": {
+			reason: "eight pods are tried, and then no other but the head",
+			world:  rolls(func(w *world) { w.life = time.Hour; w.refuses = true }, 12), seconds: 2600, ends: encrypted,
+		},
+		"roll-flapping": {
+			reason: "a replacement that is ready and not ready by turns pauses the roll after the deadline",
+			world:  rolls(func(w *world) { w.life = time.Hour }, 3), seconds: 3300, ends: encrypted,
+			events: flaps(2410, 3200, 50),
+		},
+		"roll-long-grace": {
+			reason: "a pod that may take an hour to end pauses the roll after the deadline, and the roll goes on when the pod has ended",
+			world:  rolls(func(w *world) { w.life, w.grace, w.period = 6*time.Hour, time.Hour, time.Hour }, 2), seconds: 30000, ends: encrypted,
 		},
 		"roll-window": {
 			reason: "a roll begins when a window opens",
-			world:  rolls(func(w *world) { w.opens = start().Add(430 * time.Second) }, 1), seconds: 500, ends: encrypted,
+			world:  rolls(func(w *world) { w.opens = start().Add(430 * time.Second) }, 1), seconds: 560, ends: encrypted,
 		},
 		"roll-window-too-late": {
 			reason: "a window that opens after the last sixth of a life has begun is not waited for",
-			world:  rolls(func(w *world) { w.opens = start().Add(2 * time.Hour) }, 1), seconds: 560, ends: encrypted,
+			world:  rolls(func(w *world) { w.opens = start().Add(2 * time.Hour) }, 1), seconds: 640, ends: encrypted,
 		},
 		"roll-slot": {
 			reason: "a roll waits until other clusters have had their turn",
-			world:  rolls(func(w *world) { w.noSlot = "another one is restarted" }, 1), seconds: 500, ends: encrypted,
+			world:  rolls(func(w *world) { w.noSlot = "another one is restarted" }, 1), seconds: 560, ends: encrypted,
 			events: happens{430: {"has a slot free", func(w *world) { w.settings(func() { w.noSlot = "" }) }}},
 		},
 		"roll-podcertificate": {

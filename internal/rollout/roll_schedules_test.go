@@ -24,8 +24,8 @@ func evictionsAllowed(s *Snapshot, p *Plan) error {
 		switch {
 		case !slices.Contains(s.Pods, pod) || pod.Terminating || seen[pod.UID]:
 			return fmt.Errorf("evicts %s, which is not the cluster's, goes anyway or goes twice", pod.Name)
-		case pod.HeldBy != "":
-			return fmt.Errorf("evicts %s, which %s holds", pod.Name, pod.HeldBy)
+		case pod.HeldBy != "" || pod.Replica == "" && s.holdsOff(pod):
+			return fmt.Errorf("evicts %s, which %s holds, or which was refused a moment ago", pod.Name, pod.HeldBy)
 		case s.Roll.BlockedBy != "" || s.Roll.OnDelete || s.Roll.Paused || s.Suspended || s.Goal != v1alpha1.GoalEncrypted || !s.rolling():
 			return fmt.Errorf("evicts %s of a cluster that must not be rolled", pod.Name)
 		case pod.Replica == "" && s.due(pod) == "":
@@ -64,6 +64,17 @@ func evictionsAllowed(s *Snapshot, p *Plan) error {
 		case slices.ContainsFunc(f.replicas, func(r replica) bool { return r.due && r.heldBy == "" }):
 			return fmt.Errorf("evicts the head before a worker that is due")
 		}
+	}
+	return nil
+}
+
+// slotFreed checks that a roll without progress holds its policy's slot no longer than its deadline.
+func slotFreed(s *Snapshot, p *Plan) error {
+	if !s.rolling() || p.Progress == nil || p.Progress.Phase != v1alpha1.PhaseRoll || len(p.Evict) > 0 || p.Edit != NoEdit {
+		return nil
+	}
+	if begun := slices.MaxFunc([]time.Time{p.Progress.Since, p.Progress.From}, time.Time.Compare); !s.Now.Before(begun.Add(s.Deadline)) && !s.Roll.Paused {
+		return fmt.Errorf("holds a slot though nothing has come of the roll since %s", begun)
 	}
 	return nil
 }
@@ -146,11 +157,12 @@ func TestRollAmongAnything(t *testing.T) {
 		x.roll.FaultTolerant = x.r.IntN(2) == 0
 		x.cluster.queued = x.r.IntN(4) == 0
 		x.clusters[len(x.clusters)-1] = x.cluster
-		x.may = slices.Concat(scaling(), pods(), suspending(), jobs(), wishing(), holding(), losingNodes())
+		x.may = slices.Concat(scaling(), pods(), suspending(), jobs(), wishing(), holding(), refusing(), flapping(), losingNodes())
 		wishes(x.world)
 	}, func(x *schedule) error {
 		x.settings(func() {
 			clear(x.holds)
+			clear(x.down)
 			clear(x.pending)
 		})
 		if err := x.settle(); err != nil {
@@ -219,6 +231,30 @@ func holding() []func(*schedule) string {
 			delete(x.holds, name)
 		})
 		return "holds or frees " + name
+	}}
+}
+
+func refusing() []func(*schedule) string {
+	return []func(*schedule) string{func(x *schedule) string {
+		own := x.own(func(simPod) bool { return true })
+		if len(own) == 0 {
+			return "sees no pod to protect"
+		}
+		name := x.pods[own[x.r.IntN(len(own))]].name
+		x.refused[name] = !x.refused[name]
+		return fmt.Sprintf("has a webhook refuse to evict %s: %v", name, x.refused[name])
+	}}
+}
+
+func flapping() []func(*schedule) string {
+	return []func(*schedule) string{func(x *schedule) string {
+		own := x.own(func(simPod) bool { return true })
+		if len(own) == 0 {
+			return "sees no pod to flap"
+		}
+		name := x.pods[own[x.r.IntN(len(own))]].name
+		x.down[name] = !x.down[name]
+		return fmt.Sprintf("sees %s down: %v", name, x.down[name])
 	}}
 }
 

@@ -56,6 +56,10 @@ func jobRuns() func(*Snapshot) {
 	return func(s *Snapshot) { s.Roll.BlockedBy, s.Roll.BlockedWhy = "RayJob/x", "it runs" }
 }
 
+func clocksDiffer() func(*Snapshot) {
+	return func(s *Snapshot) { s.ClockSkew = "give the pods new certificates once the clocks agree" }
+}
+
 func notTolerant(r *Rolling) { r.FaultTolerant = false }
 
 func opensIn(d time.Duration) func(*Snapshot) {
@@ -89,25 +93,33 @@ func TestRoll(t *testing.T) {
 		"more than all":     {"the head waits for the workers", due, with(rollsFor(second, 4), rolling(func(r *Rolling) { r.MaxUnavailable = 9 })), `[evict a1; evict a2; evict b1] Encrypted`},
 		"head":              {"is last", due, with(rollsFor(second, 1), workersDone()), `[evict head] Encrypted`},
 		"done":              {"the roll ends", due, with(rollsFor(second, 0), workersDone(), renewed("head")), ends},
-		"done, young":       {"unless replicas are about to work", due, with(rollsFor(second, 1), workersDone(), renewed("head"), unready("a1")), `Encrypted`},
-		"done, not working": {"and when they had their time", due, with(rollsFor(time.Hour, 1), workersDone(), renewed("head"), unready("a1"), madeAgo(10*time.Minute, "a1")), ends},
+		"done, young":       {"unless replicas are about to work", due, with(rollsFor(second, 0), workersDone(), renewed("head"), unready("a1")), `Encrypted`},
+		"done, not working": {"and when they had their time", due, with(rollsFor(time.Hour, 0), workersDone(), renewed("head"), unready("a1"), madeAgo(10*time.Minute, "a1")), ends},
 
-		"one is going":            {"counts as unavailable", due, with(rollsFor(second, 4), going("a1")), `Encrypted`},
-		"one is going, head new":  {"whatever else is due", due, with(rollsFor(second, 3), renewed("head"), going("a1")), `Encrypted`},
-		"progress lately":         {"the deadline counts from what became new last", due, with(rollsFor(time.Hour, 4), set(func(s *Snapshot) { s.Progress.From = start().Add(-time.Minute) }), gone("a1")), `Encrypted`},
-		"one is gone":             {"so does one that is missing", due, with(rollsFor(second, 4), gone("a1")), `Encrypted`},
-		"gone too long":           {"the roll pauses", due, with(rollsFor(10*time.Minute, 4), gone("a1")), `[record enabled=true failed=false phase=none] Encrypted (ReplicasUnavailable WorkerGroup/a)`},
+		"one is going":            {"counts as unavailable", due, with(rollsFor(second, 3), going("a1")), `Encrypted`},
+		"one is going, head new":  {"whatever else is due", due, with(rollsFor(second, 2), renewed("head"), going("a1")), `Encrypted`},
+		"progress lately":         {"the deadline counts from what became new last", due, with(rollsFor(time.Hour, 3), set(func(s *Snapshot) { s.Progress.From = start().Add(-time.Minute) }), gone("a1")), `Encrypted`},
+		"one is gone":             {"so does one that is missing", due, with(rollsFor(second, 3), gone("a1")), `Encrypted`},
+		"gone too long":           {"the roll pauses", due, with(rollsFor(10*time.Minute, 3), gone("a1")), `[record enabled=true failed=false phase=none] Encrypted (ReplicasUnavailable WorkerGroup/a)`},
 		"not ready":               {"an old one that is not ready goes first", due, with(rollsFor(second, 4), unready("b1")), `[evict b1] Encrypted`},
 		"not ready, many":         {"but no more than may at a time", due, with(rollsFor(second, 4), unready("a2", "b1")), `[evict a2] Encrypted`},
-		"not ready, another gone": {"nor beside one that is replaced", due, with(rollsFor(second, 4), unready("b1"), gone("a1")), `Encrypted`},
-		"new one not ready":       {"others wait for it", due, with(rollsFor(second, 4), renewed("a1"), unready("a1")), `Encrypted`},
-		"new one never ready":     {"and longer than the deadline not in silence", due, with(rollsFor(second, 4), renewed("a1"), unready("a1"), madeAgo(11*time.Minute, "a1"), set(func(s *Snapshot) { s.Progress.Since = start().Add(-time.Hour) })), `[record enabled=true failed=false phase=none] Encrypted (ReplicasUnavailable Pod/a1)`},
-		"not ready, two may":      {"the budget is one less", due, with(rollsFor(second, 4), renewed("a1"), unready("a1"), rolling(func(r *Rolling) { r.MaxUnavailable = 2 })), `[evict a2] Encrypted`},
+		"not ready, another gone": {"nor beside one that is replaced", due, with(rollsFor(second, 3), unready("b1"), gone("a1")), `Encrypted`},
+		"new one not ready":       {"others wait for it", due, with(rollsFor(second, 3), renewed("a1"), unready("a1")), `Encrypted`},
+		"new one never ready":     {"and longer than the deadline not in silence", due, with(rollsFor(second, 3), renewed("a1"), unready("a1"), madeAgo(11*time.Minute, "a1"), set(func(s *Snapshot) { s.Progress.Since = start().Add(-time.Hour) })), `[record enabled=true failed=false phase=none] Encrypted (ReplicasUnavailable Pod/a1)`},
+		"not ready, two may":      {"the budget is one less", due, with(rollsFor(second, 3), renewed("a1"), unready("a1"), rolling(func(r *Rolling) { r.MaxUnavailable = 2 })), `[evict a2] Encrypted`},
 		"scaled to nothing":       {"groups that want no replica are left alone", due, with(rollsFor(second, 4), replicas(0, "a", "b")), begins},
 		"scaled down":             {"one too many is not missed", due, with(rollsFor(second, 3), replicas(1, "a"), gone("a1")), `[evict a2] Encrypted`},
 		"just created":            {"KubeRay has to have seen it", due, with(rollsFor(second, 4), replicas(0, "b"), gone("b1", "a2"), replicas(1, "a"), madeAgo(second, "a1"), leaves(func(l *Leaf) { l.Outdated = "it is outdated" }, "a1"), set(func(s *Snapshot) { s.Progress.Remaining = 2 })), `Encrypted`},
-		"head not ready":          {"no worker could join it", due, with(rollsFor(second, 4), unready("head"), madeAgo(time.Minute, "head")), `Encrypted`},
+		"head not ready":          {"no worker could join it", due, with(rollsFor(second, 3), unready("head"), madeAgo(time.Minute, "head")), `Encrypted`},
 		"head not ready for long": {"and it is named", due, with(rollsFor(11*time.Minute, 4), unready("head")), `[record enabled=true failed=false phase=none] Encrypted (ReplicasUnavailable Pod/head)`},
+
+		"clocks differ":            {"no time means anything", due, with(clocksDiffer()), `Encrypted (ClockSkew)`},
+		"clocks differ, rolling":   {"pods stay from then on", due, with(clocksDiffer(), rollsFor(second, 4)), `[record enabled=true failed=false phase=none] Encrypted (ClockSkew)`},
+		"clocks differ, wish":      {"nor is a change put on record", 0, with(clocksDiffer(), rolling(func(r *Rolling) { r.WorkerHash = "new" })), `Encrypted`},
+		"clocks differ, plaintext": {"a pod that may be from an earlier template stays too", 0, with(clocksDiffer(), onPods(func(p *Pod) { p.Injected, p.Certified = false, false }, "a1"), madeAgo(life, "a1")), `ClockSkew`},
+		"clocks differ, enable":    {"nothing is enabled", 0, with(func(s *Snapshot) { *s = *plaintextCluster() }, clocksDiffer()), `ClockSkew`},
+		"clocks differ, disable":   {"or disabled", 0, with(clocksDiffer(), toPlaintext()), `ClockSkew`},
+		"clocks differ, enabling":  {"what is half done goes on", 0, with(func(s *Snapshot) { *s = *plaintextCluster() }, clocksDiffer(), templatesWithTLS("a"), phase(v1alpha1.GoalEncrypted, v1alpha1.PhaseCanary, time.Minute), set(func(s *Snapshot) { s.Progress.Canaries = map[string]string{"a": "a1"} })), `[delete a1] Enabling`},
 
 		"job":                      {"nothing is restarted under it", due, with(jobRuns()), `Encrypted (Blocked RayJob/x)`},
 		"job in the middle":        {"what began ends", due, with(rollsFor(second, 4), jobRuns()), `[record enabled=true failed=false phase=none] Encrypted (Blocked RayJob/x)`},
@@ -126,7 +138,7 @@ func TestRoll(t *testing.T) {
 		"enable, approved, window": {"approved or not", due, with(func(s *Snapshot) { *s = *plaintextCluster() }, selector(), approved(), opensIn(time.Hour)), `WaitingForWindow`},
 		"suspended":                {"its pods go anyway", due, with(suspended()), `Encrypted`},
 		"altered":                  {"a pod that admission changes would come back the same", due, with(onPods(func(p *Pod) { p.Differs = "another command" }, "a1")), `PodsAltered`},
-		"failing":                  {"where certificates cannot be made, what works stays", due, with(rollsFor(second, 4), failedPods("a1"), madeAgo(time.Minute, "a1")), `CertificateFailed`},
+		"failing":                  {"where certificates cannot be made, what works stays", due, with(rollsFor(second, 3), failedPods("a1"), madeAgo(time.Minute, "a1")), `CertificateFailed`},
 
 		"held worker":    {"another one goes", due, with(rollsFor(second, 4), heldPods("annotation x", "a1")), `[evict a2] Encrypted`},
 		"all held":       {"the head does not wait for them", due, with(rollsFor(second, 4), heldPods("annotation x", "a1", "a2", "b1")), `[evict head] Encrypted`},
@@ -191,8 +203,16 @@ func TestProgressIsStamped(t *testing.T) {
 	for _, change := range with(rollsFor(time.Hour, 4), renewed("a1")) {
 		change(s)
 	}
-	if p := Make(s); p.Progress.Remaining != 3 || !p.Progress.From.Equal(start()) || !p.Progress.Since.Equal(start().Add(-time.Hour)) || len(p.Evict) > 0 {
+	p := Make(s)
+	if p.Progress.Remaining != 3 || !p.Progress.From.Equal(start()) || !p.Progress.Since.Equal(start().Add(-time.Hour)) || len(p.Evict) > 0 {
 		t.Errorf("three are left from now on, and nothing else is done before that is on record: %+v %v", p.Progress, p.Evict)
+	}
+	s = encryptedCluster(life * 2 / 3)
+	for _, change := range with(rollsFor(time.Hour, 2), renewed("a1"), unready("a1")) {
+		change(s)
+	}
+	if p := Make(s); p.Progress != nil && (p.Progress.Remaining != 3 || !p.Progress.From.IsZero()) {
+		t.Errorf("that more are left is no progress: %+v", p.Progress)
 	}
 }
 
@@ -317,7 +337,7 @@ func TestFleetTakesHostsTogether(t *testing.T) {
 	}
 	s = encryptedCluster(life * 2 / 3)
 	groups(func(t *Template) { t.Replicas, t.Hosts = 1, 2 }, "a")(s)
-	if f := s.fleet(); f.wanted != 3 || f.unavailable != 0 || len(s.choose(f).evict) != 1 {
+	if f := s.fleet(); len(f.replicas) != 3 || f.unavailable != 0 || len(s.choose(f).evict) != 1 {
 		t.Errorf("an older KubeRay does not tell which hosts are together, so each counts: %+v", f)
 	}
 }
@@ -341,5 +361,30 @@ func TestASecondHead(t *testing.T) {
 		if p = Make(s); len(p.Evict) != 1 || p.Evict[0].Name != "head" {
 			t.Errorf("%s: the head that is due is restarted: %+v %+v", name, p.Evict, p.Roll)
 		}
+	}
+}
+
+// TestRefusals: a pod is tried again ever later, up to ten minutes, and the record is bounded.
+func TestRefusals(t *testing.T) {
+	var r Record
+	pod, now := Pod{Name: "a", UID: "uid-a"}, start()
+	for _, minutes := range []int{1, 2, 4, 8, 10, 10} {
+		r = r.Refused(&pod, "Pod/a", "no", now)
+		refusal := &r.Refusals[0]
+		if wait := time.Duration(minutes) * time.Minute; !refusal.holds(now.Add(wait-time.Second)) || refusal.holds(now.Add(wait)) || !refusal.retryAt().Equal(now.Add(wait)) {
+			t.Errorf("after %d refusals it is tried again after %s", refusal.Attempts, refusal.retryAt().Sub(now))
+		}
+		now = refusal.retryAt()
+	}
+	if refusal := r.Refusals[0]; len(r.Refusals) != 1 || refusal.Attempts != 6 || !refusal.First.Equal(start()) || refusal.holds(refusal.Last.Add(-time.Hour)) {
+		t.Errorf("one pod is one refusal, and one of a clock that was wrong holds nothing: %+v", r.Refusals)
+	}
+	before := r
+	for i := range 2 * MaxRefusals {
+		other := Pod{Name: "b", UID: string(rune('a' + i))}
+		r = r.Refused(&other, "Pod/b", "no", now)
+	}
+	if len(r.Refusals) != MaxRefusals || r.Refusals[MaxRefusals-1].UID != "p" || len(before.Refusals) != 1 {
+		t.Errorf("the latest are kept, and no record is changed: %+v", r.Refusals)
 	}
 }

@@ -56,7 +56,7 @@ func (w *world) snapshot() *Snapshot {
 		if p.owned {
 			s.Pods = append(s.Pods, Pod{
 				Name: p.name, UID: p.uid, Group: p.group, Injected: p.injected, Pieces: p.pieces, Differs: p.differs, Certified: p.certified, Failure: p.failure,
-				Ready: p.ready, Terminating: p.terminating, Deadline: p.deadline, Created: p.created,
+				Ready: p.ready, ReadySince: p.readied, Terminating: p.terminating, Deleted: p.deleted, Deadline: p.deadline, Created: p.created,
 				Replica: p.replica, Revoked: mounts, Earlier: p.since != since, Leaf: Leaf{IssuedAt: p.issued, End: p.end}, HeldBy: w.holds[p.name], HeldWhy: w.holds[p.name] + " holds it",
 			})
 		}
@@ -175,11 +175,28 @@ func (w *world) write(s *Snapshot, p *Plan, survives int) {
 			w.terminate(at)
 		}
 	}
-	for _, pod := range p.Evict {
-		if !lives() {
-			return
-		}
-		if at := w.find(pod.UID); at >= 0 && !w.refuses {
+	refused := w.evict(p.Evict, lives)
+	if len(refused) == 0 || !lives() || r.version != w.record.version {
+		return
+	}
+	next = r.clone()
+	for i := range refused {
+		next.Record = next.Refused(&refused[i], "Pod/"+refused[i].Name, "a webhook says no", s.Now)
+	}
+	w.setRecord(next)
+}
+
+// evict evicts the pods as far as the operator lives, and returns those that the API server refuses.
+func (w *world) evict(pods []Pod, lives func() bool) (refused []Pod) {
+	for _, pod := range pods {
+		at := w.find(pod.UID)
+		switch {
+		case !lives():
+			return nil
+		case at < 0:
+		case w.refuses || w.refused[pod.Name]:
+			refused = append(refused, pod)
+		default:
 			w.touched = true
 			if !w.pods[at].terminating {
 				w.evicted[w.pods[at].slot]++
@@ -187,6 +204,7 @@ func (w *world) write(s *Snapshot, p *Plan, survives int) {
 			w.terminate(at)
 		}
 	}
+	return refused
 }
 
 // edited is the cluster with the plan's edit.

@@ -58,11 +58,12 @@ type world struct {
 	revokeNow      bool
 
 	// life is how long certificates last; zero for ever. roll is how pods are brought onto new ones. holds are what keeps pods from
-	// being evicted, by name. refuses is the API server's last word on evictions, and opens when the next window opens.
+	// being evicted, by name. The API server refuses to evict any pod, or these by their names, and opens is when the next window opens.
 	life    time.Duration
 	roll    Rolling
 	holds   map[string]string
 	refuses bool
+	refused map[string]bool
 	opens   time.Time
 	// pending are the groups whose new pods get no node, and down those whose pods are not ready.
 	pending, down map[string]bool
@@ -127,6 +128,7 @@ type simPod struct {
 	differs                 string
 	made                    string // what the init container does
 	created, deadline, gone time.Time
+	deleted                 time.Time
 	readied                 time.Time
 	issued, end             time.Time
 	replica                 string
@@ -142,7 +144,7 @@ func newWorld(workers ...int32) *world {
 	w := &world{
 		now: start(), goal: v1alpha1.GoalEncrypted, immediate: true, inits: map[string]string{}, grace: 2 * time.Second, period: 30 * time.Second,
 		roll:  Rolling{MaxUnavailable: 1, Head: v1alpha1.HeadRestartIfFaultTolerant, FaultTolerant: true, WorkerHash: "first", HeadHash: "first"},
-		holds: map[string]string{}, pending: map[string]bool{}, down: map[string]bool{}, evicted: map[string]int{},
+		holds: map[string]string{}, pending: map[string]bool{}, down: map[string]bool{}, refused: map[string]bool{}, evicted: map[string]int{},
 		restarts: map[string]simPod{}, turned: map[string]time.Time{}, places: map[string]int{}, dirty: true,
 	}
 	c := simCluster{templates: []simTemplate{{key: "same"}}}
@@ -175,6 +177,7 @@ func (c simCluster) clone() simCluster {
 
 func (r simRecord) clone() simRecord {
 	r.Restored, r.groups, r.Changed = slices.Clone(r.Restored), slices.Clone(r.groups), maps.Clone(r.Changed)
+	r.Refusals = slices.Clone(r.Refusals)
 	if r.Progress != nil {
 		progress := *r.Progress
 		progress.Canaries = maps.Clone(progress.Canaries)
@@ -261,6 +264,6 @@ func (w *world) terminate(at int) {
 	}
 	pods := slices.Clone(w.pods)
 	p := &pods[at]
-	p.terminating, p.deadline, p.gone = true, w.now.Add(w.period), w.now.Add(min(w.grace, w.period))
+	p.terminating, p.deleted, p.deadline, p.gone = true, w.now, w.now.Add(w.period), w.now.Add(min(w.grace, w.period))
 	w.setPods(pods)
 }

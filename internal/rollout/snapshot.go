@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/timescale"
 )
 
 // Template describes a head or worker template.
@@ -48,11 +50,13 @@ type Pod struct {
 	Certified bool
 	// Failure says why its init container cannot make a certificate; empty while it still may.
 	Failure string
-	Ready   bool
-	// Terminating pods still speak until they are gone, at Deadline at the latest.
-	Terminating bool
-	Deadline    time.Time
-	Created     time.Time
+	// ReadySince is since when the pod is Ready.
+	Ready      bool
+	ReadySince time.Time
+	// Terminating pods still speak until they are gone, at Deadline at the latest. Deleted is when somebody deleted them.
+	Terminating       bool
+	Deleted, Deadline time.Time
+	Created           time.Time
 	// Replica identifies the multi-host replica that the pod is part of; empty where it is a replica by itself.
 	Replica string
 	// Leaf is the certificate of a pod that is Certified.
@@ -87,6 +91,9 @@ type Snapshot struct {
 	Service *Service
 	// BlockedBy names the object that forbids a restart, even an approved one. BlockedWhy gives the reason and the remedy.
 	BlockedBy, BlockedWhy string
+	// ClockSkew is how the clocks of the operator and of an API server differ; empty if they do not. It forbids to begin a restart, and
+	// to delete pods outside of one: their times mean nothing.
+	ClockSkew string
 	// Hazard is the field of the templates that TLS would break, and HazardWhy says how and what to do; empty for none. It forbids
 	// to begin enabling a running cluster, approved or not.
 	Hazard, HazardWhy string
@@ -107,6 +114,8 @@ type Snapshot struct {
 	Roll Rolling
 	// Revocation is what the policy asks of the authority.
 	Revocation Revocation
+	// Scale is how long the waits for caches and clocks are.
+	Scale timescale.Scale
 }
 
 // live returns the pods that stay unless somebody deletes them.
@@ -123,6 +132,10 @@ func (s *Snapshot) pods(keep func(Pod) bool) []Pod {
 	}
 	return out
 }
+
+// settles is Settles, and tolerance how far clocks may be apart.
+func (s *Snapshot) settles() time.Duration   { return s.Scale.Wait(Settles) }
+func (s *Snapshot) tolerance() time.Duration { return s.Scale.Wait(kube.ClockTolerance) }
 
 func every(Pod) bool       { return true }
 func plaintext(p Pod) bool { return !p.Injected }

@@ -11,7 +11,9 @@ import (
 	"io"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -37,9 +39,8 @@ const (
 	greedy, quiet, bare = "raytls-hostile", "raytls-hostile-quiet", "raytls-hostile-bare"
 	// tenant is the ServiceAccount that acts in each of these namespaces.
 	tenant = "tenant"
-	// senders is how many dry runs are under way at a time, which is as many requests as the operator answers at a time. writers is
-	// how many clusters are written at a time, and stored how many of a kind each writer lets exist.
-	senders, writers, stored = 8, 2, 3
+	// stored is how many clusters of a kind exist at a time.
+	stored = 3
 	// most is how long all but a hundredth of the quiet namespace's creations may take, and how much longer than the bare one's.
 	most = 2 * time.Second
 )
@@ -71,12 +72,10 @@ func TestOneNamespaceDoesNotStopTheOthers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), duration(t))
 	defer cancel()
 	var wait sync.WaitGroup
-	for n := range senders {
+	for n := range senders(t) {
 		wait.Go(func() { w.dryRuns(ctx, tenants[greedy], n) })
 	}
-	for n := range writers {
-		wait.Go(func() { w.stores(ctx, tenants[greedy], n) })
-	}
+	wait.Go(func() { w.stores(ctx, tenants[greedy]) })
 	for _, namespace := range []string{quiet, bare} {
 		wait.Go(func() { w.creates(ctx, tenants[namespace], namespace) })
 	}
@@ -104,6 +103,17 @@ func duration(t *testing.T) time.Duration {
 	out, err := time.ParseDuration(cmp.Or(os.Getenv("HOSTILE_DURATION"), "5m"))
 	if err != nil {
 		t.Fatalf("HOSTILE_DURATION: %v", err)
+	}
+	return out
+}
+
+// senders is how many dry runs are under way at a time: HOSTILE_SENDERS, or as many as this machine has cores. On one machine with
+// the API server these keep all cores busy, and more show how long the API server's requests wait for each other.
+func senders(t *testing.T) int {
+	t.Helper()
+	out, err := strconv.Atoi(cmp.Or(os.Getenv("HOSTILE_SENDERS"), strconv.Itoa(runtime.NumCPU())))
+	if err != nil {
+		t.Fatalf("HOSTILE_SENDERS: %v", err)
 	}
 	return out
 }
@@ -142,14 +152,14 @@ func (w *world) dryRuns(ctx context.Context, api client.Client, sender int) {
 }
 
 // stores creates a cluster of one kind after the other, changes it, and deletes the oldest of its kind.
-func (w *world) stores(ctx context.Context, api client.Client, writer int) {
+func (w *world) stores(ctx context.Context, api client.Client) {
 	all := kinds()
 	maps.DeleteFunc(all, func(_ string, k kind) bool { return !k.storable })
 	names := slices.Sorted(maps.Keys(all))
-	for n := writer; ctx.Err() == nil; n++ {
+	for n := 0; ctx.Err() == nil; n++ {
 		name, round := names[n%len(names)], n/len(names)
 		called := func(round int) string {
-			return fmt.Sprintf("%s-stored-%d-%d", strings.ReplaceAll(name, " ", "-"), writer, round)
+			return fmt.Sprintf("%s-stored-%d", strings.ReplaceAll(name, " ", "-"), round)
 		}
 		object := all[name].make(greedy, called(round))
 		err := api.Create(ctx, object)

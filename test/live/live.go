@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -16,10 +17,14 @@ import (
 	"github.com/raytls/raytls/internal/app"
 )
 
-// Namespaces are the names of the namespaces with a label.
-func (c *Cluster) Namespaces(ctx context.Context, label string) ([]string, error) {
+// Namespaces are the names of the namespaces that a label selector matches.
+func (c *Cluster) Namespaces(ctx context.Context, matching string) ([]string, error) {
+	selector, err := labels.Parse(matching)
+	if err != nil {
+		return nil, err
+	}
 	var list corev1.NamespaceList
-	err := c.API.List(ctx, &list, client.HasLabels{label})
+	err = c.API.List(ctx, &list, client.MatchingLabelsSelector{Selector: selector})
 	names := []string{}
 	for _, namespace := range list.Items {
 		names = append(names, namespace.Name)

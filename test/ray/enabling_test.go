@@ -5,6 +5,7 @@ package ray
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -72,7 +73,7 @@ func outside(c *rayv1.RayCluster) {
 func (n *namespace) works(ctx context.Context, cluster string) {
 	GinkgoHelper()
 	Eventually(ctx, func(g Gomega, ctx context.Context) {
-		ended, err := n.python(ctx, n.head(ctx, cluster), "tasks.py", "no marker")
+		ended, err := n.python(ctx, n.head(ctx, cluster), "tasks.py", "no marker", fmt.Sprint(len(n.workers(ctx, cluster))))
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(ended.Code).To(BeZero(), ended.Output())
 	}).Should(Succeed())

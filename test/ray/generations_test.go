@@ -62,7 +62,7 @@ func newGenerations() []*signer {
 // noFailedHandshake asserts that no log of a group's pod tells of one.
 func (a *aging) noFailedHandshake(ctx context.Context, group string) {
 	GinkgoHelper()
-	ended, err := a.n.sh(ctx, a.pods[group], "grep -rl 'Handshake failed' /tmp/ray/session_latest/logs/")
+	ended, err := a.n.sh(ctx, a.pods[group], "grep -rl CERTIFICATE_VERIFY_FAILED /tmp/ray/session_latest/logs/")
 	Expect(err).NotTo(HaveOccurred())
 	Expect(ended.Stdout).To(BeEmpty(), "logs of %s that tell of a failed handshake", group)
 }

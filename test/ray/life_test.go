@@ -50,7 +50,7 @@ func lifeSpecs() {
 		lasting.create(ctx, newCluster("lasting", faultTolerant, workers("small", 3, 3)))
 		stays.create(ctx, newCluster("stays", workers("small", 1, 1)))
 		manual.create(ctx, newCluster("manual", workers("small", 1, 1)))
-		busy.create(ctx, busy.newJob(ctx, rayv1.K8sJobMode))
+		busy.create(ctx, busy.newJob(ctx, rayv1.HTTPMode))
 		lasting.encrypted(ctx, "lasting", 4)
 		stays.encrypted(ctx, "stays", 2)
 		manual.encrypted(ctx, "manual", 2)

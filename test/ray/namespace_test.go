@@ -37,7 +37,7 @@ type namespace struct{ name string }
 func newNamespace(ctx context.Context) *namespace {
 	GinkgoHelper()
 	n := &namespace{name: suiteLabel + "-" + rand.String(5)}
-	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.name, Labels: map[string]string{suiteLabel: ""}}}
+	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.name, Labels: map[string]string{suiteLabel: run}}}
 	Expect(target.API.Create(ctx, object)).To(Succeed())
 	DeferCleanup(func(ctx SpecContext) {
 		if CurrentSpecReport().Failed() {

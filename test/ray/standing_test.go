@@ -153,7 +153,7 @@ func (n *namespace) connects(ctx context.Context, pod *corev1.Pod, address strin
 			return
 		}
 		if text := ended.Output(); !strings.Contains(text, "Starting Ray client server failed") {
-			StopTrying("client.py in " + pod.Name).Attach("output", text).Now()
+			StopTrying("client.py in "+pod.Name).Attach("output", text).Now()
 		}
 		AddReportEntry("Ray's client server did not start", pod.Name)
 		g.Expect(ended.Code).To(BeZero(), ended.Output())

@@ -1,7 +1,8 @@
 //go:build ray
 
 // Package ray proves with the real Ray what the documentation says of a cluster's traffic. It needs a kubeconfig, a running
-// KubeRay, in IMG an image of the operator, and in RAY_IMAGE an image of Ray, both of which the cluster's nodes can get.
+// KubeRay, and in RAY_IMAGE an image of Ray that the cluster's nodes can get. IMG names an image of the operator, which the suite
+// deploys and removes. Without it the suite uses the operator that is installed, so that several runs can share a cluster.
 package ray
 
 import (
@@ -14,6 +15,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/rand"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/raytls/raytls/test/live"
@@ -42,14 +44,15 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	log.SetLogger(GinkgoLogr)
 	image := os.Getenv("IMG")
 	rayImage, redisImage = os.Getenv("RAY_IMAGE"), os.Getenv("REDIS_IMAGE")
-	Expect(image).NotTo(BeEmpty(), "IMG must name the operator's image")
 	rayVersion = regexp.MustCompile(`:(\d+\.\d+\.\d+)`).FindStringSubmatch(rayImage + ":0.0.0")[1]
 	Expect(rayVersion).NotTo(Equal("0.0.0"), "RAY_IMAGE must name an image of Ray whose tag begins with its version")
 	var err error
 	target, err = live.Connect("../..")
 	Expect(err).NotTo(HaveOccurred())
-	Expect(target.Deploy(ctx, image)).To(Succeed())
-	DeferCleanup(func(ctx SpecContext) { Expect(target.Undeploy(ctx, image)).To(Succeed()) }, NodeTimeout(2*time.Minute))
+	if image != "" {
+		Expect(target.Deploy(ctx, image)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(target.Undeploy(ctx, image)).To(Succeed()) }, NodeTimeout(2*time.Minute))
+	}
 	// The operator must be there to let go of what the specs leave behind.
 	DeferCleanup(func(ctx SpecContext) {
 		Eventually(ctx, namespaces).Should(BeEmpty())
@@ -57,12 +60,15 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	Eventually(ctx, target.OperatorRuns).Should(Succeed())
 }, NodeTimeout(3*time.Minute))
 
-// suiteLabel marks the namespaces of this suite.
+// suiteLabel marks the namespaces of this suite, with the run as its value.
 const suiteLabel = "raytls-ray"
 
-// namespaces are those of this suite that are there.
+// run tells this run of the suite from others.
+var run = rand.String(5)
+
+// namespaces are those of this run that are there.
 func namespaces(ctx context.Context) ([]string, error) {
-	return target.Namespaces(ctx, suiteLabel)
+	return target.Namespaces(ctx, suiteLabel+"="+run)
 }
 
 // isReady reports whether a pod is Ready and stays.

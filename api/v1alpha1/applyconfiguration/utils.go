@@ -59,6 +59,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RayTLSPolicySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RayTLSPolicyStatus"):
 		return &apiv1alpha1.RayTLSPolicyStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RefusedEviction"):
+		return &apiv1alpha1.RefusedEvictionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RestartWindow"):
 		return &apiv1alpha1.RestartWindowApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Rollout"):

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/cli/exit"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kuberay"
@@ -36,7 +37,7 @@ type verifier struct {
 	out, notes io.Writer
 }
 
-// verify prints what the head serves. The error is a fault unless that is the cluster's mutual TLS. ca names a file with the trust
+// verify prints what the head serves. The error has an exit code of its own unless that is the cluster's mutual TLS. ca names a file with the trust
 // bundle; empty for the CA Secret.
 func (v verifier) verify(ctx context.Context, cluster client.ObjectKey, ca string) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -94,7 +95,10 @@ func (v verifier) bundle(ctx context.Context, cluster client.ObjectKey, file str
 		return parse(file, text)
 	}
 	var secret corev1.Secret
-	name := injection.SecretName(cluster.Name)
+	name, err := v.secretName(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
 	switch err := v.reader.Get(ctx, client.ObjectKey{Namespace: cluster.Namespace, Name: name}, &secret); {
 	case apierrors.IsForbidden(err) || apierrors.IsNotFound(err):
 		_, err := fmt.Fprintf(v.notes, "The CA Secret %s cannot be read (%s), so the authority is compared by its ID alone. --ca-file gives a trust bundle.\n", name, apierrors.ReasonForError(err))
@@ -103,6 +107,15 @@ func (v verifier) bundle(ctx context.Context, cluster client.ObjectKey, file str
 		return nil, fmt.Errorf("reading Secret %s: %w", name, err)
 	}
 	return parse("Secret "+name, secret.Data["ca.crt"])
+}
+
+// secretName is the name of the CA Secret, which changes when an authority is revoked.
+func (v verifier) secretName(ctx context.Context, cluster client.ObjectKey) (string, error) {
+	var record v1alpha1.RayClusterTLS
+	if err := v.reader.Get(ctx, cluster, &record); err != nil && !apierrors.IsForbidden(err) && !apierrors.IsNotFound(err) {
+		return "", fmt.Errorf("reading RayClusterTLS %s: %w", cluster, err)
+	}
+	return injection.SecretNameSince(cluster.Name, record.Status.Authority.RevokedBeforeGeneration), nil
 }
 
 func parse(of string, text []byte) ([]*x509.Certificate, error) {
@@ -159,17 +172,17 @@ func orNone(text string) string {
 func (v verifier) verdict(ctx context.Context, cluster client.ObjectKey, result probe.Result, bundled bool) error {
 	switch {
 	case result.Answer == probe.Plaintext:
-		return fault{errors.New("the head serves gRPC without TLS"), exitFault}
+		return exit.With(exitFault, errors.New("the head serves gRPC without TLS"))
 	case result.Cause == probe.AnyClient:
-		return fault{errors.New("the head serves TLS but lets in clients without a certificate"), exitFault}
+		return exit.With(exitFault, errors.New("the head serves TLS but lets in clients without a certificate"))
 	case result.Answer == probe.ForeignTLS:
-		return fault{errors.New("the head serves a certificate that the cluster's authority did not issue"), exitFault}
+		return exit.With(exitFault, errors.New("the head serves a certificate that the cluster's authority did not issue"))
 	case result.Answer == probe.Unknown:
-		return fault{fmt.Errorf("the head does not show what it serves: %s", result.Cause), exitUnknown}
+		return exit.With(exitUnknown, fmt.Errorf("the head does not show what it serves: %s", result.Cause))
 	case result.Validity == probe.Expired:
 		return ended()
 	case result.Validity == probe.NotYetValid:
-		return fault{errors.New("the served certificate is not valid yet by this machine's clock; compare the clocks"), exitUnknown}
+		return exit.With(exitUnknown, errors.New("the served certificate is not valid yet by this machine's clock; compare the clocks"))
 	case !bundled:
 		return v.verdictByID(ctx, cluster, result)
 	}
@@ -185,7 +198,7 @@ func (v verifier) verdictByID(ctx context.Context, cluster client.ObjectKey, res
 	current, served := &record.Status.Authority, result.AuthorityID()
 	earlier := slices.ContainsFunc(current.Earlier, func(e v1alpha1.EarlierAuthority) bool { return e.ID == served })
 	if served == "" || served != current.ID && !earlier {
-		return fault{fmt.Errorf("the head serves a certificate of authority %s, and the cluster's is %s", orNone(served), orNone(current.ID)), exitFault}
+		return exit.With(exitFault, fmt.Errorf("the head serves a certificate of authority %s, and the cluster's is %s", orNone(served), orNone(current.ID)))
 	}
 	if keys.Judge(keys.Leaf{NotAfter: result.Chain[0].NotAfter}, keys.Signers{}, v.now()).Reason == v1alpha1.ReasonCertificateExpired {
 		return ended()
@@ -194,7 +207,7 @@ func (v verifier) verdictByID(ctx context.Context, cluster client.ObjectKey, res
 }
 
 func ended() error {
-	return fault{errors.New("the served certificate has ended; delete the head pod"), exitFault}
+	return exit.With(exitFault, errors.New("the served certificate has ended; delete the head pod"))
 }
 
 func (v verifier) conclude(verdict string) error {

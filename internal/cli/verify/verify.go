@@ -3,17 +3,12 @@ package verify
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/cli/connect"
 )
 
 // Exit codes beside 0, for the cluster's mutual TLS, and 1, for a command that failed.
@@ -22,19 +17,10 @@ const (
 	exitUnknown = 3
 )
 
-// fault is a verdict that is not the cluster's mutual TLS.
-type fault struct {
-	error
-	code int
-}
-
-// ExitCode is what the process ends with.
-func (f fault) ExitCode() int { return f.code }
-
 // New makes the command. now is the clock.
 func New(now func() time.Time) *cobra.Command {
-	var kubeconfig, ca string
-	var overrides clientcmd.ConfigOverrides
+	var connection *connect.Flags
+	var ca string
 	command := &cobra.Command{
 		Use:   "verify CLUSTER",
 		Short: "Make a TLS handshake with a RayCluster's head, and show which certificate it serves",
@@ -51,34 +37,16 @@ proven to serve, 3 if the head does not show what it serves, and 1 if the comman
 			"  raytls verify train -n ml --ca-file ca.crt",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			rules := clientcmd.NewDefaultClientConfigLoadingRules()
-			rules.ExplicitPath = kubeconfig
-			loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &overrides)
-			config, err := loaded.ClientConfig()
+			session, err := connection.Open(now)
 			if err != nil {
-				return fmt.Errorf("reading the kubeconfig: %w", err)
+				return err
 			}
-			namespace, _, err := loaded.Namespace()
-			if err != nil {
-				return fmt.Errorf("reading the kubeconfig: %w", err)
-			}
-			scheme := runtime.NewScheme()
-			if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-				return fmt.Errorf("registering kinds: %w", err)
-			}
-			reader, err := client.New(config, client.Options{Scheme: scheme})
-			if err != nil {
-				return fmt.Errorf("connecting to the API server: %w", err)
-			}
-			v := verifier{reader: reader, forward: forwarder(config), now: now, out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr()}
-			return v.verify(cmd.Context(), client.ObjectKey{Namespace: namespace, Name: args[0]}, ca)
+			v := verifier{reader: session.Client, forward: forwarder(session.Config), now: now, out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr()}
+			return v.verify(cmd.Context(), client.ObjectKey{Namespace: session.Namespace, Name: args[0]}, ca)
 		},
 	}
-	flags := command.Flags()
-	flags.StringVar(&kubeconfig, "kubeconfig", "", "The kubeconfig file.")
-	flags.StringVar(&overrides.CurrentContext, "context", "", "The context of the kubeconfig.")
-	flags.StringVarP(&overrides.Context.Namespace, "namespace", "n", "", "The RayCluster's namespace. Defaults to that of the context.")
-	flags.StringVar(&ca, "ca-file", "", "A file with the trust bundle, in place of the CA Secret.")
+	connection = connect.AddFlags(command)
+	command.Flags().StringVar(&ca, "ca-file", "", "A file with the trust bundle, in place of the CA Secret.")
 	command.SetContext(context.Background())
 	return command
 }

@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/cli/exit"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/pki"
 	"github.com/raytls/raytls/internal/probe"
@@ -194,7 +195,7 @@ func TestVerify(t *testing.T) {
 			code := 0
 			if err != nil {
 				code = 1
-				var coded fault
+				var coded exit.Error
 				if errors.As(err, &coded) {
 					code = coded.ExitCode()
 				}
@@ -213,10 +214,37 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// A revocation gives the CA Secret another name. Its former one may still hold what the stolen key signed.
+func TestVerifyReadsTheSecretOfTheAuthorityThatIsNotRevoked(t *testing.T) {
+	revoked, own := newAuthority(t), newAuthority(t)
+	reader := cluster(t, revoked, true)
+	api := reader.(client.Client)
+	key := client.ObjectKey{Namespace: "ml", Name: "train"}
+	var record v1alpha1.RayClusterTLS
+	if err := api.Get(t.Context(), key, &record); err != nil {
+		t.Fatal(err)
+	}
+	record.Status.Authority = v1alpha1.AuthorityStatus{Generation: 3, ID: own.ID(), RevokedBeforeGeneration: 3}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "raytls-train.g3"}, Data: map[string][]byte{"ca.crt": own.CertificatePEM()}}
+	if err := errors.Join(api.Update(t.Context(), &record), api.Create(t.Context(), secret)); err != nil {
+		t.Fatal(err)
+	}
+	for reason, c := range map[string]struct {
+		serves authority
+		good   bool
+	}{"of the present authority": {own, true}, "of the revoked one": {revoked, false}} {
+		var out, notes bytes.Buffer
+		v := verifier{reader: reader, forward: listen(t, c.serves.serve(t, tls.RequireAndVerifyClientCert)), now: epoch, out: &out, notes: &notes}
+		if err := v.verify(t.Context(), key, ""); (err == nil) != c.good || notes.Len() > 0 {
+			t.Errorf("a certificate %s: %v, with the notes %q", reason, err, notes.String())
+		}
+	}
+}
+
 func TestVerifyPassesErrorsOn(t *testing.T) {
 	v := verifier{reader: cluster(t, newAuthority(t), true), now: epoch}
 	err := v.verify(t.Context(), client.ObjectKey{Namespace: "ml", Name: "missing"}, "")
-	if err == nil || errors.As(err, new(fault)) {
+	if err == nil || errors.As(err, new(exit.Error)) {
 		t.Errorf("a missing RayCluster is an error and no verdict: got %v", err)
 	}
 }

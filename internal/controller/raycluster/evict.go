@@ -18,10 +18,12 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/rollout"
 )
 
 // evictPods evicts the pods of the plan, as far as the API server lets it: a pod that it refuses to evict keeps none but the hosts of
-// its replica, and the first refusal is the error. The gathered pods are those whose controller is the RayCluster, by UID, and each
+// its replica, and the first refusal is the error. Refusals go on record, and after as many as the record takes, no more pods are
+// tried. The gathered pods are those whose controller is the RayCluster, by UID, and each
 // eviction names its pod by UID.
 func (a *application) evictPods(ctx context.Context) error {
 	plan := &a.decision.Plan
@@ -37,7 +39,7 @@ func (a *application) evictPods(ctx context.Context) error {
 			continue
 		}
 		log.FromContext(ctx).Info("Evicting pod", "pod", pod.Name)
-		err := a.evict(ctx, pod.Name, types.UID(pod.UID))
+		err := a.evict(ctx, pod)
 		if err == nil {
 			names = append(names, pod.Name)
 			continue
@@ -48,6 +50,9 @@ func (a *application) evictPods(ctx context.Context) error {
 		}
 		refusal = cmp.Or(refusal, err)
 		refused[pod.Replica] = pod.Replica != ""
+		if len(a.refused) >= rollout.MaxRefusals {
+			break
+		}
 	}
 	if len(names) > 0 {
 		a.event(false, "EvictedPods", "Evict", "evicted "+strings.Join(names, ", ")+" for new certificates")
@@ -55,25 +60,31 @@ func (a *application) evictPods(ctx context.Context) error {
 	return cmp.Or(failure, refusal)
 }
 
-func (a *application) evict(ctx context.Context, name string, uid types.UID) error {
-	meta := metav1.ObjectMeta{Namespace: a.facts.Key.Namespace, Name: name}
+// evict evicts one pod. Whatever the API server answers but that the pod is gone or another one is a refusal: an admission webhook
+// chooses the code of its answer.
+func (a *application) evict(ctx context.Context, pod *rollout.Pod) error {
+	uid := types.UID(pod.UID)
+	meta := metav1.ObjectMeta{Namespace: a.facts.Key.Namespace, Name: pod.Name}
 	eviction := &policyv1.Eviction{ObjectMeta: meta, DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}}}
 	err := a.Client.SubResource("eviction").Create(ctx, &corev1.Pod{ObjectMeta: meta}, eviction)
+	_, answered := errors.AsType[*apierrors.StatusError](err)
 	switch {
 	case err == nil || apierrors.IsNotFound(err):
 		return nil
 	case apierrors.IsConflict(err):
 		return kube.ErrStale // another pod has the name, or somebody else evicts
-	case apierrors.IsTooManyRequests(err) || apierrors.IsForbidden(err):
-		outcome := kube.Waitf(v1alpha1.ReasonBlocked, "the API server does not let pod %s be evicted for a new certificate: %s", name, kube.Steady(err.Error())).RetryAfter(kube.UnwatchedRetry)
-		outcome.OfRestart = true
-		outcome.BlockedBy = "Pod/" + name
-		if budget := budgetIn(err); budget != "" {
-			outcome.BlockedBy = cluster.Budget(budget)
-		}
-		return outcome
+	case !answered:
+		return fmt.Errorf("evicting pod %s: %w", pod.Name, err)
 	}
-	return fmt.Errorf("evicting pod %s: %w", name, err)
+	text := kube.Steady(err.Error())
+	outcome := kube.Waitf(v1alpha1.ReasonBlocked, "the API server does not let pod %s be evicted for a new certificate: %s", pod.Name, text).RetryAfter(rollout.RetryFirst)
+	outcome.OfRestart = true
+	outcome.BlockedBy = "Pod/" + pod.Name
+	if budget := budgetIn(err); budget != "" {
+		outcome.BlockedBy = cluster.Budget(budget)
+	}
+	a.refused = append(a.refused, cluster.Refused{Pod: pod, BlockedBy: outcome.BlockedBy, Message: text})
+	return outcome
 }
 
 var budgetPattern = regexp.MustCompile(`^The disruption budget ([a-z0-9]([-a-z0-9.]*[a-z0-9])?) `)

@@ -44,7 +44,9 @@ func TestEvict(t *testing.T) {
 		"unknown budget": {reason: "where none is named, the pod is", answer: refused("no"), blockedBy: "Pod/a-1"},
 		"busy":           {reason: "a server that is busy says no more", answer: apierrors.NewTooManyRequests("later", 1), blockedBy: "Pod/a-1"},
 		"forbidden":      {reason: "a guard's refusal keeps the cluster encrypted", answer: apierrors.NewForbidden(pods, "a-1", errors.New("guard")), blockedBy: "Pod/a-1"},
-		"failed":         {reason: "an unknown error is tried again", answer: apierrors.NewInternalError(errors.New("x")), failed: true},
+		"invalid":        {reason: "a policy chooses the code of its refusal", answer: apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "a-1", nil), blockedBy: "Pod/a-1"},
+		"webhook down":   {reason: "and so does a webhook that fails", answer: apierrors.NewInternalError(errors.New("failed calling webhook")), blockedBy: "Pod/a-1"},
+		"failed":         {reason: "an unknown error is tried again", answer: errors.New("connection refused"), failed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, stored, recorder := keyed(t, epoch())
@@ -65,6 +67,9 @@ func TestEvict(t *testing.T) {
 				t.Fatalf("%s: a pod goes by its UID: %v", c.reason, evictions)
 			}
 			outcome := kube.AsOutcome(err)
+			if (outcome != nil) != (len(a.refused) == 1) || outcome != nil && (a.refused[0].BlockedBy != outcome.BlockedBy || a.refused[0].Pod.UID != "uid-1") {
+				t.Errorf("%s: a refusal goes on record: %+v", c.reason, a.refused)
+			}
 			switch {
 			case (outcome != nil) != (c.blockedBy != "") || kube.IsStale(err) != c.stale || (err != nil && outcome == nil && !kube.IsStale(err)) != c.failed:
 				t.Errorf("%s: got %v", c.reason, err)

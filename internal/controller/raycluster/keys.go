@@ -34,6 +34,9 @@ func (a *application) provideKeys(ctx context.Context) error {
 	if err := a.nameConflict(ctx); err != nil {
 		return err
 	}
+	if a.facts.ClockSkew != "" {
+		return a.withoutKeys(ctx)
+	}
 	settings, parent, pods, now := a.facts.KeySettings(), a.facts.Parent(), a.facts.KeyPods(), a.facts.Now
 	pods.Settled = a.settled.since(a.facts.Key, a.facts.KeyState(), now)
 	due, err := a.facts.Keys.Due(settings, parent, pods, now)
@@ -43,6 +46,11 @@ func (a *application) provideKeys(ctx context.Context) error {
 	if wait := a.issuers.wait(a.facts.Key, now); due.Makes() && wait > 0 {
 		a.requeueAt(now.Add(wait))
 		return a.waitsForIssuer(ctx, wait)
+	}
+	if due.Makes() {
+		if err := a.mayMakeKeys(ctx); err != nil {
+			return err
+		}
 	}
 	if len(due.Unused) > 0 {
 		if err := a.knowsPods(ctx); err != nil {
@@ -59,6 +67,35 @@ func (a *application) provideKeys(ctx context.Context) error {
 	}
 	a.requeueAt(renewAt)
 	return a.publish(ctx, next, made.Issuer)
+}
+
+// withoutKeys is for the time in which the clocks of the operator and of an API server differ: a certificate that is made then begins
+// or ends at a time that nobody meant. Nothing is written. It fails if new pods wait for keys.
+func (a *application) withoutKeys(ctx context.Context) error {
+	if err := a.freshAuthority(ctx); err != nil { // an answer of now shows whether the clocks differ still
+		return err
+	}
+	if a.facts.Keys.Works(a.facts.Now) {
+		return nil
+	}
+	return a.facts.ClocksDiffer()
+}
+
+// mayMakeKeys fails if the API server's answer of this moment shows that its clock and the operator's differ: none may have come for a
+// while. The first authority is made of the newest RayCluster alone, since a cluster that was disabled meanwhile would keep it.
+func (a *application) mayMakeKeys(ctx context.Context) error {
+	if err := a.freshAuthority(ctx); err != nil {
+		return err
+	}
+	if a.facts.AuthoritySecret == nil {
+		if err := a.verifyCluster(ctx); err != nil {
+			return err
+		}
+	}
+	if a.Gatherer.ClockSkew != nil && a.Gatherer.ClockSkew() != "" {
+		return kube.ErrStale // the facts show it next time
+	}
+	return nil
 }
 
 // logIssued writes the one line that tells of a certificate. The line that a pod's init container writes has the same keys.
@@ -98,17 +135,22 @@ func (a *application) fresh(ctx context.Context) error {
 	if err := a.freshAuthority(ctx); err != nil {
 		return err
 	}
-	return a.freshSecret(ctx, types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: a.issuerName()}, a.facts.IssuerSecret)
+	stored, err := kube.ReadSecret(ctx, a.Live, types.NamespacedName{Namespace: a.facts.Key.Namespace, Name: a.issuerName()})
+	return stale(a.facts.IssuerSecret, stored, err)
 }
 
-// freshAuthority fails if the cache lags behind the authority's Secret.
+// freshAuthority fails if the cache lags behind the authority's Secret, or if somebody else's Secret has its name.
 func (a *application) freshAuthority(ctx context.Context) error {
-	return a.freshSecret(ctx, types.NamespacedName{Namespace: a.Settings.Namespace, Name: keys.AuthoritySecretName(a.facts.Key)}, a.facts.AuthoritySecret)
+	key := types.NamespacedName{Namespace: a.Settings.Namespace, Name: keys.AuthoritySecretName(a.facts.Key)}
+	stored, err := kube.ReadSecret(ctx, a.Live, key)
+	if err == nil && stored != nil && a.facts.AuthoritySecret == nil {
+		return kube.NameConflict(stored, kube.Labels(v1alpha1.ComponentAuthority), nil)
+	}
+	return stale(a.facts.AuthoritySecret, stored, err)
 }
 
-// freshSecret fails if the Secret is another than the cache shows; nil stands for one that does not exist.
-func (a *application) freshSecret(ctx context.Context, key types.NamespacedName, seen *corev1.Secret) error {
-	stored, err := kube.ReadSecret(ctx, a.Live, key)
+// stale fails if the Secret is another than the cache shows; nil stands for one that does not exist. err is that of reading it.
+func stale(seen, stored *corev1.Secret, err error) error {
 	if err != nil {
 		return err
 	}

@@ -133,6 +133,84 @@ func TestAnIssuerThatHasToWaitIsReported(t *testing.T) {
 	}
 }
 
+func TestNoKeysAreMadeByAClockThatIsOff(t *testing.T) {
+	const off = "the clocks differ"
+	replaced := func(a *application, _ client.Client) {
+		a.facts.Policy.CertificateAuthority.ReplaceIssuedBefore = &metav1.Time{Time: epoch().Add(time.Hour)}
+	}
+	for name, c := range map[string]struct {
+		reason string
+		change func(*application, client.Client)
+		// known reports whether the facts show it; otherwise the answer to the last question does.
+		known bool
+		fails string
+		stale bool
+	}{
+		"works":         {"what works goes on", func(*application, client.Client) {}, true, "", false},
+		"due":           {"what is due waits, and what is there works", replaced, true, "", false},
+		"lost":          {"where new pods wait, somebody must act", func(a *application, stored client.Client) { a.withoutIssuer(t, stored) }, true, v1alpha1.ReasonClockSkew, false},
+		"due, late":     {"the API server is asked before a key is made", replaced, false, "", true},
+		"works, unseen": {"it is not asked otherwise", func(*application, client.Client) {}, false, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, stored, _ := keyed(t, epoch().Add(time.Hour))
+			c.change(a, stored)
+			a.Gatherer.ClockSkew = func() string { return off }
+			if c.known {
+				a.facts.ClockSkew = off
+			}
+			err := a.provideKeys(t.Context())
+			if outcome := kube.AsOutcome(err); (outcome != nil) != (c.fails != "") || outcome != nil && (outcome.Reason != c.fails || outcome.Message != off || outcome.After == 0) || kube.IsStale(err) != c.stale {
+				t.Errorf("%s: got %v", c.reason, err)
+			}
+			if a.keys.Generation != 1 || a.keys.Issuer != a.facts.Keys.Issuer && c.fails == "" {
+				t.Errorf("%s: keys were made", c.reason)
+			}
+			var secrets corev1.SecretList
+			if err := stored.List(t.Context(), &secrets); err != nil {
+				t.Fatal(err)
+			}
+			for i := range secrets.Items {
+				if secrets.Items[i].ResourceVersion != "999" {
+					t.Errorf("%s: Secret %s was written", c.reason, secrets.Items[i].Name)
+				}
+			}
+		})
+	}
+}
+
+func TestTheFirstAuthorityIsMadeOfTheNewestCluster(t *testing.T) {
+	for name, c := range map[string]struct {
+		reason     string
+		generation int64
+		stale      bool
+	}{
+		"newest": {"a new cluster gets keys", 1, false},
+		"older":  {"a cluster that was disabled meanwhile would keep them", 2, true},
+	} {
+		a, stored, _ := keyed(t, epoch())
+		a.withoutIssuer(t, stored)
+		if err := stored.Delete(t.Context(), a.facts.AuthoritySecret); err != nil {
+			t.Fatal(err)
+		}
+		a.facts.AuthoritySecret, a.facts.Keys = nil, keys.Store{Cluster: train()}
+		object := a.facts.Object.DeepCopy()
+		object.SetGeneration(c.generation)
+		if err := stored.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+		a.facts.Object.SetGeneration(1)
+		err := a.provideKeys(t.Context())
+		var secrets corev1.SecretList
+		if err := stored.List(t.Context(), &secrets); err != nil {
+			t.Fatal(err)
+		}
+		if kube.IsStale(err) != c.stale || !c.stale && err != nil || (len(secrets.Items) == 0) != c.stale {
+			t.Errorf("%s: %s: got %v and %d Secrets", name, c.reason, err, len(secrets.Items))
+		}
+	}
+}
+
 func TestAnAuthorityIsReplaced(t *testing.T) {
 	waits := func(a *application) {
 		a.facts.Pods = []cluster.Pod{{Pod: rollout.Pod{Name: "p-x", UID: "x", Injected: true}}}

@@ -104,6 +104,8 @@ type application struct {
 	scripts      *corev1.ConfigMap
 	// recorded reports whether the record of the plan is written.
 	recorded bool
+	// refused are the pods that the API server refused to evict.
+	refused []cluster.Refused
 	// requeue is when to reconcile though nothing happens; zero for never.
 	requeue time.Time
 }

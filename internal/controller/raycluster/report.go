@@ -137,7 +137,7 @@ func (a *application) writeStatus(ctx context.Context, err error) error {
 	if a.tls == nil {
 		return nil
 	}
-	status := cluster.Status(a.facts, a.decision, cluster.Done{Keys: a.keys, Recorded: a.recorded, Err: err})
+	status := cluster.Status(a.facts, a.decision, cluster.Done{Keys: a.keys, Recorded: a.recorded, Refused: a.refused, Err: err})
 	if apiequality.Semantic.DeepEqual(a.tls.Status, status) {
 		return nil
 	}

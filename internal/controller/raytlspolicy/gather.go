@@ -51,7 +51,7 @@ type covered struct {
 func (r *Reconciler) gather(ctx context.Context, p *v1alpha1.RayTLSPolicy) (*summary, error) {
 	spec := p.Spec.WithDefaults()
 	s := &summary{now: r.Clock.Now(), spec: &spec, admission: r.Admission.Condition(p.Namespace), target: true}
-	acceptance := policy.Acceptance{Spec: s.spec, Images: r.Images, Served: r.Kinds.Served, CAKnown: true, Now: s.now}
+	acceptance := policy.Acceptance{Spec: s.spec, Images: r.Images, Served: r.Kinds.Served, CAKnown: true, Now: s.now, Scale: r.Scale}
 	var err error
 	if ref := spec.CertificateAuthority.SecretRef; ref != nil {
 		if acceptance.CA, err = kube.ReadSecret(ctx, r.Live, types.NamespacedName{Namespace: p.Namespace, Name: ref.Name}); err != nil {

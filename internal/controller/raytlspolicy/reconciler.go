@@ -28,6 +28,7 @@ import (
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/policy"
+	"github.com/raytls/raytls/internal/timescale"
 )
 
 // Admission knows the condition AdmissionActive of each namespace.
@@ -52,6 +53,8 @@ type Reconciler struct {
 	Clock     clock.PassiveClock
 	Recorder  recorder.EventRecorder
 	Admission Admission
+	// Scale is how long days are.
+	Scale timescale.Scale
 
 	// incomplete holds since when the status of each policy has been incomplete, and unreadable since when its parts cannot be read.
 	incomplete, unreadable kube.Lasting

@@ -26,7 +26,7 @@ func severities() []string {
 		v1alpha1.ReasonPlaintextOnWire, v1alpha1.ReasonForeignTLSOnWire,
 		v1alpha1.ReasonCertificateExpired, v1alpha1.ReasonOutdatedAuthority, v1alpha1.ReasonAuthorityEnding,
 		v1alpha1.ReasonAuthorityLost, v1alpha1.ReasonAuthorityRestored, v1alpha1.ReasonFormatUnknown,
-		v1alpha1.ReasonNameConflict, v1alpha1.ReasonError, v1alpha1.ReasonFieldConflict, v1alpha1.ReasonPodsAltered,
+		v1alpha1.ReasonClockSkew, v1alpha1.ReasonNameConflict, v1alpha1.ReasonError, v1alpha1.ReasonFieldConflict, v1alpha1.ReasonPodsAltered,
 		v1alpha1.ReasonCertificateFailed, v1alpha1.ReasonEnableFailed, v1alpha1.ReasonInjectionConflict, v1alpha1.ReasonHazard, v1alpha1.ReasonForeignTLS,
 		v1alpha1.ReasonNotAccepted, v1alpha1.ReasonPolicyConflict, v1alpha1.ReasonBlocked, v1alpha1.ReasonAwaitingApproval,
 		v1alpha1.ReasonPaused, v1alpha1.ReasonNotCovered, v1alpha1.ReasonRevoking, v1alpha1.ReasonEnabling, v1alpha1.ReasonDisabling, v1alpha1.ReasonWaitingForSlot, v1alpha1.ReasonWaitingForWindow,

@@ -139,10 +139,15 @@ func (e *environment) apply(name string) error {
 
 // addAccount writes a kubeconfig with which one is the service account.
 func (e *environment) addAccount(name, file string) error {
-	user, err := e.server.AddUser(envtest.User{
+	return e.addUser(envtest.User{
 		Name:   "system:serviceaccount:" + operatorNamespace + ":" + name,
 		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace, "system:authenticated"},
-	}, nil)
+	}, file)
+}
+
+// addUser writes a kubeconfig with which one is the user.
+func (e *environment) addUser(as envtest.User, file string) error {
+	user, err := e.server.AddUser(as, nil)
 	if err != nil {
 		return err
 	}

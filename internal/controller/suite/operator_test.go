@@ -51,6 +51,8 @@ const (
 	envMounted         = "RAYTLS_SUITE_MOUNTED"
 	// envHeads is the folder that says what listens for which head.
 	envHeads = "RAYTLS_SUITE_HEADS"
+	// envMetrics is the address for the controller's metrics; empty for none.
+	envMetrics = "RAYTLS_SUITE_METRICS"
 
 	exitDied      = 7
 	allowedImage  = "registry.example/openssl:1"
@@ -89,7 +91,11 @@ func runOperatorUntilSignal(ctx context.Context) error {
 	shared := app.Options{Namespace: operatorNamespace, Metrics: "0", Probes: "0", Images: policy.Allowlist{allowedImage}}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return app.RunController(ctx, controller, app.ControllerOptions{Options: shared, ClusterDomain: clusterDomain, Dial: dialHead, Clock: aheadClock{}})
+		ours := shared
+		if address := os.Getenv(envMetrics); address != "" {
+			ours.Metrics, ours.MetricsInsecure = address, true
+		}
+		return app.RunController(ctx, controller, app.ControllerOptions{Options: ours, ClusterDomain: clusterDomain, Dial: dialHead, Clock: aheadClock{}})
 	})
 	group.Go(func() error {
 		mounted := os.Getenv(envMounted)
@@ -117,6 +123,18 @@ func (aheadClock) Now() time.Time {
 }
 
 func (c aheadClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+
+// dateFile, in the folder of the heads, says how far the API server's clock is ahead of the operator's, as its answers have it.
+const dateFile = "date-ahead"
+
+// moveDate has an answer of the API server be of such a clock.
+func moveDate(response *http.Response) {
+	text, _ := os.ReadFile(filepath.Join(os.Getenv(envHeads), dateFile))
+	ahead, err := time.ParseDuration(string(text)) // none without a file
+	if date, dateErr := http.ParseTime(response.Header.Get("Date")); err == nil && dateErr == nil {
+		response.Header.Set("Date", date.Add(ahead).UTC().Format(http.TimeFormat))
+	}
+}
 
 // dialHead connects to what a spec serves for a head. A file with the head's address as its name says where that listens.
 func dialHead(ctx context.Context, network, address string) (net.Conn, error) {
@@ -185,7 +203,11 @@ type counted struct {
 
 func (c counted) RoundTrip(request *http.Request) (*http.Response, error) {
 	if request.Method == http.MethodGet || request.Method == http.MethodHead {
-		return c.next.RoundTrip(request)
+		response, err := c.next.RoundTrip(request)
+		if err == nil {
+			moveDate(response)
+		}
+		return response, err
 	}
 	if c.dieAfter > 0 || c.dieAt != "" {
 		c.dying.Lock() // no write is on its way, and not noted, when the process dies
@@ -195,6 +217,7 @@ func (c counted) RoundTrip(request *http.Request) (*http.Response, error) {
 	code := 0
 	if err == nil {
 		code = response.StatusCode
+		moveDate(response)
 	}
 	_, _ = fmt.Fprintf(c.to, "%s %s %d\n", request.Method, request.URL.Path, code)
 	if strings.Contains(request.URL.Path, "/events") {

@@ -1,6 +1,7 @@
 package suite_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,9 +10,12 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/kube"
@@ -45,6 +49,12 @@ func (w *world) changeCertificates(policy, cluster string) {
 	Expect(w.evicted()).To(BeEmpty())
 	DeferCleanup(os.Remove, filepath.Join(env.heads, clockFile))
 	Expect(os.WriteFile(filepath.Join(env.heads, clockFile), []byte(kube.ClockTolerance.String()), 0o600)).To(Succeed())
+	w.changeCertificatesOf(cluster)
+}
+
+// changeCertificatesOf has all pods of the cluster be older than the last change of what the policy asks.
+func (w *world) changeCertificatesOf(cluster string) {
+	GinkgoHelper()
 	Eventually(func(g Gomega) {
 		tls := w.tls(cluster)
 		since := metav1.Now()
@@ -54,6 +64,39 @@ func (w *world) changeCertificates(policy, cluster string) {
 		tls.Status.PodCertificate.WorkerSince = &since
 		g.Expect(w.admin.Status().Update(w.ctx, tls)).To(Succeed())
 	}).Should(Succeed())
+}
+
+// refuseEvictions has the API server refuse to evict the pods of the cluster a of this namespace.
+func (w *world) refuseEvictions(name string) {
+	GinkgoHelper()
+	fail, deny := admissionregistrationv1.Fail, []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny}
+	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: w.ns + "-" + name},
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
+			FailurePolicy: &fail,
+			MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{
+				RuleWithOperations: admissionregistrationv1.RuleWithOperations{
+					Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
+					Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods/eviction"}},
+				},
+			}}},
+			Validations: []admissionregistrationv1.Validation{{
+				Expression: fmt.Sprintf("request.namespace != %q || !request.name.startsWith('a-')", w.ns), Message: "not on a weekday",
+			}},
+		},
+	}
+	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: policy.Name},
+		Spec:       admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: policy.Name, ValidationActions: deny},
+	}
+	for _, object := range []client.Object{policy, binding} {
+		Expect(w.admin.Create(w.ctx, object)).To(Succeed())
+		DeferCleanup(w.admin.Delete, w.ctx, object)
+	}
+	probe := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "a-probe"}}
+	Eventually(func() error {
+		return w.admin.SubResource("eviction").Create(w.ctx, probe, &policyv1.Eviction{ObjectMeta: probe.ObjectMeta})
+	}).Should(MatchError(ContainSubstring("not on a weekday")))
 }
 
 var _ = Describe("Rolling", func() {
@@ -147,6 +190,30 @@ var _ = Describe("Rolling", func() {
 			g.Expect(w.blockedBy("a")).To(Equal("PodDisruptionBudget/keep"), "the eviction has used it up")
 			outdated(g, 2)
 		})
+	})
+
+	It("puts evictions that a policy refuses on record, and lets other clusters have their turn", func() {
+		w.refuseEvictions("of-a")
+		begin(selecting(func(s *v1alpha1.RayTLSPolicySpec) { s.Rollout.MaxConcurrentClusters = 1 }))
+		w.start("p", "b", faultTolerant)
+		w.eventually(func(g Gomega) { g.Expect(w.status("b").Pods.Certified).To(BeEquivalentTo(3)) })
+		w.changeCertificates("p", "a")
+		w.eventually(func(g Gomega) {
+			status := w.status("a")
+			g.Expect(status.RefusedEvictions).To(HaveLen(3), "the workers and the head are tried")
+			g.Expect(status.RefusedEvictions[0].Message).To(ContainSubstring("not on a weekday"))
+			g.Expect(status.Rollout).To(BeNil())
+			g.Expect(status.PendingRestart).To(HaveValue(And(
+				HaveField("Reason", v1alpha1.ReasonBlocked), HaveField("BlockedBy", HavePrefix("Pod/a-")), HaveField("Message", ContainSubstring("not on a weekday")))))
+		})
+		w.encrypted("p", "a")
+		w.changeCertificatesOf("b")
+		w.eventually(func(g Gomega) {
+			g.Expect(w.evicted()).To(HaveLen(3))
+			g.Expect(w.evicted()).To(HaveEach(HavePrefix("b-")))
+			g.Expect(w.status("b").Rollout).To(BeNil())
+		})
+		Expect(names(w.pods("a"))).To(ConsistOf(old))
 	})
 
 	It("rolls the workers of a serving cluster in place, and has the RayService replace a head that would lose its state", func() {

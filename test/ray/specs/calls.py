@@ -49,7 +49,7 @@ def calls(address, what, call):
         time.sleep(max(0.0, 1 - took))
 
 
-workers, known = {}, set()
+workers, known, calling = {}, set(), []
 while not ENOUGH.exists():
     try:
         workers = alive()
@@ -60,5 +60,8 @@ while not ENOUGH.exists():
         there = NodeAffinitySchedulingStrategy(workers[address], soft=False)
         actor = Actor.options(scheduling_strategy=there).remote()
         for what, call in (("actor", actor.echo.remote), ("task", echo.options(scheduling_strategy=there).remote)):
-            threading.Thread(target=calls, args=(address, what, call), daemon=True).start()
+            calling.append(threading.Thread(target=calls, args=(address, what, call)))
+            calling[-1].start()
     time.sleep(1)
+for thread in calling:
+    thread.join()

@@ -357,6 +357,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: policyRef
       type:
         namedType: com.github.raytls.raytls.api.v1alpha1.PolicyReference
+    - name: refusedEvictions
+      type:
+        list:
+          elementType:
+            namedType: com.github.raytls.raytls.api.v1alpha1.RefusedEviction
+          elementRelationship: associative
+          keys:
+          - podUID
     - name: restartBy
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -452,6 +460,30 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: pods
       type:
         scalar: numeric
+- name: com.github.raytls.raytls.api.v1alpha1.RefusedEviction
+  map:
+    fields:
+    - name: attempts
+      type:
+        scalar: numeric
+    - name: blockedBy
+      type:
+        scalar: string
+    - name: firstTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: lastTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: message
+      type:
+        scalar: string
+    - name: pod
+      type:
+        scalar: string
+    - name: podUID
+      type:
+        scalar: string
 - name: com.github.raytls.raytls.api.v1alpha1.RestartAction
   scalar: string
 - name: com.github.raytls.raytls.api.v1alpha1.RestartWindow

@@ -19,7 +19,7 @@ type PendingRestartApplyConfiguration struct {
 	// action is the change for which the RayCluster needs the restart.
 	Action *apiv1alpha1.RestartAction `json:"action,omitempty"`
 	// reason is AwaitingApproval, Blocked, Hazard, WaitingForSlot, WaitingForWindow, WindowTooLate, EnableFailed, OnDelete,
-	// Paused, ReplicasUnavailable or NotAccepted.
+	// Paused, ReplicasUnavailable, ClockSkew or NotAccepted.
 	Reason *string `json:"reason,omitempty"`
 	// blockedBy names the object or setting that forbids the restart, approved or not, such as RayJob/train.
 	BlockedBy *string `json:"blockedBy,omitempty"`

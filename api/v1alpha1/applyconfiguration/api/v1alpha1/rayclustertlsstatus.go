@@ -28,6 +28,9 @@ type RayClusterTLSStatusApplyConfiguration struct {
 	Injection *InjectionStatusApplyConfiguration `json:"injection,omitempty"`
 	// rollout records how far a restart of the RayCluster has come. It is absent while no restart is under way.
 	Rollout *RolloutProgressApplyConfiguration `json:"rollout,omitempty"`
+	// refusedEvictions lists pods that need new certificates and that the API server refuses to evict, for a reason that the
+	// operator does not read. It tries each of them again, after one minute at first and after ten at last.
+	RefusedEvictions []RefusedEvictionApplyConfiguration `json:"refusedEvictions,omitempty"`
 	// authority describes the RayCluster's current authority. It is absent until the operator has created one.
 	Authority *AuthorityStatusApplyConfiguration `json:"authority,omitempty"`
 	// issuer describes the issuer that signs the certificates of new pods. It is absent until the operator has created one.
@@ -98,6 +101,19 @@ func (b *RayClusterTLSStatusApplyConfiguration) WithInjection(value *InjectionSt
 // If called multiple times, the Rollout field is set to the value of the last call.
 func (b *RayClusterTLSStatusApplyConfiguration) WithRollout(value *RolloutProgressApplyConfiguration) *RayClusterTLSStatusApplyConfiguration {
 	b.Rollout = value
+	return b
+}
+
+// WithRefusedEvictions adds the given value to the RefusedEvictions field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the RefusedEvictions field.
+func (b *RayClusterTLSStatusApplyConfiguration) WithRefusedEvictions(values ...*RefusedEvictionApplyConfiguration) *RayClusterTLSStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithRefusedEvictions")
+		}
+		b.RefusedEvictions = append(b.RefusedEvictions, *values[i])
+	}
 	return b
 }
 

@@ -21,10 +21,11 @@ type RolloutProgressApplyConfiguration struct {
 	Phase *apiv1alpha1.RolloutPhase `json:"phase,omitempty"`
 	// phaseStartTime is when the phase began.
 	PhaseStartTime *v1.Time `json:"phaseStartTime,omitempty"`
-	// deadlineStartTime is when rollout.progressDeadlineSeconds began to count. It is absent when that is phaseStartTime.
+	// deadlineStartTime is when rollout.progressDeadlineSeconds began to count. In the phase Roll it is when remaining last fell. It
+	// is absent when that is phaseStartTime.
 	DeadlineStartTime *v1.Time `json:"deadlineStartTime,omitempty"`
-	// remaining is the number of replicas, the head included, that are not ready with a new certificate yet. It is set in
-	// the phase Roll alone, and absent when none is left.
+	// remaining is the number of replicas, the head included, that still need a new certificate. It is set in the phase Roll
+	// alone, and absent when none is left.
 	Remaining *int32 `json:"remaining,omitempty"`
 	// canaries lists the workers that restart first, at most one of each worker group.
 	Canaries []CanaryApplyConfiguration `json:"canaries,omitempty"`
