@@ -452,3 +452,64 @@ var _ = Describe("Revoking the authority of a RayService's cluster", func() {
 		Expect(w.deleted()).NotTo(BeEmpty())
 	})
 })
+
+var _ = Describe("Admission after a revocation", Ordered, func() {
+	BeforeAll(installAdmission)
+
+	It("stores no template of before, and the operator writes none itself", func() {
+		w := admitting(selecting(immediately))
+		apply := func(o *unstructured.Unstructured) {
+			GinkgoHelper()
+			o = o.DeepCopy()
+			o.SetManagedFields(nil)
+			for _, field := range []string{"resourceVersion", "uid", "creationTimestamp", "generation"} {
+				unstructured.RemoveNestedField(o.Object, "metadata", field)
+			}
+			delete(o.Object, "status")
+			Expect(w.admin.Apply(w.ctx, client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("some-tool"), client.ForceOwnership)).To(Succeed())
+		}
+		apply(w.rayCluster("a"))
+		w.eventually(func(g Gomega) { g.Expect(w.provisioned("a")).To(BeTrue()) })
+		w.encrypted("p", "a")
+		w.eventually(func(g Gomega) { g.Expect(w.status("a").Pods.Certified).To(BeEquivalentTo(3)) })
+		before := w.get("a")
+		ca, err := w.caSecret("a")
+		Expect(err).NotTo(HaveOccurred())
+		w.revoke("p", "a")
+		w.revoked("p", "a", 2, ca)
+		after, pods := w.get("a"), uids(w.pods("a"))
+		for _, entry := range after.GetManagedFields() {
+			if entry.Manager == v1alpha1.ManagedBy {
+				Expect(entry.FieldsV1.GetRawString()).NotTo(ContainSubstring("f:spec"), "the templates stay with whoever applies them")
+			}
+		}
+		w.settle()
+		w.mark()
+
+		apply(w.rayCluster("a")) // the manifest in Git
+		same(Default, after, w.get("a"))
+		apply(before) // what was stored before, as a backup or the output of raytls inject
+		same(Default, after, w.get("a"))
+		w.update("a", func(c *unstructured.Unstructured) { c.Object["spec"] = before.DeepCopy().Object["spec"] })
+		same(Default, after, w.get("a"))
+		Expect(w.get("a").GetGeneration()).To(Equal(after.GetGeneration()))
+		w.settle()
+		Expect(w.clusterWrites()).To(BeEmpty())
+		Expect(uids(w.pods("a"))).To(Equal(pods))
+
+		operator.kill() // so that the next cluster of the name comes before the sweep
+		w.ray.deleteCluster(w.ctx, w.get("a"))
+		restartOperator()
+		apply(before)
+		w.eventually(func(g Gomega) {
+			for _, pod := range w.pods("a") {
+				g.Expect(mountedIssuer(&pod)).To(Equal(keys.IssuerSecretName(client.ObjectKey{Namespace: w.ns, Name: "a"}, w.status("a").Authority.RevokedBeforeGeneration)))
+			}
+			g.Expect(w.status("a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Certified: 3}))
+		})
+		w.encrypted("p", "a")
+		now, err := w.issuerSecret("a", w.status("a").Authority.RevokedBeforeGeneration)
+		Expect(err).NotTo(HaveOccurred())
+		unrelated(ca, now)
+	})
+})
