@@ -130,6 +130,13 @@ func TestAlerts(t *testing.T) {
 			"somebody decided so", "RayClusterNotEncrypted",
 			cluster("raytls_cluster_encrypted", "", "0+0x100") + cluster("raytls_cluster_encrypted_reason", `, reason="AwaitingApproval"`, "1+0x100"), 40 * time.Minute, "",
 		},
+		"not revoked": {
+			"whatever the restart waits for", "RayAuthorityNotRevoked",
+			cluster("raytls_cluster_pending_restart", `, action="Revoke", reason="Blocked"`, "1+0x20 _x80") +
+				cluster("raytls_cluster_pending_restart", `, action="Revoke", reason="WaitingForSlot"`, "_x20 1+0x80"), 40 * time.Minute, ofCluster,
+		},
+		"not revoked, briefly": {"it was approved", "RayAuthorityNotRevoked", cluster("raytls_cluster_pending_restart", `, action="Revoke", reason="AwaitingApproval"`, "1+0x10 _x80"), 40 * time.Minute, ""},
+		"not rolled":           {"a roll may wait", "RayAuthorityNotRevoked", cluster("raytls_cluster_pending_restart", `, action="Roll", reason="Blocked"`, "1+0x100"), 40 * time.Minute, ""},
 		"on the wire": {
 			"the handshake proves it", "RayClusterPlaintextOnWire",
 			cluster("raytls_cluster_head_on_wire", `, state="Plaintext"`, "1+0x100") + cluster("raytls_cluster_encrypted_reason", `, reason="PlaintextOnWire"`, "1+0x100"),
