@@ -111,6 +111,9 @@ func (a *application) waitsForIssuer(ctx context.Context, wait time.Duration) er
 	if err := a.fresh(ctx); err != nil || a.facts.Keys.Works(a.facts.Now) {
 		return err
 	}
+	if a.facts.Keys.RevokedBefore < a.facts.RevokedBefore() {
+		return kube.Waitf(v1alpha1.ReasonRevoking, "the authority is revoked, and the next one is made in a moment; the operator makes one issuer in %s for a cluster", issueInterval).RetryAfter(wait)
+	}
 	reason := v1alpha1.ReasonPodsStarting
 	if a.decision.Edited != nil { // templates come after keys
 		reason = v1alpha1.ReasonEnabling

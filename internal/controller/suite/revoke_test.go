@@ -259,6 +259,20 @@ var _ = Describe("Revoking an authority", func() {
 		once()
 	})
 
+	It("makes one authority where a replacement is asked for as well", func() {
+		begin(selecting(immediately))
+		w.eventually(func(g Gomega) { // the operator makes one issuer in ten seconds
+			g.Expect(time.Since(w.status("a").Authority.IssuedTime.Time)).To(BeNumerically(">", 12*time.Second))
+		})
+		w.revoke("p", "a", func(s *v1alpha1.RayTLSPolicySpec) {
+			s.CertificateAuthority.ReplaceIssuedBefore = s.CertificateAuthority.RevokeIssuedBefore.DeepCopy()
+		})
+		w.revoked("p", "a", 2, ca)
+		once()
+		Expect(w.status("a").Authority.Generation).To(BeEquivalentTo(2))
+		w.quiet()
+	})
+
 	It("takes pods along that come up between its writes", func() {
 		begin(selecting(immediately))
 		made := 0
