@@ -19,10 +19,10 @@ const module = "github.com/raytls/raytls/"
 func levels() [][]string {
 	return [][]string{
 		{"api/..."},
-		{"internal/pki", "internal/jsonpatch", "internal/limit", "internal/timescale"},
+		{"internal/pki", "internal/jsonpatch", "internal/limit", "internal/timescale", "internal/golden"},
 		{"internal/gencert", "internal/kube", "internal/kuberay", "internal/probe", "internal/listen"},
 		{"internal/injection", "internal/gencert/gencerttest", "internal/window", "internal/clockskew"},
-		{"internal/policy", "internal/keys", "internal/kept", "internal/rollout", "internal/servingcert", "internal/hazard"},
+		{"internal/injection/injectiontest", "internal/policy", "internal/keys", "internal/kept", "internal/rollout", "internal/servingcert", "internal/hazard"},
 		{"internal/cluster", "internal/manifest"},
 		{"internal/migration", "internal/cli/input", "internal/cli/text", "internal/cli/exit", "internal/cli/connect", "internal/cli/apply", "internal/cli/fleet"},
 		{"internal/cli/follow", "internal/cli/clitest"},

@@ -51,9 +51,6 @@ type ControllerOptions struct {
 	Clock clock.PassiveClock
 }
 
-// minutesPerDay is how many minutes a day has.
-const minutesPerDay = 24 * 60
-
 // WebhookOptions are the settings of the webhook.
 type WebhookOptions struct {
 	Options
@@ -109,10 +106,10 @@ func ParseControllerOptions(args []string) (ControllerOptions, error) {
 	flags := newFlags(commandController, &o.Options)
 	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "Have one of several replicas do the work.")
 	flags.StringVar(&o.ClusterDomain, "cluster-domain", "", "The Kubernetes cluster's DNS domain. Defaults to that in the search list of /etc/resolv.conf, or else to cluster.local.")
-	flags.Func("testing-minutes-per-day", fmt.Sprintf("For tests alone: how many minutes a day of validityDays is, 1 to %d, and waits are shorter as days are. The controller starts with it only if its namespace has the label %s=true.", minutesPerDay, v1alpha1.LabelTesting), func(text string) error {
+	flags.Func("testing-minutes-per-day", fmt.Sprintf("For tests alone: how many minutes a day of validityDays is, 1 to %d, and waits are shorter as days are. The controller starts with it only if its namespace has the label %s=true.", timescale.MinutesPerDay, v1alpha1.LabelTesting), func(text string) error {
 		minutes, err := strconv.Atoi(text)
-		if err != nil || minutes < 1 || minutes > minutesPerDay {
-			return fmt.Errorf("must be a number from 1 to %d", minutesPerDay)
+		if err != nil || minutes < 1 || minutes > timescale.MinutesPerDay {
+			return fmt.Errorf("must be a number from 1 to %d", timescale.MinutesPerDay)
 		}
 		o.Scale = timescale.Scale{MinutesPerDay: minutes}
 		return nil

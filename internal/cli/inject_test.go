@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/raytls/raytls/internal/gencert/gencerttest"
+	"github.com/raytls/raytls/internal/golden"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/manifest"
@@ -38,18 +39,9 @@ func mustRun(t testing.TB, in string, args ...string) (out, notes string) {
 	return out, notes
 }
 
-func golden(t *testing.T, file, got string) {
+func compare(t *testing.T, file, got string) {
 	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
+	if diff := golden.Diff(t, *update, file, got); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", file, diff)
 	}
 }
@@ -91,8 +83,8 @@ func TestInject_golden(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, notes := mustRun(t, string(text), "inject", "-f", "-")
-	golden(t, filepath.Join(folder, "out.yaml"), out)
-	golden(t, filepath.Join(folder, "notes.txt"), notes)
+	compare(t, filepath.Join(folder, "out.yaml"), out)
+	compare(t, filepath.Join(folder, "notes.txt"), notes)
 	for name, substitute := range gencerttest.Substitutions() {
 		if diff := cmp.Diff(out, substitute(out)); diff != "" {
 			t.Errorf("%s changes the manifests (-before +after):\n%s", name, diff)

@@ -64,37 +64,13 @@ func NewMeter(of clock.PassiveClock, tolerance time.Duration, log logr.Logger) *
 	return &Meter{clock: of, tolerance: tolerance, log: log}
 }
 
-// Wrap has the meter look at the answers to a connection's requests. It looks when the headers arrive, so a watch counts for the moment
-// at which it was opened.
+// Wrap has the meter look at the answers to a connection's requests.
 func (m *Meter) Wrap(next http.RoundTripper) http.RoundTripper {
-	return &transport{next: next, meter: m}
+	return Dates(next, m.clock.Now, m.observe)
 }
 
-type transport struct {
-	next  http.RoundTripper
-	meter *Meter
-}
-
-// RoundTrip implements http.RoundTripper.
-func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	asked := t.meter.clock.Now()
-	response, err := t.next.RoundTrip(request)
-	if err == nil {
-		t.meter.observe(asked, response.Header.Get("Date"))
-	}
-	return response, err
-}
-
-// WrappedRoundTripper lets client-go find the connection below.
-func (t *transport) WrappedRoundTripper() http.RoundTripper { return t.next }
-
-// observe takes the Date of an answer to what was asked then. An answer without one tells nothing.
-func (m *Meter) observe(asked time.Time, date string) {
-	answered := m.clock.Now()
-	server, err := http.ParseTime(date)
-	if err != nil {
-		return
-	}
+// observe takes the time of an answer to what was asked then.
+func (m *Meter) observe(asked, answered, server time.Time) {
 	// The server wrote a time that its clock showed between the two moments, cut to the second.
 	least, most := server.Sub(answered), server.Add(second).Sub(asked)
 	m.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/raytls/raytls/internal/gencert/gencerttest"
+	"github.com/raytls/raytls/internal/golden"
 	"github.com/raytls/raytls/internal/jsonpatch"
 )
 
@@ -100,17 +101,7 @@ func TestGoldenRevision1(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			file := filepath.Join("testdata", "revision1", name)
-			if *update {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			if diff := golden.Diff(t, *update, filepath.Join("testdata", "revision1", name), string(got)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
 			}
 		})

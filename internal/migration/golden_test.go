@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/raytls/raytls/internal/golden"
 	"github.com/raytls/raytls/internal/injection"
 	"github.com/raytls/raytls/internal/manifest"
 )
@@ -68,25 +69,16 @@ func TestMigrate_golden(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := written(t, documents)
-			golden(t, filepath.Join(filepath.Dir(file), "out.yaml"), back.Replace(out))
-			golden(t, filepath.Join(filepath.Dir(file), "notes.txt"), strings.Join(notes, "\n\n")+"\n")
+			compare(t, filepath.Join(filepath.Dir(file), "out.yaml"), back.Replace(out))
+			compare(t, filepath.Join(filepath.Dir(file), "notes.txt"), strings.Join(notes, "\n\n")+"\n")
 			checkMigrated(t, out, now)
 		})
 	}
 }
 
-func golden(t *testing.T, file, got string) {
+func compare(t *testing.T, file, got string) {
 	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
+	if diff := golden.Diff(t, *update, file, got); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", file, diff)
 	}
 }

@@ -3,15 +3,13 @@ package rollout
 import (
 	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/golden"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden logs")
@@ -275,17 +273,7 @@ func playAll(t *testing.T, cases map[string]goldenCase) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			got := tc.reason + "\n\n" + play(tc.world, tc.seconds, tc.events)
-			path := filepath.Join("testdata", name+".log")
-			if *update {
-				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
+			if diff := golden.Diff(t, *update, filepath.Join("testdata", name+".log"), got); diff != "" {
 				t.Errorf("the log of %q differs (-want +got):\n%s", tc.reason, diff)
 			}
 			if p := Make(tc.world.snapshot()); p.Reason != tc.ends {

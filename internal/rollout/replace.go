@@ -41,8 +41,7 @@ func planReplace(s *Snapshot, p *Plan) {
 	case service.Refuses != "":
 		p.blockedByService(s, service.Refuses)
 	case service.Asked == service.Ask:
-		// The record of the request was lost or never written.
-		p.Progress, p.Attempted = &Progress{Goal: s.Goal, Phase: v1alpha1.PhaseUpgrade, Since: service.AskedAt}, service.AskedAt
+		p.resume(s)
 		p.Message = s.upgraded()
 	case service.Next != "":
 		p.Message = s.upgraded()
@@ -51,6 +50,12 @@ func planReplace(s *Snapshot, p *Plan) {
 		p.forgetFailure()
 		p.say(s.becoming(), "asked RayService %s for a new cluster, which is %s from its start and takes over when it is ready", service.Name, s.adjective())
 	}
+}
+
+// resume puts a request to the RayService on record that was made and is not on it: its record was lost or never written.
+func (p *Plan) resume(s *Snapshot) {
+	at := s.Service.AskedAt
+	p.Progress, p.Attempted = &Progress{Goal: s.Goal, Phase: v1alpha1.PhaseUpgrade, Since: at}, at
 }
 
 // planUpgrading waits for the RayService. The operator asks once, because another new cluster would meet the same obstacle.

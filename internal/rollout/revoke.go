@@ -133,8 +133,7 @@ func (p *Plan) replaceRevoked(s *Snapshot, waits *Waiting) {
 	case service.Next != "":
 		p.awaitRevocation(s, Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: "RayService/" + service.Name, Message: s.upgraded()})
 	case service.Asked == service.Ask:
-		// The record of the request was lost or never written.
-		p.Progress, p.Attempted = &Progress{Goal: s.Goal, Phase: v1alpha1.PhaseUpgrade, Since: service.AskedAt}, service.AskedAt
+		p.resume(s)
 		p.Evict, p.Roll = nil, Waiting{}
 	case waits != nil:
 		p.awaitRevocation(s, *waits)

@@ -123,7 +123,7 @@ func (p *Plan) roll(s *Snapshot, f fleet, due []Pod) {
 	// Anybody who may create pods can add a head. The one that is due must not be hidden by it.
 	top := heads[max(0, slices.IndexFunc(heads, func(p Pod) bool { return s.due(p) != "" }))]
 	headDue, quiet := s.due(top) != "", p.quietAt(s)
-	moving := s.Now.Before(quiet)
+	moving, mayGo := s.Now.Before(quiet), s.headMayGo(quiet)
 	c := s.choose(f)
 	switch {
 	case headDue && !top.Leaf.End.IsZero() && !s.Now.Before(top.Leaf.End):
@@ -143,8 +143,8 @@ func (p *Plan) roll(s *Snapshot, f fleet, due []Pod) {
 		p.pause(s, due, by, why)
 	case headDue && f.unavailable > 0 && moving:
 		p.attendHead(s, f, top, quiet)
-	case headDue && s.rolling() && s.Now.Before(s.headMayGo(quiet)):
-		p.attendHead(s, f, top, s.headMayGo(quiet))
+	case headDue && s.rolling() && s.Now.Before(mayGo):
+		p.attendHead(s, f, top, mayGo)
 	case headDue:
 		p.rollHead(s, f, top)
 	default:
@@ -220,8 +220,7 @@ func (p *Plan) replaceHead(s *Snapshot, need string, wait func(Waiting)) {
 	case service.Refuses != "":
 		wait(Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: "RayService/" + service.Name, Message: service.Refuses, UserMustAct: true})
 	case service.Asked == service.Ask:
-		// The record of the request was lost or never written.
-		p.Progress, p.Attempted = &Progress{Goal: s.Goal, Phase: v1alpha1.PhaseUpgrade, Since: service.AskedAt}, service.AskedAt
+		p.resume(s)
 	default:
 		p.ask(s)
 		p.Event = &Event{Reason: eventRolling, Message: fmt.Sprintf("asked RayService %s for a new cluster, since %s, and the cluster has no GCS fault tolerance", service.Name, need)}

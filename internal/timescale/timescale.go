@@ -11,6 +11,9 @@ import (
 // Least is the shortest wait of a Scale. Kubelets mount Secrets from caches, and clocks differ by seconds, however short a day is.
 const Least = 30 * time.Second
 
+// MinutesPerDay is how many minutes a real day has.
+const MinutesPerDay = 24 * 60
+
 // Scale is how long a day is. The zero value is that of every installation but those for tests.
 type Scale struct {
 	// MinutesPerDay is how many minutes a day has; zero for the 24 hours of a real one.
@@ -30,5 +33,5 @@ func (s Scale) Wait(long time.Duration) time.Duration {
 	if s.MinutesPerDay == 0 {
 		return long
 	}
-	return min(long, max(Least, long*time.Duration(s.MinutesPerDay)/(24*60)))
+	return min(long, max(Least, long*time.Duration(s.MinutesPerDay)/MinutesPerDay))
 }

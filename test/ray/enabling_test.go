@@ -31,10 +31,9 @@ func enablingSpecs() {
 		policy.Spec.DeletionPolicy = v1alpha1.DeletionDisable
 		n.create(ctx, policy)
 		Eventually(ctx, func(g Gomega, ctx context.Context) {
-			tls := &v1alpha1.RayClusterTLS{}
-			g.Expect(target.API.Get(ctx, n.key("running"), tls)).To(Succeed())
-			g.Expect(tls.Status.Rollout).NotTo(BeNil())
-			g.Expect(tls.Status.Rollout.Phase).To(Equal(v1alpha1.PhaseCanary))
+			status := n.status(ctx, g, "running")
+			g.Expect(status.Rollout).NotTo(BeNil())
+			g.Expect(status.Rollout.Phase).To(Equal(v1alpha1.PhaseCanary))
 		}).WithPolling(50 * time.Millisecond).Should(Succeed())
 		n.encrypted(ctx, "running", 3)
 		after := n.made(ctx, "running")

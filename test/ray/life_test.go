@@ -14,7 +14,6 @@ import (
 	. "github.com/onsi/gomega"
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -159,13 +158,6 @@ func lifeSpecs() {
 	}, SpecTimeout(2*rolling))
 }
 
-// status is what the operator says of a cluster.
-func (n *namespace) status(ctx context.Context, g Gomega, cluster string) *v1alpha1.RayClusterTLSStatus {
-	tls := &v1alpha1.RayClusterTLS{}
-	g.Expect(target.API.Get(ctx, n.key(cluster), tls)).To(Succeed())
-	return &tls.Status
-}
-
 // change merges something into the spec of the namespace's policy.
 func (n *namespace) change(ctx context.Context, spec map[string]any) {
 	GinkgoHelper()
@@ -184,9 +176,7 @@ func (l *load) until(ctx context.Context, holds func(Gomega, *v1alpha1.RayCluste
 		status := l.n.status(ctx, g, l.cluster)
 		g.Expect(status.Rollout).To(BeNil())
 		g.Expect(status.PendingRestart).To(BeNil())
-		condition := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionUpToDate)
-		g.Expect(condition).NotTo(BeNil())
-		g.Expect(condition.Status).To(Equal(metav1.ConditionTrue), "%s: %s", condition.Reason, condition.Message)
+		isTrue(g, status, v1alpha1.ConditionUpToDate)
 		g.Expect(status.Pods.Certified).To(Equal(status.Pods.Total))
 		g.Expect(status.Pods.Outdated).To(BeZero())
 		g.Expect(status.ObservedOnWire.Head).To(Equal(v1alpha1.WireTLS))

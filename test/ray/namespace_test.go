@@ -142,14 +142,24 @@ func (n *namespace) encrypted(ctx context.Context, cluster string, pods int) {
 	GinkgoHelper()
 	n.ready(ctx, cluster, pods)
 	Eventually(ctx, func(g Gomega, ctx context.Context) {
-		tls := &v1alpha1.RayClusterTLS{}
-		g.Expect(target.API.Get(ctx, n.key(cluster), tls)).To(Succeed())
-		condition := meta.FindStatusCondition(tls.Status.Conditions, v1alpha1.ConditionEncrypted)
-		g.Expect(condition).NotTo(BeNil())
-		g.Expect(condition.Status).To(Equal(metav1.ConditionTrue), "%s: %s", condition.Reason, condition.Message)
-		g.Expect(tls.Status.ObservedOnWire).NotTo(BeNil())
-		g.Expect(tls.Status.ObservedOnWire.Head).To(Equal(v1alpha1.WireTLS))
+		status := n.status(ctx, g, cluster)
+		isTrue(g, status, v1alpha1.ConditionEncrypted)
+		g.Expect(status.ObservedOnWire.Head).To(Equal(v1alpha1.WireTLS))
 	}).Should(Succeed())
+}
+
+// status is what the operator says of a cluster.
+func (n *namespace) status(ctx context.Context, g Gomega, cluster string) *v1alpha1.RayClusterTLSStatus {
+	tls := &v1alpha1.RayClusterTLS{}
+	g.Expect(target.API.Get(ctx, n.key(cluster), tls)).To(Succeed())
+	return &tls.Status
+}
+
+// isTrue asserts that a condition of a cluster is True.
+func isTrue(g Gomega, status *v1alpha1.RayClusterTLSStatus, kind string) {
+	condition := meta.FindStatusCondition(status.Conditions, kind)
+	g.Expect(condition).NotTo(BeNil())
+	g.Expect(condition.Status).To(Equal(metav1.ConditionTrue), "%s: %s", condition.Reason, condition.Message)
 }
 
 // python runs a script of specs/ in the Ray container of a pod.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -31,8 +32,8 @@ type Change struct {
 	Config *apply.RayTLSPolicyApplyConfiguration
 	// Force takes fields over from other managers.
 	Force bool
-	// Unset are the paths of fields that hold their default. Whoever created the policy owns them too, without having chosen them, so
-	// they are taken over.
+	// Unset are the paths of fields that hold their default. The creator of the policy owns them too, without a choice, so the change
+	// takes them over.
 	Unset []string
 }
 
@@ -43,16 +44,16 @@ func (c Change) Write(ctx context.Context, to client.Client) error {
 		options = append(options, client.ForceOwnership)
 	}
 	err := to.Apply(ctx, c.Config, options...)
-	conflicts := conflicts(err)
-	if len(conflicts) > 0 && !slices.ContainsFunc(conflicts, func(conflict metav1.StatusCause) bool { return !slices.Contains(c.Unset, path(conflict)) }) {
+	found := conflicts(err)
+	if len(found) > 0 && !slices.ContainsFunc(found, func(conflict metav1.StatusCause) bool { return !slices.Contains(c.Unset, path(conflict)) }) {
 		err = to.Apply(ctx, c.Config, append(options, client.ForceOwnership)...)
 	}
 	if err == nil {
 		return nil
 	}
-	if len(conflicts) > 0 {
+	if len(found) > 0 {
 		var owners []string
-		for _, conflict := range conflicts {
+		for _, conflict := range found {
 			owners = append(owners, path(conflict)+": "+conflict.Message)
 		}
 		return fmt.Errorf("RayTLSPolicy %s: another writer owns the field and would set it back (%s); change the field in that writer's source, for which --dry-run prints the policy, or take the field over with --force-conflicts",
@@ -121,9 +122,7 @@ func manifest(object *unstructured.Unstructured, spec map[string]any) map[string
 // each cluster.
 func merge(fields, change map[string]any) map[string]any {
 	out := map[string]any{}
-	for key, value := range fields {
-		out[key] = value
-	}
+	maps.Copy(out, fields)
 	for key, value := range change {
 		switch value := value.(type) {
 		case map[string]any:

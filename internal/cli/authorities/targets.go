@@ -2,6 +2,7 @@ package authorities
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -22,7 +23,7 @@ func (r *replacement) targets(f *fleet.Fleet, name string) ([]target, error) {
 	var out []target
 	for _, p := range f.Policies {
 		covered := f.Covered(p)
-		if r.flags.policy != "" && r.flags.policy != p.Name || name != "" && !names(covered, name) || !p.DeletionTimestamp.IsZero() {
+		if r.flags.policy != "" && r.flags.policy != p.Name || name != "" && !slices.ContainsFunc(covered, named(name)) || !p.DeletionTimestamp.IsZero() {
 			continue
 		}
 		t := target{policy: p}
@@ -44,23 +45,13 @@ func (r *replacement) targets(f *fleet.Fleet, name string) ([]target, error) {
 	return out, nil
 }
 
-func names(clusters []fleet.Cluster, name string) bool {
-	for _, c := range clusters {
-		if c.Name == name {
-			return true
-		}
-	}
-	return false
+func named(name string) func(fleet.Cluster) bool {
+	return func(c fleet.Cluster) bool { return c.Name == name }
 }
 
 // shared says which other clusters the policy of a cluster has, and what to do.
 func (r *replacement) shared(p *v1alpha1.RayTLSPolicy, covered []fleet.Cluster, name string) error {
-	var others []fleet.Cluster
-	for _, c := range covered {
-		if c.Name != name {
-			others = append(others, c)
-		}
-	}
+	others := slices.DeleteFunc(slices.Clone(covered), named(name))
 	return fmt.Errorf("RayTLSPolicy %s/%s covers further RayClusters, and the field acts on all of them: %s; replace them all with `%s`, or first give RayCluster %s a policy of its own with targetRef: {kind: RayCluster, name: %s}",
 		p.Namespace, p.Name, fleet.Names(others), r.command(r.verb()+" --policy "+p.Name, p.Namespace), name, name)
 }

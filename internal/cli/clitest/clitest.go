@@ -4,12 +4,10 @@ package clitest
 import (
 	"bytes"
 	"context"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -20,6 +18,7 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/api/v1alpha1/applyconfiguration"
 	"github.com/raytls/raytls/internal/cli/connect"
+	"github.com/raytls/raytls/internal/golden"
 	"github.com/raytls/raytls/internal/kuberay"
 )
 
@@ -137,20 +136,24 @@ func Run(ctx context.Context, command *cobra.Command, in string, args ...string)
 // Golden compares a text with a file in testdata, which it writes first if update is set.
 func Golden(t *testing.T, update bool, name, got string) {
 	t.Helper()
-	path := filepath.Join("testdata", name)
-	if update {
-		if err := os.MkdirAll("testdata", 0o750); err != nil {
-			t.Fatal(err)
+	if diff := golden.Diff(t, update, filepath.Join("testdata", name), got); diff != "" {
+		t.Errorf("%s (-want +got; run with -update to accept):\n%s", name, diff)
+	}
+}
+
+// Steps is a sleep of a command in which the operator reports the next of the statuses of RayCluster ml/train. After the last one, the
+// time of the command is up.
+func Steps(on client.Client, statuses ...func(*v1alpha1.RayClusterTLSStatus)) (sleep func(context.Context, time.Duration) error, left func() int) {
+	return func(ctx context.Context, _ time.Duration) error {
+		if len(statuses) == 0 {
+			return context.DeadlineExceeded
 		}
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
+		var tls v1alpha1.RayClusterTLS
+		if err := on.Get(ctx, client.ObjectKey{Namespace: "ml", Name: "train"}, &tls); err != nil {
+			return err
 		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got; run with -update to accept):\n%s", path, diff)
-	}
+		statuses[0](&tls.Status)
+		statuses = statuses[1:]
+		return on.Update(ctx, &tls)
+	}, func() int { return len(statuses) }
 }

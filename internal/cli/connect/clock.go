@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/raytls/raytls/internal/clockskew"
 )
 
 // tolerance is how far a clock may be off before its time counts for nothing. The API server tells whole seconds, and its answer is
@@ -25,28 +27,14 @@ func (c *clock) now() time.Time {
 	return c.machine().Add(c.ahead)
 }
 
-func (c *clock) wrap(next http.RoundTripper) http.RoundTripper { return dated{c, next} }
-
-// dated is a connection that a clock learns from.
-type dated struct {
-	*clock
-	next http.RoundTripper
+func (c *clock) wrap(next http.RoundTripper) http.RoundTripper {
+	return clockskew.Dates(next, c.machine, c.observe)
 }
 
-// RoundTrip sends a request.
-func (d dated) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := d.next.RoundTrip(request)
-	if err != nil {
-		return nil, err
+func (c *clock) observe(_, answered, server time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ahead = server.Sub(answered); c.ahead.Abs() <= tolerance {
+		c.ahead = 0
 	}
-	at, err := http.ParseTime(response.Header.Get("Date"))
-	if err != nil { // an answer without a date teaches nothing
-		return response, nil
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ahead = at.Sub(d.machine()); d.ahead.Abs() <= tolerance {
-		d.ahead = 0
-	}
-	return response, nil
 }

@@ -2,7 +2,6 @@ package revoke
 
 import (
 	"bytes"
-	"context"
 	"flag"
 	"os"
 	"path/filepath"
@@ -129,7 +128,7 @@ func TestRevokeBesideOtherWriters(t *testing.T) {
 func TestRevokeWait(t *testing.T) {
 	t.Parallel()
 	fake := world(t)
-	left := []func(*v1alpha1.RayClusterTLSStatus){
+	step, left := clitest.Steps(fake,
 		func(s *v1alpha1.RayClusterTLSStatus) {
 			clitest.Set(s, clitest.Condition(v1alpha1.ConditionUpToDate, metav1.ConditionFalse, v1alpha1.ReasonRevocationPending, "every pod trusts the revoked authority"))
 			s.PendingRestart = &v1alpha1.PendingRestart{ID: "3f2a9c", Action: v1alpha1.ActionRevoke, Reason: v1alpha1.ReasonAwaitingApproval, Message: "the cluster runs; to approve it, run: kubectl"}
@@ -147,22 +146,10 @@ func TestRevokeWait(t *testing.T) {
 			s.Pods.Certified = 3
 			clitest.Set(s, clitest.Condition(v1alpha1.ConditionUpToDate, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "all"))
 		},
-	}
-	step := func(ctx context.Context, _ time.Duration) error {
-		if len(left) == 0 {
-			return context.DeadlineExceeded
-		}
-		var tls v1alpha1.RayClusterTLS
-		if err := fake.Get(ctx, client.ObjectKey{Namespace: "ml", Name: "train"}, &tls); err != nil {
-			return err
-		}
-		left[0](&tls.Status)
-		left = left[1:]
-		return fake.Update(ctx, &tls)
-	}
+	)
 	out, _, err := clitest.Run(t.Context(), New(clitest.Open(fake, step)), "", "train", "--yes", "--wait")
-	if err != nil || len(left) > 0 {
-		t.Errorf("%d steps are left: %v", len(left), err)
+	if err != nil || left() > 0 {
+		t.Errorf("%d steps are left: %v", left(), err)
 	}
 	clitest.Golden(t, *update, "wait.txt", out)
 }

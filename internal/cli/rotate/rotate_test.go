@@ -299,7 +299,7 @@ func TestRotateWait(t *testing.T) {
 	t.Parallel()
 	fake := clitest.Client(t, clitest.Policy("default"), clitest.RayCluster("train"), clitest.Record("train"))
 	// Each look finds what the operator did meanwhile.
-	left := []func(*v1alpha1.RayClusterTLSStatus){
+	step, left := clitest.Steps(fake,
 		func(*v1alpha1.RayClusterTLSStatus) {},
 		func(s *v1alpha1.RayClusterTLSStatus) {
 			s.Authority = v1alpha1.AuthorityStatus{Generation: 4, ID: "d4", IssuedTime: clitest.In(time.Second), Earlier: []v1alpha1.EarlierAuthority{{Generation: 3, ID: "c3", Pods: 3}}}
@@ -325,26 +325,14 @@ func TestRotateWait(t *testing.T) {
 		func(s *v1alpha1.RayClusterTLSStatus) {
 			clitest.Set(s, clitest.Condition(v1alpha1.ConditionUpToDate, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "all"))
 		},
-	}
-	step := func(ctx context.Context, _ time.Duration) error {
-		if len(left) == 0 {
-			return context.DeadlineExceeded
-		}
-		var tls v1alpha1.RayClusterTLS
-		if err := fake.Get(ctx, client.ObjectKey{Namespace: "ml", Name: "train"}, &tls); err != nil {
-			return err
-		}
-		left[0](&tls.Status)
-		left = left[1:]
-		return fake.Update(ctx, &tls)
-	}
+	)
 	out, _, err := clitest.Run(t.Context(), New(clitest.Open(fake, step)), "", "train", "--wait")
 	if err != nil {
 		t.Fatal(err)
 	}
 	clitest.Golden(t, *update, "wait.txt", out)
-	if len(left) > 0 {
-		t.Errorf("it ended %d steps early:\n%s", len(left), out)
+	if left() > 0 {
+		t.Errorf("it ended %d steps early:\n%s", left(), out)
 	}
 }
 

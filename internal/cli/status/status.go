@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/raytls/raytls/internal/cli/connect"
+	"github.com/raytls/raytls/internal/kube"
 )
 
 // The formats of -o.
@@ -118,5 +119,5 @@ func stamp(at *metav1.Time) string {
 	if at == nil || at.IsZero() {
 		return ""
 	}
-	return at.UTC().Format("2006-01-02T15:04:05Z")
+	return kube.FormatTime(at.Time)
 }

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -27,8 +28,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/cluster"
-	"github.com/raytls/raytls/internal/injection"
-	"github.com/raytls/raytls/internal/jsonpatch"
+	"github.com/raytls/raytls/internal/injection/injectiontest"
 	"github.com/raytls/raytls/internal/kuberay"
 )
 
@@ -153,20 +153,12 @@ func (a *apiServer) changed(ctx context.Context, c client.WithWatch, o client.Ob
 // admit does what the webhook does in the request that orders an edit.
 func (a *apiServer) admit(ctx context.Context, c client.WithWatch, o client.Object) error {
 	object, ok := o.(*unstructured.Unstructured)
-	order := o.GetAnnotations()[v1alpha1.AnnotationEdit]
-	if !ok || !a.admits || order == "" {
+	if !ok || !a.admits {
 		return nil
 	}
-	edit, err := injection.ParseEdit(order)
-	if err != nil {
+	if edited, err := injectiontest.Admit(object); err != nil || !edited {
 		return err
 	}
-	if object.Object["spec"], err = edit.Render(jsonpatch.Map(object.Object["spec"]), object.GetName()); err != nil {
-		return err
-	}
-	annotations := object.GetAnnotations()
-	delete(annotations, v1alpha1.AnnotationEdit)
-	object.SetAnnotations(annotations)
 	return c.Update(ctx, object)
 }
 
@@ -233,36 +225,16 @@ func (a *apiServer) objects() []client.Object {
 
 func items(list client.ObjectList) []client.Object {
 	var out []client.Object
-	add := func(o client.Object) { out = append(out, o) }
-	switch l := list.(type) {
-	case *unstructured.UnstructuredList:
-		for i := range l.Items {
-			add(&l.Items[i])
+	err := meta.EachListItem(list, func(o runtime.Object) error {
+		object, ok := o.(client.Object)
+		if !ok {
+			return fmt.Errorf("%T is no object", o)
 		}
-	case *v1alpha1.RayClusterTLSList:
-		for i := range l.Items {
-			add(&l.Items[i])
-		}
-	case *v1alpha1.RayTLSPolicyList:
-		for i := range l.Items {
-			add(&l.Items[i])
-		}
-	case *corev1.PodList:
-		for i := range l.Items {
-			add(&l.Items[i])
-		}
-	case *corev1.SecretList:
-		for i := range l.Items {
-			add(&l.Items[i])
-		}
-	case *corev1.ConfigMapList:
-		for i := range l.Items {
-			add(&l.Items[i])
-		}
-	case *policyv1.PodDisruptionBudgetList:
-		for i := range l.Items {
-			add(&l.Items[i])
-		}
+		out = append(out, object)
+		return nil
+	})
+	if err != nil {
+		panic(err)
 	}
 	return out
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/injection/injectiontest"
 	"github.com/raytls/raytls/internal/jsonpatch"
 	"github.com/raytls/raytls/internal/kuberay"
 	"github.com/raytls/raytls/internal/rollout"
@@ -55,20 +56,12 @@ func toEdit(t *testing.T, admission string, annotations map[string]string, heard
 				return err
 			}
 			stored, ok := o.(*unstructured.Unstructured)
-			order := stored.GetAnnotations()[v1alpha1.AnnotationEdit]
-			if !ok || !heard || order == "" {
+			if !ok || !heard {
 				return nil
 			}
-			edit, err := injection.ParseEdit(order)
-			if err != nil {
+			if edited, err := injectiontest.Admit(stored); err != nil || !edited {
 				return err
 			}
-			if stored.Object["spec"], err = edit.Render(jsonpatch.Map(stored.Object["spec"]), stored.GetName()); err != nil {
-				return err
-			}
-			kept := stored.GetAnnotations()
-			delete(kept, v1alpha1.AnnotationEdit)
-			stored.SetAnnotations(kept)
 			return api.Update(ctx, stored)
 		},
 	}).Build()

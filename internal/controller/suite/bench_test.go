@@ -22,27 +22,8 @@ import (
 // BenchmarkEnable500 has one policy come to 500 RayClusters without pods, and tells how long it takes until all are
 // patched, and how long a cluster takes in each hundred.
 func BenchmarkEnable500(b *testing.B) {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		b.Skip("KUBEBUILDER_ASSETS is not set; make bench sets it")
-	}
 	const clusters = 500
-	e, err := newEnvironment(b.TempDir())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() {
-		if err := e.stop(); err != nil {
-			b.Error(err)
-		}
-	}()
-	if err := e.start(); err != nil {
-		b.Fatal(err)
-	}
-	p, err := e.startOperator()
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer p.kill()
+	e := benchEnvironment(b)
 	round := 0
 	for b.Loop() {
 		b.StopTimer()
@@ -120,4 +101,31 @@ func enable(b *testing.B, e *environment, ns string, count int) []time.Duration 
 		out = append(out, d)
 	}
 	return out
+}
+
+// benchEnvironment starts an API server and the operator, with these variables, until the benchmark ends. It skips the benchmark where
+// there is none.
+func benchEnvironment(b *testing.B, variables ...string) *environment {
+	b.Helper()
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		b.Skip("KUBEBUILDER_ASSETS is not set; make bench sets it")
+	}
+	e, err := newEnvironment(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := e.stop(); err != nil {
+			b.Error(err)
+		}
+	})
+	if err := e.start(); err != nil {
+		b.Fatal(err)
+	}
+	p, err := e.startOperator(variables...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { p.kill() })
+	return e
 }

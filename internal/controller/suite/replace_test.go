@@ -113,31 +113,12 @@ var _ = Describe("Replacing the authorities of several clusters together", func(
 // BenchmarkReplace200 replaces the authorities of 200 RayClusters together, with a head each, and prints how long that took, how many
 // writes each cluster took, and how long reconciles took. It fails by the number of writes alone.
 func BenchmarkReplace200(b *testing.B) {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		b.Skip("KUBEBUILDER_ASSETS is not set; make bench sets it")
-	}
 	const clusters = 200
-	e, err := newEnvironment(b.TempDir())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() {
-		if err := e.stop(); err != nil {
-			b.Error(err)
-		}
-	}()
-	if err := e.start(); err != nil {
-		b.Fatal(err)
-	}
 	metrics, err := freeAddress()
 	if err != nil {
 		b.Fatal(err)
 	}
-	p, err := e.startOperator(envMetrics + "=" + metrics)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer p.kill()
+	e := benchEnvironment(b, envMetrics+"="+metrics)
 	round := 0
 	for b.Loop() {
 		b.StopTimer()
