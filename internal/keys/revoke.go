@@ -88,9 +88,9 @@ func (s Store) RevocationAsked(settings Settings, now time.Time) string {
 		return ""
 	}
 	if s.Authority.IssuedAt().Before(before) {
-		return fmt.Sprintf("the authority was issued before %s and is to be revoked", kube.FormatTime(before))
+		return fmt.Sprintf("the policy revokes the authority, which was issued before %s", kube.FormatTime(before))
 	}
-	return fmt.Sprintf("the authority replaced one that was issued before %s, and both are to be revoked", kube.FormatTime(before))
+	return fmt.Sprintf("the policy revokes the authority, which replaced one that was issued before %s", kube.FormatTime(before))
 }
 
 // NextGeneration is the number that an authority would have which is made now.

@@ -219,7 +219,7 @@ func (a *approval) approve(ctx context.Context, tls *v1alpha1.RayClusterTLS) err
 	return err
 }
 
-// change adds the approval to those that the command has written before. What it left out it would take back.
+// change adds the approval to those that the command has written before, because an apply takes back an entry that it leaves out.
 func (a *approval) change(found *v1alpha1.RayTLSPolicy, wanted v1alpha1.Approval) (apply.Change, error) {
 	config, err := applyv1alpha1.ExtractRayTLSPolicy(found, manager)
 	if err != nil {

@@ -30,7 +30,7 @@ func (r *replacement) look(c fleet.Cluster, at time.Time) follow.Look {
 			upToDate = &metav1.Condition{Status: metav1.ConditionUnknown}
 		}
 		if !r.field.Replaced(&c.Status().Authority, authority, at) {
-			text := fmt.Sprintf("generation %d is to be replaced", authority.Generation)
+			text := fmt.Sprintf("generation %d is not replaced yet", authority.Generation)
 			if waits == "" && slices.Contains([]string{v1alpha1.ReasonTooManyGenerations, v1alpha1.ReasonAuthorityChangePending, v1alpha1.ReasonRevocationPending}, upToDate.Reason) {
 				text += "; " + upToDate.Message
 			}
@@ -48,7 +48,7 @@ func (r *replacement) look(c fleet.Cluster, at time.Time) follow.Look {
 		case upToDate.Reason == v1alpha1.ReasonPodsOutdated || upToDate.Status == metav1.ConditionUnknown:
 			return follow.Step{Text: text}, nil
 		}
-		// What is left is not for want of a new authority.
+		// The rest does not wait for a new authority.
 		return follow.Step{Text: fmt.Sprintf("%s; not up to date for another reason, %s: %s", text, upToDate.Reason, upToDate.Message), Done: true}, nil
 	}
 }

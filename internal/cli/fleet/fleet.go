@@ -66,7 +66,7 @@ func Read(ctx context.Context, reader client.Reader, namespace string) (*Fleet, 
 	for _, p := range out.Policies {
 		policies[p.Namespace] = append(policies[p.Namespace], p)
 	}
-	// What a policy looks at is in the metadata, and a spec is large.
+	// A policy looks at the metadata alone, and a spec is large.
 	objects := &metav1.PartialObjectMetadataList{}
 	objects.SetGroupVersionKind(kuberay.NewRayClusterList().GroupVersionKind())
 	if err := reader.List(ctx, objects, client.InNamespace(namespace)); err != nil {

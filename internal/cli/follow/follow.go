@@ -111,7 +111,7 @@ func sorted(looks map[types.NamespacedName]Look) []types.NamespacedName {
 	return keys
 }
 
-// look reads a cluster. What may pass, such as an API server that starts again, ends no wait of hours.
+// look reads a cluster. An error that may pass, such as that of an API server that starts again, ends no wait of hours.
 func (f Follower) look(ctx context.Context, key types.NamespacedName, look Look) (Step, error) {
 	var tls v1alpha1.RayClusterTLS
 	switch err := f.session.Client.Get(ctx, key, &tls); {

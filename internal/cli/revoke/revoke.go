@@ -28,8 +28,8 @@ func New(open connect.Opener) *cobra.Command {
 		Use:   "revoke CLUSTER | --policy NAME | --all",
 		Short: "Revoke the authorities of RayClusters, after a key was stolen",
 		Long: `Sets spec.certificateAuthority.revokeIssuedBefore of the policy to the present time. The operator gives each RayCluster an
-unrelated authority and restarts all of its pods together. Whoever holds a key or certificate of the old authority is locked
-out then. If no key was stolen, use raytls rotate, which stops nothing.
+unrelated authority and restarts all of its pods together. A stolen key of the old authority then opens nothing. If no key
+was stolen, use raytls rotate, which stops nothing.
 
 The restart waits as the policy's rollout.enablePolicy says, and for jobs, queues and holds. The old authority stays
 trusted until it begins. With --now it waits for nothing, and running jobs fail.

@@ -21,7 +21,7 @@ func New(open connect.Opener) *cobra.Command {
 		Short: "Replace the authorities of RayClusters, without an outage",
 		Long: `Sets spec.certificateAuthority.replaceIssuedBefore of the policy to the present time. The operator replaces each authority
 of the policy that it issued before. Old and new pods accept each other, and each pod restarts once, as the policy's
-rollout says. It does not end what was stolen: see raytls revoke.
+rollout says. It does not end a stolen key: see raytls revoke.
 
 The field acts on every RayCluster of the policy. So the command refuses a CLUSTER whose policy covers others.
 

@@ -131,7 +131,7 @@ func (s *summary) upToDate() metav1.Condition {
 	if len(old) == 0 {
 		return condition(kind, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "every covered RayCluster runs with the present values of the policy's spec")
 	}
-	// A cluster that trusts an authority which is to be revoked matters more than what is merely old.
+	// A cluster that trusts a stolen authority matters more than one that is merely old.
 	slices.SortStableFunc(old, func(a, b covered) int {
 		pending := func(c covered) int {
 			if c.upToDate.Reason == v1alpha1.ReasonRevocationPending {

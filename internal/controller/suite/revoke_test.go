@@ -143,7 +143,7 @@ var _ = Describe("Revoking an authority", func() {
 				g.Expect(pending.Message).To(ContainSubstring(part))
 			}
 		})
-		w.upToDate("p", "a", metav1.ConditionFalse, v1alpha1.ReasonRevocationPending, "is to be revoked", "they trust it")
+		w.upToDate("p", "a", metav1.ConditionFalse, v1alpha1.ReasonRevocationPending, "the policy revokes the authority", "they trust it")
 		Expect(w.reason("a")).To(Equal(v1alpha1.ReasonEncrypted), "the cluster goes on as it was")
 	}
 	untouched := func() {
@@ -166,7 +166,7 @@ var _ = Describe("Revoking an authority", func() {
 		w.revoke("p", "a")
 		w.revoked("p", "a", 2, ca)
 		once()
-		Expect(w.events()).To(ContainElement(ContainSubstring("Normal Revoking: the authority was issued before")))
+		Expect(w.events()).To(ContainElement(ContainSubstring("Normal Revoking: the policy revokes the authority, which was issued before")))
 		Expect(w.events()).To(ContainElement(ContainSubstring("Normal Revoked: no pod has a certificate of a generation below 2")))
 		w.quiet()
 		second, err := w.issuerSecret("a", 2)
