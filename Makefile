@@ -29,6 +29,8 @@ FUZZTIME ?= 20s
 # How long make test-hostile sends.
 HOSTILE_DURATION ?= 5m
 BENCH ?= .
+# How long the spec of test-ray LABELS=days watches: twenty lifetimes of a certificate.
+DAYS_DURATION ?= 7h
 # How often bench-ray measures each way to run a cluster.
 BENCH_ROUNDS ?= 5
 
@@ -89,7 +91,7 @@ test-e2e: ## Run the end-to-end suite against the current kubeconfig, with KubeR
 
 .PHONY: test-ray
 test-ray: ## Run the suite with the real Ray: of RAY_IMAGE on the current kubeconfig's cluster, or of RAY (2.60.0) on a test cluster.
-	IMG='$(IMG)' RAY='$(RAY)' RAY_IMAGE='$(RAY_IMAGE)' REDIS_IMAGE='$(REDIS_IMAGE)' hack/real-ray -v $(GOTESTFLAGS) ./test/ray -ginkgo.v -ginkgo.label-filter='$(LABELS)'
+	IMG='$(IMG)' RAY='$(RAY)' RAY_IMAGE='$(RAY_IMAGE)' REDIS_IMAGE='$(REDIS_IMAGE)' DAYS_DURATION='$(DAYS_DURATION)' hack/real-ray -v $(GOTESTFLAGS) ./test/ray -ginkgo.v -ginkgo.label-filter='$(LABELS)'
 
 .PHONY: test-hostile
 test-hostile: ## Have one namespace of the current kubeconfig's cluster send the deployed operator the worst for HOSTILE_DURATION (5m), and restart it.

@@ -18,6 +18,7 @@ const (
 	workerContainer = "ray-worker"
 	leafFile        = "/etc/ray/tls/tls.crt"
 	keyFile         = "/etc/ray/tls/tls.key"
+	authorityFile   = "/etc/ray/tls/ca.crt"
 )
 
 // healthCheck runs what KubeRay's wait-gcs-ready runs, in a worker. address may use the pod's variables.

@@ -142,12 +142,13 @@ func clientSpecs(s *standing) {
 	})
 }
 
-// connects has a pod connect with the Ray Client. Ray forks a process with threads of gRPC for each client, and now and then the
-// child does not come up: https://github.com/ray-project/ray/issues/63202. The next client gets another child.
-func (n *namespace) connects(ctx context.Context, pod *corev1.Pod, address string) {
+// connects has a pod connect with the Ray Client, with further variables, each as NAME=value. Ray forks a process with threads of
+// gRPC for each client, and now and then the child does not come up: https://github.com/ray-project/ray/issues/63202. The next
+// client gets another child.
+func (n *namespace) connects(ctx context.Context, pod *corev1.Pod, address string, variables ...string) {
 	GinkgoHelper()
 	Eventually(ctx, func(g Gomega, ctx context.Context) {
-		ended, err := n.python(ctx, pod, "client.py", address)
+		ended, err := n.pythonIn(ctx, pod, variables, "client.py", address)
 		g.Expect(err).NotTo(HaveOccurred())
 		if ended.Code == 0 {
 			return
