@@ -97,21 +97,26 @@ func (w *world) settle(ctx context.Context, done func() bool, operators ...*oper
 		if quiet++; w.api.writes != before {
 			quiet = 0
 		}
-		step := time.Second
-		if quiet > patience {
-			if done() {
-				return nil
-			}
-			step = 10 * time.Minute
-			for _, o := range operators {
-				if next := o.nextLook(); !next.IsZero() {
-					step = min(step, max(time.Second, next.Sub(w.now())))
-				}
-			}
+		if quiet > patience && done() {
+			return nil
 		}
-		w.pass(step)
+		w.pass(stride(quiet, 10*time.Minute, operators...))
 	}
 	return errors.New("it is not done within hours")
+}
+
+// stride is how far the clock is put forward after so many steps in which nothing happened: a second at first, then to where an operator
+// looks again, and no further than most.
+func stride(quiet int, most time.Duration, operators ...*operator) time.Duration {
+	if quiet <= patience {
+		return time.Second
+	}
+	for _, o := range operators {
+		if next := o.nextLook(); !next.IsZero() {
+			most = min(most, max(time.Second, next.Sub(o.world.now())))
+		}
+	}
+	return most
 }
 
 func (w *world) get(t testing.TB, name string, into client.Object) bool {
