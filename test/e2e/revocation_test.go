@@ -32,8 +32,8 @@ var _ = Describe("A revoked authority", func() {
 		}
 
 		By("revoking it once that is approved")
-		_, said := raytls(ctx, nil, "revoke", cluster, "-n", n.name, "--yes")
-		Expect(said).To(ContainSubstring(policy))
+		printed, _ := raytls(ctx, nil, "revoke", cluster, "-n", n.name, "--yes")
+		Expect(string(printed)).To(ContainSubstring(policy))
 		Expect(n.approve(ctx, cluster).Action).To(Equal(v1alpha1.ActionRevoke))
 		n.encrypted(ctx, policy, cluster, 3)
 		Expect(n.pods.counts(cluster)).To(Equal(map[string]int{"head": 2, "small": 4}), "each pod restarts once")

@@ -140,7 +140,8 @@ func (n *namespace) refuses(ctx context.Context, pod *corev1.Pod, script string,
 // sampleName is the name of the RayCluster in config/samples.
 const sampleName = "sample"
 
-// applySample applies the sample and components of it. It changes nothing but the images' name.
+// applySample applies the sample and components of it. It changes nothing but the image of Ray, and the version that goes with it:
+// KubeRay chooses probes by that.
 func (n *namespace) applySample(ctx context.Context, components ...string) {
 	GinkgoHelper()
 	folder := GinkgoT().TempDir()
@@ -149,7 +150,8 @@ func (n *namespace) applySample(ctx context.Context, components ...string) {
 	samples, err = filepath.Rel(folder, samples)
 	Expect(err).NotTo(HaveOccurred())
 	name, tag := rayImage[:strings.LastIndex(rayImage, ":")], rayImage[strings.LastIndex(rayImage, ":")+1:]
-	text := fmt.Sprintf("resources: [%s]\nimages: [{name: rayproject/ray, newName: %s, newTag: %q}]\ncomponents:\n", samples, name, tag)
+	text := fmt.Sprintf("resources: [%s]\nimages: [{name: rayproject/ray, newName: %s, newTag: %q}]\n", samples, name, tag)
+	text += fmt.Sprintf("patches: [{target: {kind: RayCluster}, patch: '[{op: replace, path: /spec/rayVersion, value: %q}]'}]\ncomponents:\n", rayVersion)
 	for _, component := range components {
 		text += fmt.Sprintf("- %s\n", filepath.Join(samples, component))
 	}

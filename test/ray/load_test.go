@@ -99,8 +99,9 @@ func (l *load) watch(ctx context.Context) {
 // leastGrace is how long ago the deletion of a pod was asked for that nobody saw ending.
 const leastGrace = 5 * time.Second
 
-// drive starts a driver on a pod, which goes on until the pod ends, or until stop.
+// drive starts a driver on a pod, which goes on until the pod ends, or until stop: also after the setup that starts it.
 func (l *load) drive(ctx context.Context, pod *corev1.Pod) {
+	ctx = context.WithoutCancel(ctx)
 	uid := pod.UID
 	pod = pod.DeepCopy()
 	l.driving.Go(func() {
