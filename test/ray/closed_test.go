@@ -151,7 +151,7 @@ func (n *namespace) applySample(ctx context.Context, components ...string) {
 	Expect(err).NotTo(HaveOccurred())
 	name, tag := rayImage[:strings.LastIndex(rayImage, ":")], rayImage[strings.LastIndex(rayImage, ":")+1:]
 	text := fmt.Sprintf("resources: [%s]\nimages: [{name: rayproject/ray, newName: %s, newTag: %q}]\n", samples, name, tag)
-	text += fmt.Sprintf("patches: [{target: {kind: RayCluster}, patch: '[{op: replace, path: /spec/rayVersion, value: %q}]'}]\ncomponents:\n", rayVersion)
+	text += fmt.Sprintf(`patches: [{target: {kind: RayCluster}, patch: '[{"op": "replace", "path": "/spec/rayVersion", "value": %q}]'}]`+"\ncomponents:\n", rayVersion)
 	for _, component := range components {
 		text += fmt.Sprintf("- %s\n", filepath.Join(samples, component))
 	}
