@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
@@ -39,7 +41,10 @@ var _ = Describe("A revoked authority", func() {
 		Expect(n.pods.counts(cluster)).To(Equal(map[string]int{"head": 2, "small": 4}), "each pod restarts once")
 		now := n.secret(ctx, keys.IssuerSecretName(n.key(cluster), 2))
 		Expect(now.Name).NotTo(Equal(secret.Name))
-		Expect(apierrors.IsNotFound(api.Get(ctx, n.key(secret.Name), &corev1.Secret{}))).To(BeTrue(), "the CA Secret of before is gone")
+		gone := func(ctx context.Context) bool {
+			return apierrors.IsNotFound(api.Get(ctx, n.key(secret.Name), &corev1.Secret{}))
+		}
+		Expect(gone(ctx)).To(BeTrue(), "the CA Secret of before is gone")
 
 		By("refusing what was stolen, both ways")
 		worker := n.pods.live(cluster, isWorker)[0]
@@ -58,11 +63,9 @@ var _ = Describe("A revoked authority", func() {
 		n.create(ctx, &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Name: secret.Name, Labels: secret.Labels, Annotations: secret.Annotations}, Data: secret.Data,
 		})
-		Eventually(ctx, func(ctx SpecContext) bool {
-			return apierrors.IsNotFound(api.Get(ctx, n.key(secret.Name), &corev1.Secret{}))
-		}).Should(BeTrue(), "the operator deletes it")
+		Eventually(ctx, gone).Should(BeTrue(), "the operator deletes it")
 		Expect(api.Delete(ctx, &worker.pod)).To(Succeed())
-		Eventually(ctx, func(g Gomega) { g.Expect(n.pods.uids(cluster)).NotTo(ContainElement(worker.pod.UID)) }).Should(Succeed())
+		Eventually(ctx, func() []types.UID { return n.pods.uids(cluster) }).ShouldNot(ContainElement(worker.pod.UID))
 		n.encrypted(ctx, policy, cluster, 3)
 		for _, pod := range n.pods.live(cluster, isWorker) {
 			n.joined(ctx, cluster, pod)

@@ -12,11 +12,8 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/pki"
@@ -77,31 +74,21 @@ func (n *namespace) ends(ctx context.Context, g Gomega, pod *corev1.Pod) time.Ti
 // shortenDays has the operator take a minute for a day, as config/components/testing does. It takes a day again when the spec ends.
 func shortenDays(ctx context.Context) {
 	GinkgoHelper()
-	role := filepath.Join("config", "components", "testing", "role.yaml")
-	apply := func(ctx context.Context, verb, label, arguments string) {
+	const place, option = `"path": "/spec/template/spec/containers/0/args/1"`, `"value": "--testing-minutes-per-day=1"`
+	change := func(ctx context.Context, verb, label, patch string) {
 		GinkgoHelper()
-		_, err := target.Run(ctx, "kubectl", verb, "-f", role)
-		Expect(err).NotTo(HaveOccurred())
-		for _, change := range []struct {
-			object client.Object
-			patch  client.Patch
-		}{
-			{
-				&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: live.OperatorNamespace}},
-				client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"labels":{%q:%s}}}`, v1alpha1.LabelTesting, label)),
-			},
-			{
-				&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: live.OperatorNamespace, Name: live.ControllerName}},
-				client.RawPatch(types.JSONPatchType, []byte(arguments)),
-			},
+		for _, arguments := range [][]string{
+			{verb, "-f", filepath.Join("config", "components", "testing", "role.yaml")},
+			{"label", "namespace", live.OperatorNamespace, v1alpha1.LabelTesting + label},
+			{"patch", "deployment", live.ControllerName, "-n", live.OperatorNamespace, "--type=json", "--patch=" + patch},
 		} {
-			Expect(target.API.Patch(ctx, change.object, change.patch)).To(Succeed())
+			_, err := target.Run(ctx, "kubectl", arguments...)
+			Expect(err).NotTo(HaveOccurred())
 		}
 		Eventually(ctx, target.OperatorRuns).Should(Succeed())
 	}
-	const path = "/spec/template/spec/containers/0/args/"
 	DeferCleanup(func(ctx SpecContext) {
-		apply(ctx, "delete", "null", `[{"op": "test", "path": "`+path+`1", "value": "--testing-minutes-per-day=1"}, {"op": "remove", "path": "`+path+`1"}]`)
+		change(ctx, "delete", "-", `[{"op": "test", `+place+`, `+option+`}, {"op": "remove", `+place+`}]`)
 	}, NodeTimeout(2*time.Minute))
-	apply(ctx, "apply", `"true"`, `[{"op": "add", "path": "`+path+`1", "value": "--testing-minutes-per-day=1"}]`)
+	change(ctx, "apply", "=true", `[{"op": "add", `+place+`, `+option+`}]`)
 }

@@ -28,6 +28,8 @@ type world struct {
 	serial int
 	// ready is how many pods are, and rested how much was written when KubeRay and the kubelet had nothing left to do.
 	ready, rested int
+	// quiet is in how many steps, up to the last one, nothing was written.
+	quiet int
 	// identities are what pods present and trust, by UID, and verified the pairs that hold.
 	identities map[string]*identity
 	verified   map[[2]string]bool
@@ -59,7 +61,8 @@ func (w *world) pass(d time.Duration) { w.api.clock.SetTime(w.now().Add(d)) }
 
 // step has KubeRay and the kubelet do what there is to do, and then the operators.
 func (w *world) step(ctx context.Context, operators ...*operator) error {
-	if before := w.api.writes; before != w.rested {
+	before := w.api.writes
+	if before != w.rested {
 		if err := errors.Join(w.kubelet(ctx), w.kubeRay(ctx), w.pairs(ctx)); err != nil {
 			return err
 		}
@@ -77,43 +80,41 @@ func (w *world) step(ctx context.Context, operators ...*operator) error {
 			again = again || looked
 		}
 		if !again {
+			if w.quiet++; w.api.writes != before {
+				w.quiet = 0
+			}
 			return nil
 		}
 	}
 	return errors.New("the operator acts without end")
 }
 
-// patience is how many seconds nothing happens before the clock is put forward.
+// patience is in how many steps nothing happens before the clock is put forward.
 const patience = 6
 
 // settle lets time pass until it is done and nothing happens any more.
 func (w *world) settle(ctx context.Context, done func() bool, operators ...*operator) error {
-	quiet := 0
-	for end := w.now().Add(6 * time.Hour); w.now().Before(end); {
-		before := w.api.writes
+	w.quiet = 0
+	for end := w.now().Add(6 * time.Hour); w.now().Before(end); w.pass(w.stride(10*time.Minute, operators...)) {
 		if err := w.step(ctx, operators...); err != nil {
 			return err
 		}
-		if quiet++; w.api.writes != before {
-			quiet = 0
-		}
-		if quiet > patience && done() {
+		if w.quiet > patience && done() {
 			return nil
 		}
-		w.pass(stride(quiet, 10*time.Minute, operators...))
 	}
 	return errors.New("it is not done within hours")
 }
 
-// stride is how far the clock is put forward after so many steps in which nothing happened: a second at first, then to where an operator
-// looks again, and no further than most.
-func stride(quiet int, most time.Duration, operators ...*operator) time.Duration {
-	if quiet <= patience {
+// stride is how far the clock is put forward: a second while something happens, and then to where an operator looks again, but not
+// further than most.
+func (w *world) stride(most time.Duration, operators ...*operator) time.Duration {
+	if w.quiet <= patience {
 		return time.Second
 	}
 	for _, o := range operators {
 		if next := o.nextLook(); !next.IsZero() {
-			most = min(most, max(time.Second, next.Sub(o.world.now())))
+			most = min(most, max(time.Second, next.Sub(w.now())))
 		}
 	}
 	return most
