@@ -140,8 +140,8 @@ func (n *namespace) refuses(ctx context.Context, pod *corev1.Pod, script string,
 // sampleName is the name of the RayCluster in config/samples.
 const sampleName = "sample"
 
-// applySample applies the sample and components of it. It changes nothing but the image of Ray, and the version that goes with it:
-// KubeRay chooses probes by that.
+// applySample applies the sample and components of it. It changes the image of Ray and the version, by which KubeRay chooses probes,
+// and nothing else.
 func (n *namespace) applySample(ctx context.Context, components ...string) {
 	GinkgoHelper()
 	folder := GinkgoT().TempDir()

@@ -99,7 +99,7 @@ func (l *load) watch(ctx context.Context) {
 // leastGrace is how long ago the deletion of a pod was asked for that nobody saw ending.
 const leastGrace = 5 * time.Second
 
-// drive starts a driver on a pod, which goes on until the pod ends, or until stop: also after the setup that starts it.
+// drive starts a driver on a pod. The driver goes on until the pod ends, or until stop, and outlives the node that started it.
 func (l *load) drive(ctx context.Context, pod *corev1.Pod) {
 	ctx = context.WithoutCancel(ctx)
 	uid := pod.UID

@@ -28,7 +28,7 @@ type world struct {
 	serial int
 	// ready is how many pods are, and rested how much was written when KubeRay and the kubelet had nothing left to do.
 	ready, rested int
-	// quiet is in how many steps, up to the last one, nothing was written.
+	// quiet counts the steps since the last one that wrote something.
 	quiet int
 	// identities are what pods present and trust, by UID, and verified the pairs that hold.
 	identities map[string]*identity
@@ -89,7 +89,7 @@ func (w *world) step(ctx context.Context, operators ...*operator) error {
 	return errors.New("the operator acts without end")
 }
 
-// patience is in how many steps nothing happens before the clock is put forward.
+// patience is how many quiet steps last a second each. Later ones last longer.
 const patience = 6
 
 // settle lets time pass until it is done and nothing happens any more.
@@ -106,8 +106,7 @@ func (w *world) settle(ctx context.Context, done func() bool, operators ...*oper
 	return errors.New("it is not done within hours")
 }
 
-// stride is how far the clock is put forward: a second while something happens, and then to where an operator looks again, but not
-// further than most.
+// stride is how far the clock goes forward. After many quiet steps it goes to where an operator looks again, but not further than most.
 func (w *world) stride(most time.Duration, operators ...*operator) time.Duration {
 	if w.quiet <= patience {
 		return time.Second

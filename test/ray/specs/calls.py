@@ -17,8 +17,8 @@ ENOUGH, SECONDS = pathlib.Path(sys.argv[1]), 120  # how long an answer is waited
 printing = threading.Lock()
 
 ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
-# While the head is away, the threads of a driver that listen for logs and errors ask for them in a busy loop (2.60). Some drivers
-# take all cores of a small machine, and the new head gets none. The threads end with this event.
+# Two threads of a driver listen for logs and errors. While the head is away, they ask in a busy loop (2.60), and some drivers leave
+# no core of a small machine to the new head. This event ends the threads.
 ray._private.worker.global_worker.threads_stopped.set()
 
 
