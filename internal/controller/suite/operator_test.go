@@ -235,6 +235,8 @@ type process struct {
 	input io.Closer
 	ended chan struct{}
 	err   error
+	// It is to die after a write, or was killed: no spec is to be left with it.
+	doomed, killed bool
 	// Its log begins in that file, there.
 	logFile string
 	logFrom int64
@@ -256,7 +258,10 @@ func (e *environment) startOperator(extra ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(self), ended: make(chan struct{}), logFile: e.logFile, logFrom: info.Size(), webhook: e.webhook}
+	p := &process{
+		cmd: exec.Command(self), ended: make(chan struct{}), doomed: len(extra) > 0,
+		logFile: e.logFile, logFrom: info.Size(), webhook: e.webhook,
+	}
 	p.cmd.Env = append(os.Environ(), append(extra, envOperator+"="+e.kubeconfig, envWrites+"="+e.writes,
 		envWebhook+"="+e.webhook, envWebhookOperator+"="+e.webhookKubeconfig, envMounted+"="+e.mounted, envHeads+"="+e.heads)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
@@ -307,6 +312,7 @@ func (p *process) works() (bool, error) {
 
 // kill ends the operator as a node that goes down would.
 func (p *process) kill() {
+	p.killed = true
 	_ = p.cmd.Process.Kill()
 	<-p.ended
 }

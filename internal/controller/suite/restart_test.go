@@ -22,6 +22,39 @@ func restartOperator(extra ...string) {
 	}
 }
 
+// dying runs the operator so that each of its processes dies with its first write, until the check holds. Each process has the
+// time of an eventually: how many there will be depends on what the check asks for, and how fast they start on the machine.
+func (w *world) dying(check func(g Gomega)) (deaths int) {
+	GinkgoHelper()
+	restartOperator(envDieAfter + "=1")
+	for held := false; !held; {
+		w.eventually(func(g Gomega) {
+			if operator.running() {
+				check(g)
+				held = true
+			}
+		})
+		if !held {
+			deaths++
+			Expect(deaths).To(BeNumerically("<", 100), "the operator comes to an end of its writes")
+			restartOperator(envDieAfter + "=1")
+		}
+	}
+	restartOperator()
+	return deaths
+}
+
+// restoreOperator leaves a working operator to the next spec, whatever became of this one's.
+func restoreOperator() {
+	GinkgoHelper()
+	if operator.running() && !operator.doomed {
+		return
+	}
+	byItself := !operator.doomed && !operator.killed
+	restartOperator()
+	Expect(byItself).To(BeFalse(), "the operator ended by itself; see its log")
+}
+
 var _ = Describe("Killing the operator", func() {
 	var w *world
 	BeforeEach(func() { w = newWorld() })
@@ -67,26 +100,11 @@ var _ = Describe("Killing the operator", func() {
 		Expect(w.deleted()).To(ConsistOf(old), "each pod was restarted once")
 	})
 
-	// after runs the operator so that each of its processes dies with its first write, until the check holds.
-	after := func(check func(g Gomega)) (deaths int) {
-		GinkgoHelper()
-		restartOperator(envDieAfter + "=1")
-		w.eventually(func(g Gomega) {
-			if !operator.running() {
-				deaths++
-				restartOperator(envDieAfter + "=1")
-			}
-			check(g)
-		})
-		restartOperator()
-		return deaths
-	}
-
 	It("after each single write still enables with one restart per pod, and disables to the same spec", func() {
 		before := w.run("a")
 		old := names(w.pods("a"))
 		w.policy("p", targeting("a", immediately, disabling))
-		deaths := after(func(g Gomega) {
+		deaths := w.dying(func(g Gomega) {
 			w.saying(g, "p", "a", v1alpha1.ReasonEncrypted)
 			g.Expect(w.status("a").Pods.Certified).To(BeEquivalentTo(3))
 		})
@@ -96,7 +114,7 @@ var _ = Describe("Killing the operator", func() {
 		encrypted := names(w.pods("a"))
 		w.mark()
 		w.deletePolicy("p")
-		after(func(g Gomega) { w.policyGone(g, "p") })
+		w.dying(func(g Gomega) { w.policyGone(g, "p") })
 		same(Default, before, w.get("a"))
 		Expect(slices.Sorted(slices.Values(w.deleted()))).To(Equal(slices.Sorted(slices.Values(encrypted))))
 		Expect(gone(w.caSecret("a"))).To(BeTrue())
@@ -108,7 +126,7 @@ var _ = Describe("Killing the operator", func() {
 		before := w.run("a")
 		w.ray.certificate = func(*corev1.Pod) outcome { return "raytls-init: no openssl in this image" }
 		w.policy("p", targeting("a", immediately))
-		after(func(g Gomega) {
+		w.dying(func(g Gomega) {
 			w.saying(g, "p", "a", v1alpha1.ReasonEnableFailed)
 			g.Expect(w.status("a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Plaintext: 3}))
 			g.Expect(w.status("a").Rollout).To(BeNil())
@@ -123,7 +141,7 @@ var _ = Describe("Killing the operator", func() {
 		w.eventually(func(g Gomega) { g.Expect(w.status("a").Pods.Certified).To(BeEquivalentTo(3)) })
 		old := names(w.pods("a"))
 		w.changeCertificates("p", "a")
-		deaths := after(func(g Gomega) {
+		deaths := w.dying(func(g Gomega) {
 			g.Expect(w.evicted()).To(HaveLen(3))
 			g.Expect(w.status("a").Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Certified: 3}))
 			g.Expect(w.status("a").Rollout).To(BeNil())

@@ -288,21 +288,14 @@ var _ = Describe("Revoking an authority", func() {
 
 	It("after each single write ends the same, with one restart per pod", func() {
 		begin(selecting(immediately))
-		deaths := 0
 		w.revoke("p", "a")
-		restartOperator(envDieAfter + "=1")
-		w.eventually(func(g Gomega) {
-			if !operator.running() {
-				deaths++
-				restartOperator(envDieAfter + "=1")
-			}
+		deaths := w.dying(func(g Gomega) {
 			status := w.status("a")
 			g.Expect(status.Authority.RevokedBeforeGeneration).To(BeEquivalentTo(2))
 			g.Expect(status.Rollout).To(BeNil())
 			g.Expect(status.Pods).To(Equal(v1alpha1.PodCounts{Total: 3, Certified: 3}))
 			g.Expect(gone(w.caSecret("a"))).To(BeTrue())
 		})
-		restartOperator()
 		Expect(deaths).To(BeNumerically(">", 8))
 		w.revoked("p", "a", 2, ca)
 		once()

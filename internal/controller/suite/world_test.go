@@ -45,6 +45,7 @@ func newWorld() *world {
 	w.ray = &kubeRay{admin: w.admin, namespace: w.ns}
 	w.mark()
 	DeferCleanup(w.empty)
+	DeferCleanup(restoreOperator)
 	return w
 }
 
