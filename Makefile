@@ -29,7 +29,7 @@ FUZZTIME ?= 20s
 # How long make test-hostile sends.
 HOSTILE_DURATION ?= 5m
 BENCH ?= .
-# How long the spec of test-ray LABELS=days watches: twenty lifetimes of a certificate.
+# How long the spec of test-ray LABELS=days watches: ten to twenty lifetimes of a certificate.
 DAYS_DURATION ?= 7h
 # How often bench-ray measures each way to run a cluster.
 BENCH_ROUNDS ?= 5

@@ -39,6 +39,8 @@ var _ = Describe("The real Ray with days of a minute", Label(daysLabel), func() 
 		n.redis(ctx)
 		n.create(ctx, newCluster(cluster, faultTolerant, workers("small", 3, 3)))
 		n.encrypted(ctx, cluster, 4)
+		// Leaves live for twice their validity at most, and the authority as long as it is valid.
+		const longest, authority = 40 * time.Minute, 2 * time.Hour
 		calling, ends := n.load(cluster), map[types.UID]time.Time{}
 		Consistently(ctx, func(g Gomega, ctx context.Context) {
 			calling.watch(ctx)
@@ -48,6 +50,7 @@ var _ = Describe("The real Ray with days of a minute", Label(daysLabel), func() 
 				pod := &pods[i]
 				if _, known := ends[pod.UID]; !known && isReady(pod) {
 					ends[pod.UID] = n.ends(ctx, g, pod)
+					g.Expect(ends[pod.UID]).To(BeTemporally("<", time.Now().Add(longest+time.Minute)), "the days are short")
 				}
 				if end, known := ends[pod.UID]; known && pod.DeletionTimestamp == nil {
 					g.Expect(time.Now()).To(BeTemporally("<", end), "the certificate of %s has ended", pod.Name)
@@ -55,6 +58,8 @@ var _ = Describe("The real Ray with days of a minute", Label(daysLabel), func() 
 			}
 		}).WithTimeout(duration).WithPolling(time.Second).Should(Succeed())
 		status := n.status(ctx, Default, cluster)
+		Expect(len(ends)).To(BeNumerically(">=", 4*(1+int(duration/longest))), "pods are created anew")
+		Expect(status.Authority.Generation).To(BeNumerically(">=", 1+int64(duration/authority)), "authorities are replaced")
 		AddReportEntry("short days", fmt.Sprintf("%d pods in four places, generation %d of the authority", len(ends), status.Authority.Generation))
 		calling.stop(ctx)
 		calling.judge()

@@ -13,7 +13,7 @@ import (
 	. "github.com/onsi/gomega"
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 )
@@ -43,9 +43,9 @@ func enablingSpecs() {
 		n.works(ctx, "running")
 
 		Expect(target.API.Delete(ctx, policy)).To(Succeed())
-		Eventually(ctx, func(ctx context.Context) error {
-			return client.IgnoreNotFound(target.API.Get(ctx, n.key("default"), &v1alpha1.RayTLSPolicy{}))
-		}).Should(Succeed())
+		Eventually(ctx, func(ctx context.Context) bool {
+			return apierrors.IsNotFound(target.API.Get(ctx, n.key("default"), &v1alpha1.RayTLSPolicy{}))
+		}).WithTimeout(4 * time.Minute).Should(BeTrue())
 		Eventually(ctx, func(g Gomega, ctx context.Context) {
 			g.Expect(n.specOf(ctx, "running")).To(Equal(asWritten))
 			pods := n.made(ctx, "running")

@@ -64,5 +64,6 @@ func (a *aging) noFailedHandshake(ctx context.Context, group string) {
 	GinkgoHelper()
 	ended, err := a.n.sh(ctx, a.pods[group], "grep -rl CERTIFICATE_VERIFY_FAILED /tmp/ray/session_latest/logs/")
 	Expect(err).NotTo(HaveOccurred())
+	Expect(ended.Code).To(Equal(1), "grep has to read the logs, and to find nothing: %s", ended.Output())
 	Expect(ended.Stdout).To(BeEmpty(), "logs of %s that tell of a failed handshake", group)
 }

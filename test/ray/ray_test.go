@@ -37,6 +37,7 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 		metricSpecs(s)
 
 		It("shows the audit a text that it sends in clear on purpose", Label("ci"), func(ctx SpecContext) {
+			network.isThere()
 			url := fmt.Sprintf("http://%s/?%s", dashboardOf(s.head(ctx)), marker("canary"))
 			ended, err := s.n.sh(ctx, s.client, "wget -q -O /dev/null '"+url+"'")
 			Expect(err).NotTo(HaveOccurred())
@@ -46,21 +47,23 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 	})
 
 	enablingSpecs()
-	faultSpecs()
-	autoscalerSpecs()
+	faultSpecs(seen)
+	autoscalerSpecs(seen)
 	ownerSpecs(seen)
 	closedSpecs(seen)
 
 	It("sends between its pods nothing in clear that is not expected", Label("ci"), func(ctx SpecContext) {
+		network.isThere()
 		table, err := expected.Of(rayVersion)
 		Expect(err).NotTo(HaveOccurred())
 		streams := network.streams(ctx)
-		kinds, wrong := map[string]int{}, []string{}
+		kinds, wrong, bytes, lost := map[string]int{}, []string{}, int64(0), int64(0)
 		for _, stream := range streams {
 			client, server := seen.of[host(stream.Client)], seen.of[host(stream.Server)]
 			if client == "" || server == "" {
 				continue
 			}
+			bytes, lost = bytes+stream.Bytes, lost+stream.Lost
 			name, path := stream.protocol()
 			_, port, err := net.SplitHostPort(stream.Server)
 			Expect(err).NotTo(HaveOccurred())
@@ -75,7 +78,9 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 		}
 		GinkgoWriter.Printf("streams between pods: %v\n", kinds)
 		AddReportEntry("streams between pods", fmt.Sprint(kinds))
+		AddReportEntry("the capture", fmt.Sprintf("saw %d bytes between pods, and missed %d bytes of them and %d packets of all", bytes, lost, network.dropped))
 		Expect(kinds["TLS"]).To(BeNumerically(">", 20), "the capture has to see the cluster")
+		Expect(lost*100).To(BeNumerically("<", bytes), "a capture that misses more than a hundredth of the bytes proves nothing of markers")
 		Expect(wrong).To(BeEmpty())
 		// The client submits its job over HTTP, which is one of the doors that TLS leaves open.
 		Expect(markersOf(streams)).To(ConsistOf(marker("canary"), marker("job")), "the markers that crossed the network in clear")

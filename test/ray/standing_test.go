@@ -76,10 +76,16 @@ func workSpecs(s *standing) {
 	script("spreads a placement group", "placement_groups.py")
 	script("answers the command line tools", "state.py")
 	script("prepares runtime environments", "runtime_env.py")
-	script("shows logs at the driver and by the API", "logs.py")
 	script("spills objects", "spill.py")
 	script("runs Ray Data", "data.py")
 	script("replaces a worker process that is killed", "kill.py")
+
+	It("shows logs at the driver and by the API", func(ctx SpecContext) {
+		printed := s.n.passes(ctx, s.head(ctx), "logs.py", marker("logs"))
+		for node := range 2 {
+			Expect(printed).To(ContainSubstring("%s of node %d", marker("logs"), node), "the driver prints what its tasks print")
+		}
+	}, SpecTimeout(3*time.Minute))
 
 	It("tells of every node in the dashboard", func(ctx SpecContext) {
 		head := s.head(ctx)
@@ -190,15 +196,18 @@ func doorSpecs(s *standing) {
 		Expect(err).NotTo(HaveOccurred())
 		head, others := s.head(ctx), s.n.workers(ctx, standingName)
 		s.holdProcesses(ctx, &others[0])
-		found := map[string][]expected.Port{
-			"head":   s.knock(ctx, head, &others[0]),
-			"worker": s.knock(ctx, &others[0], head),
-		}
-		for nodeType := range found {
-			// Worker processes come and go.
-			found[nodeType] = slices.Compact(slices.SortedFunc(slices.Values(found[nodeType]), comparePorts))
+		for i, pod := range append([]*corev1.Pod{head}, &others[0], &others[1]) {
+			nodeType := "worker"
+			if i == 0 {
+				nodeType = "head"
+			}
+			found := slices.SortedFunc(slices.Values(s.knock(ctx, pod, [...]*corev1.Pod{&others[0], head, head}[i])), comparePorts)
+			// These come and go.
+			found = slices.CompactFunc(found, func(a, b expected.Port) bool {
+				return a == b && (a.Process == "worker process" || a.Process == "driver")
+			})
 			want := slices.SortedFunc(slices.Values(table.Ports[nodeType]), comparePorts)
-			Expect(found[nodeType]).To(Equal(want), "the ports of a %s with Ray %s", nodeType, rayVersion)
+			Expect(found).To(Equal(want), "the ports of %s, a %s with Ray %s", pod.Name, nodeType, rayVersion)
 		}
 	}, SpecTimeout(3*time.Minute))
 }

@@ -42,7 +42,8 @@ type row struct {
 	nodes string
 }
 
-// rows are a release's ports, each once: those of a head in the table's order, and then what workers alone have.
+// rows are a release's ports: those of a head in the table's order, and then what workers alone have. Ports of one process that
+// answer alike are one row.
 func rows(table Table) []row {
 	var out []row
 	for _, port := range table.Ports["head"] {
@@ -50,11 +51,13 @@ func rows(table Table) []row {
 		if slices.Contains(table.Ports["worker"], port) {
 			nodes = "both"
 		}
-		out = append(out, row{port, nodes})
+		if r := (row{port, nodes}); !slices.Contains(out, r) {
+			out = append(out, r)
+		}
 	}
 	for _, port := range table.Ports["worker"] {
-		if !slices.Contains(table.Ports["head"], port) {
-			out = append(out, row{port, "worker"})
+		if r := (row{port, "worker"}); !slices.Contains(table.Ports["head"], port) && !slices.Contains(out, r) {
+			out = append(out, r)
 		}
 	}
 	return out

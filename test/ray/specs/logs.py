@@ -1,8 +1,10 @@
 """Has a task on each worker print a line. The lines reach the driver, which prints them, and the log API of each node."""
 
+import os
 import sys
 import time
 
+os.environ["RAY_DEDUP_LOGS"] = "0"  # which would print one of the lines alone
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ray.util.state import get_log, list_logs
