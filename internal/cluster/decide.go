@@ -175,7 +175,7 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 		Suspended: f.Ray.Suspended, Provisioned: f.Ray.Provisioned, PodsMissing: f.Ray.PodsMissing, Service: f.serviceFor(),
 		Recreate: f.Ray.Recreate, Observed: f.Ray.Observed, Queued: f.Ray.Queued,
 		Immediate: f.Policy.Rollout.EnablePolicy == v1alpha1.EnableImmediate,
-		Deadline:  time.Duration(f.Policy.Rollout.ProgressDeadlineSeconds) * time.Second,
+		Deadline:  deadline(&f.Policy.Rollout),
 	}
 	s.New = f.isNew(s.Deadline)
 	s.BlockedBy, s.BlockedWhy = blocked(f)
@@ -224,9 +224,19 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 	s.Roll, s.Revocation = f.rolling(), f.revocation()
 	d.RestartID = restart(f, &s)
 	s.Approved = d.RestartID != "" && slices.Contains(f.Policy.Rollout.Approvals, v1alpha1.Approval{Cluster: f.Key.Name, Restart: d.RestartID})
-	s.NoSlot = rollout.NoSlot(f.Decision.Policy.Name, f.Policy.Rollout.MaxConcurrentClusters, f.Siblings, s.Enables())
+	s.NoSlot, s.SlotAt = f.Slots().NoSlot(f.Siblings, s.Enables(), f.Now)
 	s.Opens = window.Next(f.Policy.Rollout.Windows, f.Now)
 	d.Snapshot = s
+}
+
+// Slots are how many clusters of the cluster's policy may be restarted at a time.
+func (f *Facts) Slots() rollout.Slots {
+	of := &f.Policy.Rollout
+	return rollout.Slots{Policy: f.Decision.Policy.Name, Most: of.MaxConcurrentClusters, Deadline: deadline(of)}
+}
+
+func deadline(of *v1alpha1.Rollout) time.Duration {
+	return time.Duration(of.ProgressDeadlineSeconds) * time.Second
 }
 
 // restart identifies the restart that the cluster needs; empty without a head. An approval of a restart without a head would

@@ -39,7 +39,7 @@ func TestDuePodsAreRolled(t *testing.T) {
 			f.Policy.Rollout.Windows = []v1alpha1.RestartWindow{{Schedule: "0 0 1 * *", DurationMinutes: 1, TimeZone: "UTC"}}
 		}}, "WaitingForWindow"},
 		"slot": {"so are slots", []func(*Facts){at(dueAfter), func(f *Facts) {
-			f.Siblings = []v1alpha1.RayClusterTLS{{Status: v1alpha1.RayClusterTLSStatus{PolicyRef: v1alpha1.PolicyReference{Name: "default"}, Rollout: &v1alpha1.RolloutProgress{}}}}
+			f.Siblings = []v1alpha1.RayClusterTLS{{Status: v1alpha1.RayClusterTLSStatus{PolicyRef: v1alpha1.PolicyReference{Name: "default"}, Rollout: &v1alpha1.RolloutProgress{PhaseStartTime: metav1.NewTime(f.Now)}}}}
 		}}, "WaitingForSlot"},
 		"failure elsewhere": {"a cluster that could not be enabled keeps nobody from new certificates", []func(*Facts){at(dueAfter), func(f *Facts) {
 			f.Siblings = []v1alpha1.RayClusterTLS{{Status: v1alpha1.RayClusterTLSStatus{PolicyRef: v1alpha1.PolicyReference{Name: "default"}, Injection: v1alpha1.InjectionStatus{FailedHash: "x"}}}}

@@ -29,6 +29,8 @@ type Plan struct {
 	Report
 	// RequeueAt is when to plan next if nothing happens; zero for never.
 	RequeueAt time.Time
+	// Urgent reports whether a certificate is about to end, so that the restart waits for no window and for no other cluster.
+	Urgent bool
 }
 
 // Actions are what a plan does.
@@ -119,6 +121,7 @@ func Make(s *Snapshot) Plan {
 	}
 	p.change(s)
 	p.wish(s)
+	p.RequeueAt = kube.Earlier(p.RequeueAt, s.SlotAt)
 	var later time.Time
 	if p.Delete, later = s.seen(p.Delete); !later.IsZero() {
 		p.RequeueAt = later

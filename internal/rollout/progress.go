@@ -266,7 +266,9 @@ func (p *Plan) restart(s *Snapshot, pods []Pod) {
 func (p *Plan) await(s *Snapshot, what string) {
 	p.Message = "waiting " + what
 	p.startClock(s, s.phaseStart())
-	p.RequeueAt = s.phaseEnd()
+	if end := s.phaseEnd(); s.Now.Before(end) {
+		p.RequeueAt = end
+	}
 }
 
 // revert gives the cluster its templates back.

@@ -164,7 +164,7 @@ func planRevoking(s *Snapshot, p *Plan) {
 		p.Message, p.RequeueAt = deleter(s)+" restarts the pods", s.Progress.Since.Add(RecreatePatience)
 	case len(old) > 0:
 		p.Delete, p.Message = old, "restarting "+count(len(old))+" together with a new authority"
-	case len(left) > 0:
+	case len(left) > 0 && s.Now.Before(end): // a node that is lost never ends its pods, and nobody trusts them any more
 		p.await(s, fmt.Sprintf("until %s of the revoked authority ended", count(len(left))))
 	case (len(uncertified) > 0 || headless) && s.Now.Before(end):
 		p.Message, p.RequeueAt = "waiting until the new pods, the head among them, have certificates of the new authority", end
@@ -174,6 +174,9 @@ func planRevoking(s *Snapshot, p *Plan) {
 	default:
 		p.Progress = nil
 		p.say(v1alpha1.ReasonRevoking, "no pod has a certificate of a generation below %d", s.RevokedBefore)
+		if len(left) > 0 {
+			p.say(v1alpha1.ReasonRevoking, "no pod trusts a generation below %d but pod %s and others that have been terminating for long, %d in all", s.RevokedBefore, left[0].Name, len(left))
+		}
 		p.Event.Reason = eventRevoked
 		if len(altered) > 0 {
 			p.alter(altered)

@@ -42,10 +42,16 @@ func planRoll(s *Snapshot, p *Plan) {
 		p.renewed(s)
 	case len(due) == 0:
 		p.finish(s, f)
-	case p.Reason != v1alpha1.ReasonEncrypted:
-		p.rest(s, f) // what ails the cluster is reported, and a restart could make it worse
-	case s.Service != nil && (!s.Service.Serving || s.Service.Next != ""):
-		p.rest(s, f) // the RayService is about to move its traffic, or to delete the cluster
+	case p.Reason != v1alpha1.ReasonEncrypted && (!s.late(due) || len(s.live(and(head, certified))) == 0):
+		if p.UserMustAct || s.late(due) && !s.rolling() {
+			p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, Message: s.need(due) + "; a restart could make it worse while the cluster has this fault: " + p.Message}
+		}
+		p.rest(s, f)
+	case s.Service != nil && !s.Service.Serving:
+		p.rest(s, f) // the RayService is about to move its traffic here, or to delete the cluster
+	case s.Service != nil && s.Service.Next != "" && !s.late(due):
+		p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: "RayService/" + s.Service.Name, Message: s.need(due) + "; " + s.upgraded()}
+		p.rest(s, f)
 	case p.forbidden(s, due):
 		p.rest(s, f)
 	default:
@@ -91,9 +97,13 @@ func (p *Plan) forbidden(s *Snapshot, due []Pod) bool {
 		p.Roll = Waiting{Reason: v1alpha1.ReasonOnDelete, Message: need + "; rollout.strategy OnDelete leaves the restart to you: delete the pods, the head last"}
 	case s.rolling():
 		return false
+	case s.late(due):
+		p.Urgent = true
+		return false
 	case s.NoSlot != "":
 		p.Roll = Waiting{Reason: v1alpha1.ReasonWaitingForSlot, Message: need + "; " + s.NoSlot}
-	case !s.Opens.IsZero() && (urgent.IsZero() || s.Now.Before(urgent)):
+		p.RequeueAt = kube.Earlier(p.RequeueAt, urgent)
+	case !s.Opens.IsZero():
 		p.Roll = Waiting{Reason: v1alpha1.ReasonWaitingForWindow, Message: fmt.Sprintf("%s; the next window of rollout.windows opens at %s", need, kube.FormatTime(s.Opens))}
 		if !urgent.IsZero() && s.Opens.After(urgent) {
 			p.Roll.Reason = v1alpha1.ReasonWindowTooLate
@@ -106,7 +116,14 @@ func (p *Plan) forbidden(s *Snapshot, due []Pod) bool {
 	return true
 }
 
-// urgent is from when on these pods wait for no window: when the last sixth of a certificate's life begins. It is zero for never.
+// late reports whether one of these pods cannot wait any more.
+func (s *Snapshot) late(due []Pod) bool {
+	at := urgent(due)
+	return !at.IsZero() && !s.Now.Before(at)
+}
+
+// urgent is from when on these pods wait for no window and for no other cluster: when the last sixth of a certificate's life begins. It
+// is zero for never.
 func urgent(due []Pod) time.Time {
 	var out time.Time
 	for _, pod := range due {
@@ -143,6 +160,9 @@ func (p *Plan) roll(s *Snapshot, f fleet, due []Pod) {
 		p.pause(s, due, by, why)
 	case headDue && f.unavailable > 0 && moving:
 		p.attendHead(s, f, top, quiet)
+	case headDue && s.lost(f) && !s.late(due):
+		by, why := s.lacks(f)
+		p.pause(s, due, by, why)
 	case headDue && s.rolling() && s.Now.Before(mayGo):
 		p.attendHead(s, f, top, mayGo)
 	case headDue:
@@ -188,6 +208,11 @@ func (p *Plan) rollHead(s *Snapshot, f fleet, top Pod) {
 	}
 }
 
+// lost reports whether so many replicas do not work that the cluster is better off with the head that it has.
+func (s *Snapshot) lost(f fleet) bool {
+	return f.unavailable > s.Roll.MaxUnavailable || f.unavailable > 0 && !slices.ContainsFunc(f.replicas, func(r replica) bool { return r.available })
+}
+
 // settleTime is how long new workers work before the head goes. Ray then makes actors and processes on them, for which it asks the head,
 // and what is asked of a head that goes may never be answered.
 const settleTime = time.Minute
@@ -219,6 +244,8 @@ func (p *Plan) replaceHead(s *Snapshot, need string, wait func(Waiting)) {
 	switch service := s.Service; {
 	case service.Refuses != "":
 		wait(Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: "RayService/" + service.Name, Message: service.Refuses, UserMustAct: true})
+	case service.Next != "":
+		wait(Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: "RayService/" + service.Name, Message: s.upgraded() + ", and the head cannot be restarted without a loss"})
 	case service.Asked == service.Ask:
 		p.resume(s)
 	default:
@@ -274,7 +301,12 @@ func (p *Plan) finish(s *Snapshot, f fleet) {
 	if !s.rolling() {
 		return
 	}
-	if p.rest(s, f); p.Progress == nil {
+	p.rest(s, f)
+	switch {
+	case p.Progress != nil:
+	case f.unavailable > 0 || !s.headWorks():
+		p.Event = &Event{Warning: true, Reason: eventRollPaused, Message: fmt.Sprintf("no pod is left that needs a new certificate, and not all pods that were restarted are ready within %s", s.Deadline)}
+	case len(s.live(s.Unlike)) == 0: // else the next change waits for its own time
 		p.Event = &Event{Reason: eventRolled, Message: "all pods have new certificates"}
 	}
 }

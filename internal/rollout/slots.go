@@ -2,28 +2,51 @@ package rollout
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
 )
 
-// NoSlot is why no further cluster of the policy may begin a restart now; empty if one may. others are the namespace's other
-// RayClusterTLSes. enables reports whether the restart enables the cluster without an approval, which waits for failures elsewhere.
-func NoSlot(policyName string, most int32, others []v1alpha1.RayClusterTLS, enables bool) string {
+// Slots are how many clusters of a policy may be restarted at a time.
+type Slots struct {
+	Policy string
+	Most   int32
+	// Deadline is how long a restart that makes no progress keeps its slot.
+	Deadline time.Duration
+}
+
+// NoSlot is why no further cluster of the policy may begin a restart now; empty if one may. until is when one is free at the latest, where
+// that is known. others are the namespace's other RayClusterTLSes. enables reports whether the restart enables the cluster without an
+// approval, which waits for failures elsewhere.
+func (l Slots) NoSlot(others []v1alpha1.RayClusterTLS, enables bool, now time.Time) (why string, until time.Time) {
 	busy := int32(0)
 	for i := range others {
 		status := &others[i].Status
-		if status.PolicyRef.Name != policyName || !others[i].DeletionTimestamp.IsZero() {
+		if status.PolicyRef.Name != l.Policy || !others[i].DeletionTimestamp.IsZero() {
 			continue
 		}
 		if status.Rollout != nil {
-			busy++
+			if end := begun(status.Rollout).Add(l.Deadline); now.Before(end) {
+				busy++
+				until = kube.Earlier(until, end)
+			}
 		}
 		if status.Injection.FailedHash != "" && enables {
-			return fmt.Sprintf("enabling RayCluster %s failed, and no further running cluster is started until that is mended; approve this one to start it all the same", others[i].Name)
+			return fmt.Sprintf("enabling RayCluster %s failed, and no further running cluster is started until that is mended; approve this one to start it all the same", others[i].Name), time.Time{}
 		}
 	}
-	if busy >= most {
-		return fmt.Sprintf("%d of at most %d clusters (rollout.maxConcurrentClusters) are being restarted; this one comes later", busy, most)
+	if busy >= l.Most {
+		return fmt.Sprintf("%d of at most %d clusters (rollout.maxConcurrentClusters) are being restarted; this one comes later", busy, l.Most), until
 	}
-	return ""
+	return "", time.Time{}
+}
+
+// begun is when the deadline of a restart began to count. A restart that is stuck may last for ever, and whoever may create pods can
+// make one so: other clusters' certificates end meanwhile.
+func begun(progress *v1alpha1.RolloutProgress) time.Time {
+	if from := progress.DeadlineStartTime; from != nil && from.After(progress.PhaseStartTime.Time) {
+		return from.Time
+	}
+	return progress.PhaseStartTime.Time
 }

@@ -3,6 +3,9 @@ package rollout
 import (
 	"strings"
 	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 )
@@ -14,7 +17,16 @@ func TestNoSlot(t *testing.T) {
 		change(&out.Status)
 		return out
 	}
-	restarts := func(s *v1alpha1.RayClusterTLSStatus) { s.Rollout = &v1alpha1.RolloutProgress{} }
+	restarts := func(s *v1alpha1.RayClusterTLSStatus) {
+		s.Rollout = &v1alpha1.RolloutProgress{PhaseStartTime: metav1.NewTime(start().Add(-9 * time.Minute))}
+	}
+	stuck := func(s *v1alpha1.RayClusterTLSStatus) {
+		s.Rollout = &v1alpha1.RolloutProgress{PhaseStartTime: metav1.NewTime(start().Add(-10 * time.Minute))}
+	}
+	moves := func(s *v1alpha1.RayClusterTLSStatus) {
+		stuck(s)
+		s.Rollout.DeadlineStartTime = new(metav1.NewTime(start().Add(-time.Minute)))
+	}
 	failed := func(s *v1alpha1.RayClusterTLSStatus) { s.Injection.FailedHash = "x" }
 	rests := func(*v1alpha1.RayClusterTLSStatus) {}
 	for name, c := range map[string]struct {
@@ -26,11 +38,17 @@ func TestNoSlot(t *testing.T) {
 		"alone":          {"a slot is free", nil, true, ""},
 		"others rest":    {"a slot is free", []v1alpha1.RayClusterTLS{sibling("a", "p", rests)}, true, ""},
 		"one restarts":   {"the slot is in use", []v1alpha1.RayClusterTLS{sibling("a", "p", restarts)}, true, "1 of at most 1 clusters"},
+		"one is stuck":   {"whoever may create pods can keep a restart from its end", []v1alpha1.RayClusterTLS{sibling("a", "p", stuck)}, true, ""},
+		"one moves":      {"its deadline began anew", []v1alpha1.RayClusterTLS{sibling("a", "p", moves)}, true, "1 of at most 1 clusters"},
 		"another policy": {"each policy has slots of its own", []v1alpha1.RayClusterTLS{sibling("a", "q", restarts)}, true, ""},
 		"one failed":     {"the next would fail alike", []v1alpha1.RayClusterTLS{sibling("a", "p", failed)}, true, "enabling RayCluster a failed"},
 		"disabling":      {"that a cluster could not be encrypted keeps none encrypted", []v1alpha1.RayClusterTLS{sibling("a", "p", failed)}, false, ""},
 	} {
-		if got := NoSlot("p", 1, c.others, c.enables); !strings.Contains(got, c.want) || c.want == "" && got != "" {
+		got, until := Slots{"p", 1, 10 * time.Minute}.NoSlot(c.others, c.enables, start())
+		if at := strings.HasPrefix(c.want, "1 of"); at != until.After(start()) {
+			t.Errorf("%s: %s: free at %s", name, c.reason, until)
+		}
+		if !strings.Contains(got, c.want) || c.want == "" && got != "" {
 			t.Errorf("%s: %s: got %q", name, c.reason, got)
 		}
 	}

@@ -99,8 +99,9 @@ type Snapshot struct {
 	Hazard, HazardWhy string
 	// Immediate allows a restart without approval, and Approved this restart.
 	Immediate, Approved bool
-	// NoSlot says why the cluster must wait for others; empty if it may start.
+	// NoSlot says why the cluster must wait for others; empty if it may start. SlotAt is when it need not any more, where that is known.
 	NoSlot string
+	SlotAt time.Time
 	Record
 	// Attempt is the hash of the next attempt.
 	Attempt string

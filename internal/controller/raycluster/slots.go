@@ -12,7 +12,6 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/kube"
-	"github.com/raytls/raytls/internal/rollout"
 )
 
 // claimTimeout bounds how long one cluster keeps others from beginning a restart.
@@ -23,7 +22,7 @@ const claimTimeout = 10 * time.Second
 func (a *application) claimSlot(ctx context.Context) error {
 	snapshot := &a.decision.Snapshot
 	atOnce := a.decision.Plan.Progress.Phase == v1alpha1.PhaseRevoke && snapshot.Revocation.Now
-	if !snapshot.Running() || atOnce {
+	if !snapshot.Running() || atOnce || a.decision.Plan.Urgent {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
@@ -33,7 +32,7 @@ func (a *application) claimSlot(ctx context.Context) error {
 		return fmt.Errorf("listing RayClusterTLSes: %w", err)
 	}
 	others := slices.DeleteFunc(list.Items, func(t v1alpha1.RayClusterTLS) bool { return t.Name == a.facts.Key.Name })
-	if why := rollout.NoSlot(a.facts.Decision.Policy.Name, a.facts.Policy.Rollout.MaxConcurrentClusters, others, snapshot.Enables()); why != "" {
+	if why, _ := a.facts.Slots().NoSlot(others, snapshot.Enables(), a.facts.Now); why != "" {
 		outcome := kube.Waitf(v1alpha1.ReasonWaitingForSlot, "%s", why).RetryAfter(kube.UnwatchedRetry)
 		outcome.OfRestart = snapshot.Enabled
 		return outcome
