@@ -64,6 +64,8 @@ func (f *Facts) KeyPods() keys.Pods {
 	out := keys.Pods{
 		Generation: recorded.Generation, ID: recorded.ID, RevokedBefore: recorded.RevokedBeforeGeneration, Reporters: map[string][]string{},
 	}
+	restart := f.status().Rollout
+	out.Revoking = restart != nil && restart.Phase == v1alpha1.PhaseRevoke
 	by, settings := f.signers(f.Keys), f.KeySettings()
 	for i := range f.Pods {
 		pod := &f.Pods[i]
@@ -74,7 +76,7 @@ func (f *Facts) KeyPods() keys.Pods {
 		case ours && number < f.RevokedBefore():
 			continue // it is about to go
 		case ours && number > f.RevokedBefore() && !pod.Terminating:
-			out.Newer = pod.CASecret
+			out.Newer, out.NewerPod = pod.CASecret, pod.Name
 		}
 		of := ""
 		if pod.Report != nil {

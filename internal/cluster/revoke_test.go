@@ -213,6 +213,12 @@ func TestTheNewestOfRecordAndSecretCounts(t *testing.T) {
 	if pods := f.KeyPods(); pods.Newer != "raytls-train.g5" {
 		t.Errorf("a pod that mounts a later Secret: %+v", pods)
 	}
+	if pods := f.KeyPods(); !pods.Revoking || pods.NewerPod != f.Pods[0].Name {
+		t.Errorf("a revocation restarts all pods: %+v", pods)
+	}
+	if f.TLS.Status.Rollout = nil; f.KeyPods().Revoking {
+		t.Error("the revocation is over")
+	}
 	f.Pods[0].Terminating = true
 	if pods := f.KeyPods(); pods.Newer != "" {
 		t.Errorf("one that goes proves nothing: %+v", pods)

@@ -26,8 +26,12 @@ type Pods struct {
 	ID         string
 	// RevokedBefore is the number below which every generation is revoked, as the record has it; 0 if none is.
 	RevokedBefore int64
-	// Newer names the CA Secret that a certified pod mounts, if a revocation made it that is not known; empty for none.
-	Newer string
+	// Newer names the CA Secret that a certified pod mounts, if a revocation made it that is not known, and NewerPod the pod; empty for
+	// none.
+	Newer, NewerPod string
+	// Revoking reports whether all pods are being restarted because of a revocation. What they say counts for nothing then: whoever may
+	// create pods must not be able to keep the stolen key in use.
+	Revoking bool
 }
 
 // Parent is the brought CA that signs new authorities. The zero value is for authorities that sign themselves.
@@ -227,14 +231,15 @@ func restored(store Store, pods Pods) error {
 	case store.Generation == pods.Generation && pods.ID != "" && pods.ID != id:
 		return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s as generation %d, and authority %s was in use as that generation; %s", name, id, store.Generation, pods.ID, remedy)
 	}
-	if pods.Newer != "" {
-		return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s, and a pod that runs mounts Secret %s, which was made when that authority was revoked; %s", name, id, pods.Newer, remedy)
+	if pods.Newer != "" && !pods.Revoking {
+		return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s, and pod %s mounts Secret %s, which is of a later revocation: either the first Secret was replaced, or somebody forged the pod; in the first case, %s; in the second, delete the pod",
+			name, id, pods.NewerPod, pods.Newer, remedy)
 	}
 	if store.successor != "" {
 		return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s, and the CA Secret proves that authority %s replaced it; %s", name, id, store.successor, remedy)
 	}
 	for _, used := range pods.Authorities {
-		if used != "" && store.GenerationOf(used) == 0 {
+		if used != "" && store.GenerationOf(used) == 0 && !pods.Revoking {
 			return kube.UserMustActf(v1alpha1.ReasonAuthorityRestored, "Secret %s in the operator's namespace holds authority %s, and %s a certificate of authority %s, which the operator does not know: either the Secret was replaced, or the report is forged or wrong; in the first case, %s; in the second, delete what reports it",
 				name, id, pods.reporting(used), used, remedy)
 		}

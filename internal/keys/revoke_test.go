@@ -201,10 +201,14 @@ func TestBackupsOfRevokedAuthorities(t *testing.T) {
 		want              string
 		generation, since int64
 	}{
-		"present":                   {"it is the one in use", present, recorded, "", 3, 3},
-		"revoked":                   {"a backup came back", old, recorded, "every generation below 3 was revoked", 0, 0},
-		"revoked, and a lost id":    {"the number is enough", old, with(func(p *Pods) { p.Generation, p.ID = 2, "" }), "", 3, 3},
-		"no record, pods of it":     {"a pod proves that it was revoked", old, Pods{Authorities: []string{present.Authority.ID()}}, "was replaced", 0, 0},
+		"present":                {"it is the one in use", present, recorded, "", 3, 3},
+		"revoked":                {"a backup came back", old, recorded, "every generation below 3 was revoked", 0, 0},
+		"revoked, and a lost id": {"the number is enough", old, with(func(p *Pods) { p.Generation, p.ID = 2, "" }), "", 3, 3},
+		"no record, pods of it":  {"a pod proves that it was revoked", old, Pods{Authorities: []string{present.Authority.ID()}}, "was replaced", 0, 0},
+		"forged pods": {"they must not keep a revocation from its end", present, with(func(p *Pods) {
+			p.Authorities, p.Newer, p.NewerPod, p.Revoking = []string{other}, "raytls-train.g9", "x", true
+		}), "", 3, 3},
+		"forged pods, later":        {"and are named afterwards", present, with(func(p *Pods) { p.Newer, p.NewerPod = "raytls-train.g9", "x" }), "pod x mounts Secret raytls-train.g9", 0, 0},
 		"no record, silent pods":    {"what they mount proves it", old, Pods{Authorities: []string{""}, Newer: "raytls-train.g3"}, "mounts Secret raytls-train.g3", 0, 0},
 		"no record, nothing of it":  {"nobody knows", old, Pods{}, "", 2, 0},
 		"older record":              {"the Secret says more", present, Pods{Generation: 2, ID: old.Authority.ID()}, "", 3, 3},
