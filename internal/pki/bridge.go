@@ -88,6 +88,16 @@ func ParseAuthorityCertificate(certPEM []byte) (*x509.Certificate, error) {
 // IDOf is the ID of the authority, issuer or bridge with that certificate: the first 64 bits of its key's hash, in hexadecimal.
 func IDOf(certificate *x509.Certificate) string { return shortID(certificate.SubjectKeyId) }
 
+// ProvenIDOf is that ID where the certificate's key has it. It is empty where the certificate only says so: whoever makes a certificate
+// chooses its subject key ID.
+func ProvenIDOf(certificate *x509.Certificate) string {
+	keyID, err := subjectKeyID(certificate.PublicKey)
+	if err != nil || !bytes.Equal(keyID, certificate.SubjectKeyId) {
+		return ""
+	}
+	return shortID(keyID)
+}
+
 // SignerOf is the ID of the authority that signed the certificate.
 func SignerOf(certificate *x509.Certificate) string { return shortID(certificate.AuthorityKeyId) }
 

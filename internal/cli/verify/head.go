@@ -95,10 +95,11 @@ func (v verifier) bundle(ctx context.Context, cluster client.ObjectKey, file str
 		return parse(file, text)
 	}
 	var secret corev1.Secret
-	name, err := v.secretName(ctx, cluster)
+	recorded, err := v.recorded(ctx, cluster)
 	if err != nil {
 		return nil, err
 	}
+	name := injection.SecretNameSince(cluster.Name, recorded.RevokedBeforeGeneration)
 	switch err := v.reader.Get(ctx, client.ObjectKey{Namespace: cluster.Namespace, Name: name}, &secret); {
 	case apierrors.IsForbidden(err) || apierrors.IsNotFound(err):
 		_, err := fmt.Fprintf(v.notes, "The CA Secret %s cannot be read (%s), so the authority is compared by its ID alone. --ca-file gives a trust bundle.\n", name, apierrors.ReasonForError(err))
@@ -106,16 +107,35 @@ func (v verifier) bundle(ctx context.Context, cluster client.ObjectKey, file str
 	case err != nil:
 		return nil, fmt.Errorf("reading Secret %s: %w", name, err)
 	}
-	return parse("Secret "+name, secret.Data["ca.crt"])
+	bundle, err := parse("Secret "+name, secret.Data["ca.crt"])
+	if err != nil {
+		return nil, err
+	}
+	if recorded.ID == "" {
+		_, err := fmt.Fprintf(v.notes, "No RayClusterTLS says which authority is the cluster's, so the CA Secret %s is believed. Whoever may write it can have put another one there.\n", name)
+		return bundle, err
+	}
+	if bundle = ofRecord(bundle, &recorded); len(bundle) == 0 {
+		return nil, exit.With(exitFault, fmt.Errorf("the CA Secret %s holds no certificate of authority %s, which is the cluster's by its RayClusterTLS; the operator corrects an altered Secret within a minute", name, recorded.ID))
+	}
+	return bundle, nil
 }
 
-// secretName is the name of the CA Secret, which changes when an authority is revoked.
-func (v verifier) secretName(ctx context.Context, cluster client.ObjectKey) (string, error) {
+// ofRecord are the certificates of a bundle whose keys the RayClusterTLS has on record. Others may write the CA Secret too.
+func ofRecord(bundle []*x509.Certificate, recorded *v1alpha1.AuthorityStatus) []*x509.Certificate {
+	return slices.DeleteFunc(bundle, func(c *x509.Certificate) bool {
+		id := pki.ProvenIDOf(c)
+		return id == "" || id != recorded.ID && !slices.ContainsFunc(recorded.Earlier, func(e v1alpha1.EarlierAuthority) bool { return e.ID == id })
+	})
+}
+
+// recorded is what the RayClusterTLS says of the authority; nothing if the user may not read it.
+func (v verifier) recorded(ctx context.Context, cluster client.ObjectKey) (v1alpha1.AuthorityStatus, error) {
 	var record v1alpha1.RayClusterTLS
 	if err := v.reader.Get(ctx, cluster, &record); err != nil && !apierrors.IsForbidden(err) && !apierrors.IsNotFound(err) {
-		return "", fmt.Errorf("reading RayClusterTLS %s: %w", cluster, err)
+		return v1alpha1.AuthorityStatus{}, fmt.Errorf("reading RayClusterTLS %s: %w", cluster, err)
 	}
-	return injection.SecretNameSince(cluster.Name, record.Status.Authority.RevokedBeforeGeneration), nil
+	return record.Status.Authority, nil
 }
 
 func parse(of string, text []byte) ([]*x509.Certificate, error) {

@@ -241,6 +241,39 @@ func TestVerifyReadsTheSecretOfTheAuthorityThatIsNotRevoked(t *testing.T) {
 	}
 }
 
+// Whoever may write Secrets in the namespace can replace the CA Secret, and serve under another authority.
+func TestVerifyBelievesNoOtherAuthorityInTheSecret(t *testing.T) {
+	own, other := newAuthority(t), newAuthority(t)
+	reader := cluster(t, own, true)
+	api := reader.(client.Client)
+	key := client.ObjectKey{Namespace: "ml", Name: "train"}
+	secret := &corev1.Secret{}
+	if err := api.Get(t.Context(), client.ObjectKey{Namespace: "ml", Name: "raytls-train"}, secret); err != nil {
+		t.Fatal(err)
+	}
+	for reason, c := range map[string]struct {
+		bundle []byte
+		serves authority
+		good   bool
+	}{
+		"another bundle":    {other.CertificatePEM(), other, false},
+		"both, the other":   {append(own.CertificatePEM(), other.CertificatePEM()...), other, false},
+		"both, the own one": {append(own.CertificatePEM(), other.CertificatePEM()...), own, true},
+	} {
+		secret.Data = map[string][]byte{"ca.crt": c.bundle}
+		if err := api.Update(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+		var out, notes bytes.Buffer
+		v := verifier{reader: reader, forward: listen(t, c.serves.serve(t, tls.RequireAndVerifyClientCert)), now: epoch, out: &out, notes: &notes}
+		err := v.verify(t.Context(), key, "")
+		var coded exit.Error
+		if (err == nil) != c.good || !c.good && (!errors.As(err, &coded) || coded.ExitCode() != exitFault) {
+			t.Errorf("%s: %v", reason, err)
+		}
+	}
+}
+
 func TestVerifyPassesErrorsOn(t *testing.T) {
 	v := verifier{reader: cluster(t, newAuthority(t), true), now: epoch}
 	err := v.verify(t.Context(), client.ObjectKey{Namespace: "ml", Name: "missing"}, "")
