@@ -3,6 +3,7 @@ package injection
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -55,8 +56,8 @@ func sentence(message string) string {
 		return "(not repeated here: it holds key material)"
 	}
 	line = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return -1
+		if !unicode.IsPrint(r) {
+			return -1 // also what turns a terminal's colours or a line's direction
 		}
 		return r
 	}, strings.ToValidUTF8(line, ""))
