@@ -56,6 +56,10 @@ const (
 	ReasonInvalidSelector = "InvalidSelector"
 	// ReasonImageNotAllowed: the administrator has not allowed the image in spec.issuance.initContainer.image.
 	ReasonImageNotAllowed = "ImageNotAllowed"
+	// ReasonPolicyTooLarge: the policy's spec has more bytes than the operator keeps.
+	ReasonPolicyTooLarge = "PolicyTooLarge"
+	// ReasonTooManyPolicies: the namespace has as many older policies as the operator heeds.
+	ReasonTooManyPolicies = "TooManyPolicies"
 	// ReasonInvalidResources: a request in spec.issuance.initContainer.resources is more than its limit.
 	ReasonInvalidResources = "InvalidResources"
 	// ReasonTargetKindNotServed: the API server does not serve the kind in spec.targetRef.

@@ -17,6 +17,7 @@ import (
 	"github.com/raytls/raytls/internal/controller/webhookconfig"
 	"github.com/raytls/raytls/internal/kept"
 	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/policy"
 )
 
 // controllerCaches says what the controller watches, and what of it is kept: of Secrets, ConfigMaps and webhook configurations
@@ -52,6 +53,8 @@ const maxOwnBytes = 256 << 10
 // slim drops what nobody reads. Objects that claim by their label to be the operator's cannot fill the memory: anybody can label.
 func slim(object any) (any, error) {
 	switch o := object.(type) {
+	case *v1alpha1.RayTLSPolicy:
+		return o, policy.Slim(o)
 	case *corev1.Secret:
 		if size(o.Data) > maxOwnBytes {
 			o.Data = nil

@@ -163,27 +163,65 @@ func SlimVolumes(volumes []corev1.Volume) []corev1.Volume {
 	return []corev1.Volume{{Name: IssuerVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name}}}}
 }
 
-// SlimContainers copies from a pod's containers what InPod reads.
+// These bound what SlimContainers keeps. Whoever may create pods decides what is in them, and every pod that claims to be Ray's is kept.
+const (
+	// maxContainers is how many containers of a kind are kept.
+	maxContainers = 32
+	// maxText is more than a variable or a path of ours takes, maxImage more than the name of an image, and maxCommand more than the
+	// command of any revision, in bytes.
+	maxText, maxImage, maxCommand = 256, 1 << 10, 16 << 10
+)
+
+// SlimContainers copies from a pod's containers what InPod reads. What is larger than anything of ours is cut short, so that it is still
+// not ours. More containers than any pod of Ray has are as good as none.
 func SlimContainers(containers []corev1.Container) []corev1.Container {
+	if len(containers) > maxContainers {
+		return nil
+	}
 	out := make([]corev1.Container, 0, len(containers))
 	for _, c := range containers {
-		slim := corev1.Container{Name: c.Name, Image: c.Image}
-		if c.Name == InitContainerName {
-			slim.Command, slim.Args = c.Command, c.Args
-		}
-		for _, env := range c.Env {
-			if env.Name == EnvInjection || slices.Contains(TLSVariables(), env.Name) {
-				slim.Env = append(slim.Env, corev1.EnvVar{Name: env.Name, Value: env.Value})
+		slim := corev1.Container{Name: c.Name, Image: cut(c.Image, maxImage)}
+		keep := func(name string, most int) {
+			if value, found := lastValue(c.Env, name); found {
+				slim.Env = append(slim.Env, corev1.EnvVar{Name: name, Value: cut(value, most)})
 			}
 		}
-		for _, mount := range c.VolumeMounts {
-			if isOurMount(mount) {
+		for _, name := range TLSVariables() {
+			keep(name, maxText)
+		}
+		if c.Name == InitContainerName {
+			slim.Command, slim.Args = slimCommand(c.Command), slimCommand(c.Args)
+			keep(EnvInjection, MaxRecord)
+		}
+		for _, is := range []func(corev1.VolumeMount) bool{isRayMount, isOurMount} {
+			if at := slices.IndexFunc(c.VolumeMounts, is); at >= 0 {
+				mount := &c.VolumeMounts[at]
 				slim.VolumeMounts = append(slim.VolumeMounts, corev1.VolumeMount{
-					Name: mount.Name, MountPath: mount.MountPath, SubPath: mount.SubPath, SubPathExpr: mount.SubPathExpr,
+					Name: mount.Name, MountPath: cut(mount.MountPath, maxText), SubPath: cut(mount.SubPath, maxText), SubPathExpr: cut(mount.SubPathExpr, maxText),
 				})
 			}
 		}
 		out = append(out, slim)
 	}
 	return out
+}
+
+// cut keeps as much of a text as tells that it is longer than most.
+func cut(text string, most int) string {
+	if len(text) > most {
+		return strings.Clone(text[:most+1])
+	}
+	return text
+}
+
+// slimCommand keeps a command, or of one that is none of ours its length.
+func slimCommand(command []string) []string {
+	size := 0
+	for _, part := range command {
+		size += len(part)
+	}
+	if size > maxCommand || len(command) > maxText {
+		return []string{""}
+	}
+	return command
 }

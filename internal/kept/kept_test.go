@@ -1,8 +1,10 @@
 package kept
 
 import (
+	"encoding/json"
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -226,6 +228,59 @@ func BenchmarkCache(b *testing.B) {
 }
 
 // TestSlimPodKeepsWhatHoldsIt: PodDisruptionBudgets select by any label, and some annotations hold a pod.
+// A pod that claims to be Ray's is kept in every namespace, with a policy or without one.
+func TestNoPodIsLargeInTheCache(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	many := func(of corev1.Container) []corev1.Container {
+		out := make([]corev1.Container, 30)
+		for i := range out {
+			out[i] = of
+			out[i].Name = fmt.Sprint("c-", i)
+		}
+		return out
+	}
+	var variables []corev1.EnvVar
+	for _, name := range append(injection.TLSVariables(), injection.EnvInjection) {
+		variables = append(variables, corev1.EnvVar{Name: name, Value: "first"}, corev1.EnvVar{Name: name, Value: long})
+	}
+	mounts := make([]corev1.VolumeMount, 1000)
+	for i := range mounts {
+		mounts[i] = corev1.VolumeMount{Name: injection.CertsVolume, MountPath: long, SubPath: long}
+	}
+	whole := corev1.Container{Name: "ray-head", Image: long, Env: variables, VolumeMounts: mounts}
+	ours := whole
+	ours.Name, ours.Command, ours.Args = injection.InitContainerName, []string{long}, make([]string, 100_000)
+	owners := make([]metav1.OwnerReference, 10_000)
+	owners[7].Controller = new(true)
+	for name, pod := range map[string]*corev1.Pod{
+		"long texts":      {Spec: corev1.PodSpec{InitContainers: []corev1.Container{ours}, Containers: []corev1.Container{whole}}},
+		"many containers": {Spec: corev1.PodSpec{InitContainers: many(whole), Containers: many(whole)}},
+		"more containers": {Spec: corev1.PodSpec{Containers: make([]corev1.Container, 20_000)}},
+		"metadata": {ObjectMeta: metav1.ObjectMeta{
+			Finalizers: make([]string, 10_000), OwnerReferences: owners,
+			Annotations: map[string]string{AnnotationDoNotDisrupt: long, v1alpha1.AnnotationSync: long},
+		}},
+	} {
+		out, err := SlimPod(pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(text) > 256<<10 {
+			t.Errorf("%s: %d bytes are kept", name, len(text))
+		}
+		if slim, _ := out.(*corev1.Pod); name == "metadata" && metav1.GetControllerOf(slim) == nil {
+			t.Error("whose pod it is is lost")
+		}
+		if slim, _ := out.(*corev1.Pod); injection.InPod(&slim.Spec, injection.Head, "ray-head").TLS {
+			t.Errorf("%s: it counts as encrypted", name)
+		}
+	}
+}
+
 func TestSlimPodKeepsWhatHoldsIt(t *testing.T) {
 	slim := func(labels, annotations map[string]string) *corev1.Pod {
 		out, err := SlimPod(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: annotations}})

@@ -3,11 +3,16 @@ package kept
 import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
 )
+
+// maxValue is the longest value of a label or an annotation that is kept whole, in bytes: those that are read are shorter.
+const maxValue = 128
 
 // maxLabels is how many labels a pod may have to be kept with all of them.
 const maxLabels = 64
@@ -54,7 +59,11 @@ func SlimPod(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
-	pod.ManagedFields = nil
+	pod.ManagedFields, pod.Finalizers = nil, nil
+	controller := metav1.GetControllerOf(pod)
+	if pod.OwnerReferences = nil; controller != nil {
+		pod.OwnerReferences = []metav1.OwnerReference{*controller}
+	}
 	pod.Annotations = only(pod.Annotations, append(HoldAnnotations(), v1alpha1.AnnotationSync)...)
 	if len(pod.Labels) > maxLabels { // PodDisruptionBudgets select by any
 		pod.Labels = only(pod.Labels, kuberay.LabelCluster, kuberay.LabelNodeType, kuberay.LabelGroup, kuberay.LabelReplica)
@@ -74,7 +83,7 @@ func only(from map[string]string, keys ...string) map[string]string {
 	out := map[string]string{}
 	for _, key := range keys {
 		if value, ok := from[key]; ok {
-			out[key] = value
+			out[key] = kube.Truncate(value, maxValue)
 		}
 	}
 	return out

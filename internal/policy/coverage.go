@@ -114,7 +114,7 @@ func (s Set) Decide(cluster Subject) Decision {
 		return 2 * closeness(p)
 	}
 	slices.SortFunc(candidates, func(a, b *v1alpha1.RayTLSPolicy) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), older(a, b))
 	})
 	if len(candidates) == 0 {
 		return leave(leaving, cluster)

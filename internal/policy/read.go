@@ -13,22 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/injection"
 )
-
-// List lists a namespace's policies.
-func List(ctx context.Context, reader client.Reader, namespace string) ([]*v1alpha1.RayTLSPolicy, error) {
-	var list v1alpha1.RayTLSPolicyList
-	if err := reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
-		return nil, fmt.Errorf("listing policies: %w", err)
-	}
-	policies := make([]*v1alpha1.RayTLSPolicy, 0, len(list.Items))
-	for i := range list.Items {
-		policies = append(policies, &list.Items[i])
-	}
-	return policies, nil
-}
 
 // maxEnvFrom is how many ConfigMaps are read for one cluster: each takes a request.
 const maxEnvFrom = 16

@@ -17,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/raytls/raytls/api/v1alpha1"
-	"github.com/raytls/raytls/internal/cluster"
 	"github.com/raytls/raytls/internal/keys"
 	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
@@ -166,15 +165,19 @@ func stale(seen, stored *corev1.Secret, err error) error {
 // knowsPods fails if the cluster has a pod that the cache does not show. Such a pod may have a certificate of an authority that
 // seems unused.
 func (a *application) knowsPods(ctx context.Context) error {
-	var pods corev1.PodList
-	if err := a.Live.List(ctx, &pods, client.InNamespace(a.facts.Key.Namespace), client.MatchingLabels{kuberay.LabelCluster: a.facts.Key.Name}); err != nil {
-		return fmt.Errorf("listing pods: %w", err)
+	known := map[types.UID]bool{}
+	for _, pod := range slices.Concat(a.facts.Pods, a.facts.Ended) {
+		known[types.UID(pod.UID)] = true
 	}
-	for i := range pods.Items {
-		known := func(p cluster.Pod) bool { return p.UID == string(pods.Items[i].UID) }
-		if metav1.IsControlledBy(&pods.Items[i], a.facts.Object) && !slices.ContainsFunc(a.facts.Pods, known) && !slices.ContainsFunc(a.facts.Ended, known) {
+	labels := client.MatchingLabels{kuberay.LabelCluster: a.facts.Key.Name}
+	err := kube.EachMetadata(ctx, a.Live, corev1.SchemeGroupVersion.WithKind("Pod"), a.facts.Key.Namespace, labels, func(pod *metav1.PartialObjectMetadata) error {
+		if metav1.IsControlledBy(pod, a.facts.Object) && !known[pod.UID] {
 			return kube.ErrStale
 		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("listing pods: %w", err)
 	}
 	return nil
 }

@@ -59,6 +59,13 @@ func (r *Reconciler) gather(ctx context.Context, p *v1alpha1.RayTLSPolicy) (*sum
 		}
 	}
 	s.verdict = policy.Accept(acceptance)
+	refused, err := policy.OutOfBounds(ctx, r.Client, p)
+	if err != nil {
+		return nil, err
+	}
+	if refused != nil {
+		s.verdict = *refused
+	}
 	r.noteBroughtCA(client.ObjectKeyFromObject(p), s.verdict.CAEnds)
 	if spec.TargetRef != nil {
 		target, err := kuberay.Read(ctx, r.Client, p.Namespace, *spec.TargetRef)

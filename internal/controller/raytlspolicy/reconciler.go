@@ -5,7 +5,6 @@ package raytlspolicy
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -78,6 +76,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		r.broughtCAs.Delete(request.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
+	if policy.LeftOut(p) {
+		p = &v1alpha1.RayTLSPolicy{}
+		if err := r.Live.Get(ctx, request.NamespacedName, p); err != nil {
+			return ctrl.Result{}, client.IgnoreNotFound(err)
+		}
+	}
 	after, err := r.advance(ctx, p)
 	if kube.IsStale(err) {
 		after, err = kube.StaleRequeue, nil
@@ -132,18 +136,22 @@ func (r *Reconciler) held(ctx context.Context, p *v1alpha1.RayTLSPolicy) (bool, 
 	if err := r.Live.List(ctx, &records, client.InNamespace(p.Namespace)); err != nil {
 		return false, fmt.Errorf("listing RayClusterTLSes: %w", err)
 	}
-	records.Items = slices.DeleteFunc(records.Items, func(c v1alpha1.RayClusterTLS) bool { return !holds(&c.Status, p) })
-	if len(records.Items) == 0 {
-		return false, nil
+	for i := range records.Items {
+		record := &records.Items[i]
+		if !holds(&record.Status, p) {
+			continue
+		}
+		cluster := &metav1.PartialObjectMetadata{}
+		cluster.SetGroupVersionKind(kuberay.RayClusterGVK())
+		err := r.Live.Get(ctx, client.ObjectKeyFromObject(record), cluster)
+		if client.IgnoreNotFound(err) != nil {
+			return false, fmt.Errorf("reading RayCluster %s: %w", record.Name, err)
+		}
+		if err == nil && cluster.DeletionTimestamp.IsZero() && kube.OwnedBy(record, cluster.UID) {
+			return true, nil
+		}
 	}
-	clusters := kuberay.NewRayClusterList()
-	if err := r.Live.List(ctx, clusters, client.InNamespace(p.Namespace)); err != nil {
-		return false, fmt.Errorf("listing RayClusters: %w", err)
-	}
-	return slices.ContainsFunc(clusters.Items, func(c unstructured.Unstructured) bool {
-		owned := func(t v1alpha1.RayClusterTLS) bool { return kube.OwnedBy(&t, c.GetUID()) }
-		return c.GetDeletionTimestamp().IsZero() && slices.ContainsFunc(records.Items, owned)
-	}), nil
+	return false, nil
 }
 
 // holds reports whether a cluster of that status needs the policy until it is disabled, or until its restart has ended.
