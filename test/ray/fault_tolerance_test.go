@@ -69,7 +69,9 @@ func faultSpecs(seen *census) {
 				ended, err := n.python(ctx, n.head(ctx, "lasting"), "lasting.py")
 				g.Expect(err).NotTo(HaveOccurred())
 				g.Expect(ended.Code).To(BeZero(), ended.Output())
-				name = strings.TrimSpace(ended.Stdout)
+				_, said, found := strings.Cut(ended.Stdout, "lasting actor: ")
+				g.Expect(found).To(BeTrue(), ended.Output())
+				name, _, _ = strings.Cut(said, "\n")
 			}).Should(Succeed())
 			return name
 		}

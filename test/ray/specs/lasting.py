@@ -20,4 +20,4 @@ class Lasting:
 
 
 lasting = Lasting.options(name="lasting", lifetime="detached", get_if_exists=True).remote()
-print(ray.get(lasting.tell.remote(), timeout=60))
+print(f"lasting actor: {ray.get(lasting.tell.remote(), timeout=60)}")
