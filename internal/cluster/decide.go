@@ -84,6 +84,9 @@ func Decide(f *Facts, s Settings) Decision {
 	d.Plan.Record = f.Record()
 	switch {
 	case f.Deleting():
+		if at := f.deletionLasts(); f.Now.Before(at) {
+			d.Plan.RequeueAt = at
+		}
 		return d
 	case kept.LeftOut(f.Spec) != "":
 		d.Obstacle = kube.UserMustActf(v1alpha1.ReasonInjectionConflict, "RayCluster %s has more than %d worker groups, more than %d containers in one, or takes more than %d MiB of memory to read, which is more than can be injected; use fewer, or shorten its lists",

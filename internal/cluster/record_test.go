@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	corev1 "k8s.io/api/core/v1"
@@ -64,6 +65,27 @@ func TestDeletedClusterTakesNoSlot(t *testing.T) {
 	status := Status(f, &d, Done{Keys: store})
 	if status.Rollout != nil || status.Injection.FailedHash != "" || status.Injection.Revision == 0 {
 		t.Errorf("a cluster that waits for its finalizers holds %+v and %+v", status.Rollout, status.Injection)
+	}
+}
+
+func TestADeletionThatLastsTellsNothing(t *testing.T) {
+	f, store := encryptedFacts(t)
+	d := Decide(f, Settings{})
+	f.TLS.Status = Status(f, &d, Done{Keys: store, Recorded: true})
+	now := metav1.NewTime(epoch())
+	f.Object.SetDeletionTimestamp(&now)
+	for after, want := range map[time.Duration]metav1.ConditionStatus{9 * time.Minute: metav1.ConditionTrue, 10 * time.Minute: metav1.ConditionUnknown} {
+		f.Now = epoch().Add(after)
+		d := Decide(f, Settings{})
+		status := Status(f, &d, Done{Keys: store})
+		for _, kind := range []string{v1alpha1.ConditionEncrypted, v1alpha1.ConditionUpToDate} {
+			if got := meta.FindStatusCondition(status.Conditions, kind); got.Status != want {
+				t.Errorf("after %s: %+v", after, got)
+			}
+		}
+		if wakes := d.Plan.RequeueAt.Equal(epoch().Add(10 * time.Minute)); wakes != (want == metav1.ConditionTrue) {
+			t.Errorf("after %s it is looked at again at %s", after, d.Plan.RequeueAt)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -67,7 +68,10 @@ func (f *Facts) judged(pod *Pod, settings keys.Settings, by keys.Signers) rollou
 	}
 	// A pod that was made under the present authority says something wrong, and its replacement would too.
 	switch at := f.replacedAt(); {
-	case at.IsZero() || !pod.Created.Before(at) || f.Now.Before(at.Add(f.tolerance())):
+	case at.IsZero():
+	case judged.Generation != 0 && !pod.Created.Before(at) && pod.Created.Before(f.mountedAt()) && !f.Now.Before(f.mountedAt().Add(f.tolerance())):
+		out.Outdated = fmt.Sprintf("it has a certificate of generation %d of the authority, which was replaced; its node mounted the CA Secret as it was before", judged.Generation)
+	case !pod.Created.Before(at) || f.Now.Before(at.Add(f.tolerance())):
 	case judged.Generation != 0:
 		out.Outdated = fmt.Sprintf("it has a certificate of generation %d of the authority, which was replaced", judged.Generation)
 	case judged.Reason == v1alpha1.ReasonOutdatedAuthority && pod.Created.Before(f.Keys.Authority.IssuedAt()):
@@ -86,6 +90,12 @@ func (f *Facts) replacedAt() time.Time {
 	return f.Keys.Authority.IssuedAt().Add(f.Scale.Wait(rollout.Settles))
 }
 
+// mountedAt is from when on no pod can have mounted the CA Secret as it was before the present authority: kubelets cache it for an hour at
+// the very most.
+func (f *Facts) mountedAt() time.Time {
+	return f.Keys.Authority.IssuedAt().Add(f.Scale.Wait(keys.SettleTime))
+}
+
 // tolerance is how far clocks may be apart.
 func (f *Facts) tolerance() time.Duration { return f.Scale.Wait(kube.ClockTolerance) }
 
@@ -98,6 +108,8 @@ type lives struct {
 	stage v1alpha1.ExpiryStage
 	pod   string
 	end   time.Time
+	// ended is a pod whose certificate has ended; empty for none. It has the last stage, where no other pod has one.
+	ended string
 	// next is when a certificate enters its next stage.
 	next time.Time
 }
@@ -117,9 +129,13 @@ func stages() []struct {
 func (f *Facts) lives(store keys.Store) lives {
 	var out lives
 	settings, by := f.KeySettings(), f.signers(store)
-	reached := len(stages()) // index of the latest stage
-	if at := f.replacedAt().Add(f.tolerance()); f.Keys.Generation > 1 && f.Now.Before(at) {
-		out.next = at
+	reached, ofHead := len(stages()), false // the index of the latest stage, and whether it is of the head
+	if f.Keys.Generation > 1 && f.Keys.Authority != nil {
+		for _, at := range []time.Time{f.replacedAt(), f.mountedAt()} {
+			if due := at.Add(f.tolerance()); f.Now.Before(due) {
+				out.next = kube.Earlier(out.next, due)
+			}
+		}
 	}
 	for i := range f.Pods {
 		pod := &f.Pods[i]
@@ -129,17 +145,25 @@ func (f *Facts) lives(store keys.Store) lives {
 			continue
 		}
 		out.by = kube.Earlier(out.by, leaf.End)
+		if !f.Now.Before(leaf.End) {
+			out.ended = cmp.Or(out.ended, pod.Name)
+			continue // what has ended must not hide what is about to
+		}
 		for at, s := range stages() {
 			from := leaf.End.Add(-life / s.part)
 			if f.Now.Before(from) {
 				out.next = kube.Earlier(out.next, from)
 				continue
 			}
-			if at < reached || at == reached && (pod.Group == "" || leaf.End.Before(out.end)) {
-				reached, out.stage, out.pod, out.end = at, s.stage, pod.Name, leaf.End
+			heads := pod.Group == "" || ofHead // one of them is the head's
+			if at < reached || at == reached && (!heads && leaf.End.Before(out.end) || pod.Group == "" && (!ofHead || leaf.End.Before(out.end))) {
+				reached, out.stage, out.pod, out.end, ofHead = at, s.stage, pod.Name, leaf.End, pod.Group == ""
 			}
 			break
 		}
+	}
+	if out.stage == "" && out.ended != "" {
+		out.stage, out.pod = v1alpha1.StageLastTwelfth, out.ended
 	}
 	return out
 }
@@ -163,8 +187,14 @@ func Warning(f *Facts, before, after *v1alpha1.RayClusterTLSStatus, store keys.S
 		}
 		return 0
 	}
-	if later(after.ExpiryStage) <= later(before.ExpiryStage) {
+	now := f.lives(store)
+	switch {
+	case now.stage == "" || now.pod == now.ended:
+		return "" // the conditions tell of what has ended
+	case later(after.ExpiryStage) > later(before.ExpiryStage):
+	case now.ended != "" && after.ExpiryStage != before.ExpiryStage: // the stage before was that of what has ended
+	default:
 		return ""
 	}
-	return f.lives(store).ending()
+	return now.ending()
 }

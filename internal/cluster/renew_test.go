@@ -160,6 +160,60 @@ func TestRestartBy(t *testing.T) {
 	}
 }
 
+// TestAnEndedCertificateHidesNoOther: a worker that nobody may evict outlives its certificate, and the head's is the next to end.
+func TestAnEndedCertificateHidesNoOther(t *testing.T) {
+	f, store := encryptedFacts(t)
+	f.Pods[1].Report.NotAfter = epoch().Add(100 * day)
+	before := &v1alpha1.RayClusterTLSStatus{}
+	said := func(now time.Duration) string {
+		f.Now = epoch().Add(now)
+		d := f.decide()
+		after := Status(f, &d, Done{Keys: store})
+		text := Warning(f, before, &after, store)
+		before = &after
+		return text
+	}
+	for _, step := range []struct {
+		at   time.Duration
+		want string
+	}{
+		{99 * day, "pod a is in the last twelfth"}, {101 * day, ""}, {dueAfter, "pod pod- is in the last third"}, {dueAfter + day, ""},
+		{365 * day * 5 / 6, "pod pod- is in the last sixth"}, {365 * day * 11 / 12, "pod pod- is in the last twelfth"}, {366 * day, ""},
+	} {
+		if got := said(step.at); (got == "") != (step.want == "") || step.want != "" && !strings.Contains(got, "last "+step.want[strings.Index(step.want, "last ")+5:]) {
+			t.Errorf("after %s: said %q, want %q", step.at, got, step.want)
+		}
+	}
+	f.Pods[1].Report.NotAfter = f.Pods[0].Report.NotAfter.Add(-time.Second)
+	f.Pods[0], f.Pods[1] = f.Pods[1], f.Pods[0]
+	for range 2 {
+		f.Now = epoch().Add(dueAfter)
+		if text := f.lives(store).ending(); !strings.Contains(text, "pod pod- is in the last third") {
+			t.Errorf("the head is warned of first, whatever the order of the pods: %s", text)
+		}
+		f.Pods[0], f.Pods[1] = f.Pods[1], f.Pods[0]
+	}
+}
+
+// TestAPausedPolicyIsNotUpToDate: new pods follow the settings at once, and old ones not before the policy goes on.
+func TestAPausedPolicyIsNotUpToDate(t *testing.T) {
+	f, store := encryptedFacts(t)
+	status := func() *metav1.Condition {
+		d := f.decide()
+		f.TLS.Status = Status(f, &d, Done{Keys: store, Recorded: d.Writes()})
+		return meta.FindStatusCondition(f.TLS.Status.Conditions, v1alpha1.ConditionUpToDate)
+	}
+	status()
+	f.Policy.Paused = true
+	if got := status(); got.Status != metav1.ConditionTrue {
+		t.Fatalf("got %+v", got)
+	}
+	f.Policy.PodCertificate.HeadDNSNames = []string{"ray.example"}
+	if got := status(); got.Status != metav1.ConditionFalse || !strings.Contains(got.Message, "spec.paused") {
+		t.Errorf("the pods have not the settings that the policy asks for: %+v", got)
+	}
+}
+
 // TestAnEarlierAuthority: a pod that was made under the present authority says something wrong, and so would its replacement.
 func TestAnEarlierAuthority(t *testing.T) {
 	f, _ := encryptedFacts(t)
@@ -203,6 +257,22 @@ func TestAReplacedAuthorityRestartsEachPodOnce(t *testing.T) {
 		f.Pods[1].Created = f.Now.Add(-behind)
 		if why := f.judged(&f.Pods[1], settings, by).Outdated; why != "" {
 			t.Errorf("by a clock that is %s behind, the replacement is restarted again: %s", behind, why)
+		}
+	}
+	// A node that mounted the CA Secret as it was is slower than that. Its pod is due an hour later, and what comes for it is not.
+	made := next.Authority.IssuedAt()
+	f.Pods[1].Created = made.Add(4 * time.Minute)
+	late := made.Add(time.Hour + kube.ClockTolerance)
+	if f.Now = late.Add(-time.Second); f.judged(&f.Pods[1], settings, by).Outdated != "" || !f.lives(next).next.Equal(late) {
+		t.Errorf("it is due too early, or nobody looks: next at %s", f.lives(next).next)
+	}
+	if f.Now = late; f.judged(&f.Pods[1], settings, by).Outdated == "" {
+		t.Error("a pod with a certificate of before stays for ever")
+	}
+	for behind := time.Duration(0); behind <= kube.ClockTolerance; behind += time.Minute {
+		f.Pods[1].Created = f.Now.Add(-behind)
+		if why := f.judged(&f.Pods[1], settings, by).Outdated; why != "" {
+			t.Errorf("by a clock that is %s behind, it is restarted again: %s", behind, why)
 		}
 	}
 }

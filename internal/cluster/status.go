@@ -43,6 +43,14 @@ type Refused struct {
 	BlockedBy, Message string
 }
 
+// deletionPatience is how long the last state of a cluster counts that is being deleted. Its pods end meanwhile.
+const deletionPatience = 10 * time.Minute
+
+// deletionLasts is when the deletion of the cluster has taken so long that its last state does not count any more.
+func (f *Facts) deletionLasts() time.Time {
+	return f.Object.GetDeletionTimestamp().Add(deletionPatience)
+}
+
 // Status makes a cluster's status. It is the only place that makes one.
 func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 	before := f.status()
@@ -50,6 +58,12 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 		out := *before.DeepCopy()
 		out.Rollout, out.PendingRestart = nil, nil
 		out.Injection.FailedHash, out.Injection.FailedMessage, out.Injection.FailedTime = "", "", nil
+		if !f.Now.Before(f.deletionLasts()) {
+			const message = "the RayCluster has been about to be deleted for long, as a finalizer holds it, and its pods are not looked at any more"
+			for _, kind := range []string{v1alpha1.ConditionEncrypted, v1alpha1.ConditionUpToDate} {
+				meta.SetStatusCondition(&out.Conditions, condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonDeleting, message))
+			}
+		}
 		return out
 	}
 	out := v1alpha1.RayClusterTLSStatus{
@@ -245,6 +259,9 @@ func upToDate(f *Facts, d *Decision, done Done, due keys.Due, report rollout.Rep
 	case !d.Parameters.Equal(f.wanted()):
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonTemplateChangePending,
 			"issuance.initContainer or additionalContainers in RayTLSPolicy %s changed after the cluster was injected; the change reaches the templates when the cluster has no pods, so suspend and resume it", f.Decision.Policy.Name)
+	case d.Snapshot.Unrecorded():
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonPodsOutdated,
+			"podCertificate in RayTLSPolicy %s changed while spec.paused was true; pods that are created now have it already, and the others get it when the policy goes on", f.Decision.Policy.Name)
 	case status.Pods.Outdated > 0:
 		waits := ""
 		if d.Plan.Roll.Message != "" {

@@ -18,6 +18,9 @@ import (
 // hostNetwork is the reason of an unknown wire where the head has its node's network, and so no address of its own.
 const hostNetwork = "HostNetwork"
 
+// unknownPort is the reason of an unknown wire where rayStartParams give the head a port that is none.
+const unknownPort = "UnknownPort"
+
 // Wire is what a handshake with the head showed.
 type Wire struct {
 	// Observed is what is reported; zero if the head was not observed yet. Pod is the head's name.
@@ -45,7 +48,14 @@ func (g *Gatherer) wire(_ context.Context, f *Facts) error {
 	if head.HostNetwork && f.Wire.Observed.Head == "" {
 		f.Wire.Observed = v1alpha1.ObservedOnWire{Time: *stamp(f.Now), PodUID: head.UID, Head: v1alpha1.WireUnknown, Reason: hostNetwork}
 	}
-	if !head.Address.IsValid() || f.Ray.GCSPort == 0 {
+	if f.Ray.GCSPort == 0 {
+		f.Wire.Observed = v1alpha1.ObservedOnWire{Time: *stamp(f.Now), PodUID: head.UID, Head: v1alpha1.WireUnknown, Reason: unknownPort}
+		if before := f.status().ObservedOnWire; before.PodUID == head.UID && before.Reason == unknownPort {
+			f.Wire.Observed = before
+		}
+		return nil
+	}
+	if !head.Address.IsValid() {
 		return nil
 	}
 	f.Wire.Target = &probe.Target{

@@ -61,6 +61,7 @@ func TestWeakestSourceDecides(t *testing.T) {
 			seenBefore("uid-", v1alpha1.WirePlaintext)(f)
 			f.Pods[0].Ready = false
 		}, "False PlaintextOnWire", "port 6379"},
+		"no port": {"nor is one on a port that nobody can read", nil, func(f *Facts) { f.Ray.GCSPort = 0 }, "True Encrypted", "all pods speak TLS"},
 		"node's network": {"a head in its node's network is not observed", nil, func(f *Facts) {
 			f.Pods[0].Address, f.Pods[0].HostNetwork = netip.Addr{}, true
 		}, "True Encrypted", "all pods speak TLS"},
@@ -81,6 +82,20 @@ func TestWeakestSourceDecides(t *testing.T) {
 				t.Errorf("%s: what is seen on the wire restarts: %+v", c.reason, d.Plan)
 			}
 		})
+	}
+}
+
+func TestAPortThatIsNoneIsSaid(t *testing.T) {
+	f := onWire(t, nil, func(f *Facts) { f.Ray.GCSPort = 0 })
+	if f.Wire.Observed.Head != v1alpha1.WireUnknown || f.Wire.Observed.Reason != unknownPort {
+		t.Errorf("got %+v", f.Wire.Observed)
+	}
+	f = onWire(t, nil, func(next *Facts) {
+		next.Ray.GCSPort, next.TLS.Status.ObservedOnWire = 0, f.Wire.Observed
+		next.Now = next.Now.Add(time.Hour)
+	})
+	if !f.Wire.Observed.Time.Time.Equal(epoch()) {
+		t.Error("the status is written anew each time")
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 // maxGenerations is how many generations of an authority work together at most. Each adds a bridge to chains and bundles.
 const maxGenerations = 8
 
-// settleTime is how long the pods and the CA Secret must have been as they are before an earlier authority counts as unused. A pod
+// SettleTime is how long the pods and the CA Secret must have been as they are before an earlier authority counts as unused. A pod
 // may mount a version of the Secret that was replaced within that time.
-const settleTime = time.Hour
+const SettleTime = time.Hour
 
 // earlier is an authority that was replaced, as long as there may be pods of it. Its private key is gone.
 type earlier struct {

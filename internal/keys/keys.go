@@ -87,7 +87,13 @@ func (s Settings) leafValidity() time.Duration { return s.Scale.Days(s.LeafValid
 
 // tolerance is how far clocks may be apart, and settles how long pods and CA Secret must have been as they are.
 func (s Settings) tolerance() time.Duration { return s.Scale.Wait(kube.ClockTolerance) }
-func (s Settings) settles() time.Duration   { return s.Scale.Wait(settleTime) }
+
+// Slow reports whether making a key takes so long that others would notice.
+func (s Settings) Slow() bool {
+	return s.AuthorityKey != pki.ECDSAP256 && s.AuthorityKey != pki.ECDSAP384
+}
+
+func (s Settings) settles() time.Duration { return s.Scale.Wait(SettleTime) }
 
 // issuerValidity is twice a leaf's, so that an issuer that is replaced halfway outlives every leaf that it signed.
 func (s Settings) issuerValidity() time.Duration { return 2 * s.leafValidity() }

@@ -28,7 +28,7 @@ func (m *model) boundaries() []time.Time {
 		}
 	}
 	add(m.leader.askAgain)
-	add(m.leader.settledSince.Add(settleTime))
+	add(m.leader.settledSince.Add(SettleTime))
 	add(m.settings.ReplaceIssuedBefore)
 	slices.SortFunc(out, time.Time.Compare)
 	return out

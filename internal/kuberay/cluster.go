@@ -2,6 +2,7 @@ package kuberay
 
 import (
 	"strconv"
+	"strings"
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -68,7 +69,7 @@ func gcsPort(spec map[string]any) uint16 {
 	if parameters["port"] == nil {
 		return defaultGCSPort
 	}
-	port, err := strconv.ParseUint(jsonpatch.String(parameters["port"]), 10, 16)
+	port, err := strconv.ParseUint(strings.TrimSpace(jsonpatch.String(parameters["port"])), 10, 16)
 	if err != nil {
 		return 0
 	}

@@ -82,6 +82,12 @@ func (p *Plan) wish(s *Snapshot) {
 	}
 }
 
+// Unrecorded reports whether the policy asks for other certificate settings than those on record, which a paused policy leaves as they are.
+func (s *Snapshot) Unrecorded() bool {
+	differs := func(w Wish, hash string) bool { return s.Roll.Paused && hash != "" && w.Hash != "" && w.Hash != hash }
+	return differs(s.WorkerWish, s.Roll.WorkerHash) || differs(s.HeadWish, s.Roll.HeadHash)
+}
+
 // due is why the pod needs a new certificate now; empty if it does not.
 func (s *Snapshot) due(p Pod) string {
 	switch at := s.dueAt(p); {

@@ -68,10 +68,12 @@ func (a *application) evict(ctx context.Context, pod *rollout.Pod) error {
 	eviction := &policyv1.Eviction{ObjectMeta: meta, DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}}}
 	err := a.Client.SubResource("eviction").Create(ctx, &corev1.Pod{ObjectMeta: meta}, eviction)
 	_, answered := errors.AsType[*apierrors.StatusError](err)
+	// Admission words its refusals so, whatever their code (k8s.io/apiserver, ToStatusErr and the policies' own).
+	denied := answered && (strings.Contains(err.Error(), "denied the request") || strings.Contains(err.Error(), "denied request"))
 	switch {
-	case err == nil || apierrors.IsNotFound(err):
+	case err == nil || apierrors.IsNotFound(err) && !denied:
 		return nil
-	case apierrors.IsConflict(err):
+	case apierrors.IsConflict(err) && !denied:
 		return kube.ErrStale // another pod has the name, or somebody else evicts
 	case !answered:
 		return fmt.Errorf("evicting pod %s: %w", pod.Name, err)

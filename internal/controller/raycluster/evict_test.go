@@ -46,6 +46,8 @@ func TestEvict(t *testing.T) {
 		"forbidden":      {reason: "a guard's refusal keeps the cluster encrypted", answer: apierrors.NewForbidden(pods, "a-1", errors.New("guard")), blockedBy: "Pod/a-1"},
 		"invalid":        {reason: "a policy chooses the code of its refusal", answer: apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "a-1", nil), blockedBy: "Pod/a-1"},
 		"webhook down":   {reason: "and so does a webhook that fails", answer: apierrors.NewInternalError(errors.New("failed calling webhook")), blockedBy: "Pod/a-1"},
+		"denied as gone": {reason: "whatever code that is", answer: &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: 404, Reason: metav1.StatusReasonNotFound, Message: `admission webhook "x" denied the request: no`}}, blockedBy: "Pod/a-1"},
+		"denied as old":  {reason: "a guard's too", answer: apierrors.NewConflict(pods, "a-1", errors.New("ValidatingAdmissionPolicy 'x' with binding 'y' denied request: no")), blockedBy: "Pod/a-1"},
 		"failed":         {reason: "an unknown error is tried again", answer: errors.New("connection refused"), failed: true},
 	} {
 		t.Run(name, func(t *testing.T) {

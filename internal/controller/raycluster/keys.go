@@ -50,6 +50,14 @@ func (a *application) provideKeys(ctx context.Context) error {
 		if err := a.mayMakeKeys(ctx); err != nil {
 			return err
 		}
+		if settings.Slow() {
+			end, ok := a.makers.begin(ctx, a.facts.Key.Namespace)
+			if !ok {
+				a.requeueAt(now.Add(makerRetry))
+				return a.waitsForMaker(ctx)
+			}
+			defer end()
+		}
 	}
 	if len(due.Unused) > 0 {
 		if err := a.knowsPods(ctx); err != nil {
@@ -118,6 +126,15 @@ func (a *application) waitsForIssuer(ctx context.Context, wait time.Duration) er
 		reason = v1alpha1.ReasonEnabling
 	}
 	return kube.Waitf(reason, "Secret %s was deleted or altered again at once; the operator makes one issuer in %s for a cluster, and new pods wait for it", a.issuerName(), issueInterval).RetryAfter(wait)
+}
+
+// waitsForMaker is for a cluster whose keys are made after others'. It fails if new pods wait for them.
+func (a *application) waitsForMaker(ctx context.Context) error {
+	if err := a.fresh(ctx); err != nil || a.facts.Keys.Works(a.facts.Now) {
+		return err
+	}
+	return kube.Waitf(v1alpha1.ReasonPodsStarting, "the operator makes keys of the algorithm %s for one cluster of a namespace after another, and new pods wait for this cluster's",
+		a.facts.Policy.CertificateAuthority.KeyAlgorithm).RetryAfter(makerRetry)
 }
 
 // unlessStale is the error, unless it may come of a cache that lags behind the authority's Secret: the record in another cache can be

@@ -84,6 +84,23 @@ func (a *application) withoutIssuer(t *testing.T, stored client.Client) {
 	a.facts.Keys.Issuer = nil
 }
 
+func TestSlowKeysAreMadeOneAfterAnother(t *testing.T) {
+	for algorithm, waits := range map[v1alpha1.KeyAlgorithm]bool{v1alpha1.KeyECDSAP256: false, v1alpha1.KeyRSA2048: true} {
+		a, stored, _ := keyed(t, epoch())
+		a.withoutIssuer(t, stored)
+		a.facts.Policy.CertificateAuthority.KeyAlgorithm = algorithm
+		end, _ := a.makers.begin(t.Context(), "ml")
+		outcome := kube.AsOutcome(a.provideKeys(t.Context()))
+		if (outcome != nil) != waits || waits && (outcome.Reason != v1alpha1.ReasonPodsStarting || outcome.After != makerRetry || outcome.UserMustAct) {
+			t.Errorf("%s, while another cluster's are made: %+v", algorithm, outcome)
+		}
+		end()
+		if outcome := kube.AsOutcome(a.provideKeys(t.Context())); outcome != nil {
+			t.Errorf("%s, afterwards: %+v", algorithm, outcome)
+		}
+	}
+}
+
 func TestAnIssuerThatHasToWaitIsReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		reason string

@@ -48,6 +48,7 @@ type Reconciler struct {
 	// restarts has the restarts of clusters begin one after another, so that each sees those that began before it.
 	restarts sync.Mutex
 	issuers  issuers
+	makers   makers
 	settled  settled
 	// unreadable holds since when the facts of clusters cannot be read.
 	unreadable kube.Lasting

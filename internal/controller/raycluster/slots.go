@@ -12,6 +12,7 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/kube"
+	"github.com/raytls/raytls/internal/limit"
 )
 
 // claimTimeout bounds how long one cluster keeps others from beginning a restart.
@@ -60,6 +61,27 @@ func (i *issuers) wait(of types.NamespacedName, now time.Time) time.Duration {
 func (i *issuers) made(of types.NamespacedName, now time.Time) { i.last.Store(of, now) }
 
 func (i *issuers) forget(of types.NamespacedName) { i.last.Delete(of) }
+
+// makers has few of the workers, which all namespaces share, make slow keys at a time, and one for each namespace. A key of RSA can take
+// seconds, and whoever can alter CA Secrets decides how many are made.
+type makers struct {
+	once    sync.Once
+	limiter *limit.Limiter
+}
+
+const (
+	// slowMakers is half of the workers.
+	slowMakers = workers / 2
+	// makerRetry is when to ask again for a place among them.
+	makerRetry = time.Second
+)
+
+// begin takes a place, if there is one for the namespace. The caller calls end once.
+func (m *makers) begin(ctx context.Context, namespace string) (end func(), ok bool) {
+	m.once.Do(func() { m.limiter = limit.New(limit.Options{Slots: slowMakers, Share: 1}) }) // nobody waits
+	end, err := m.limiter.Acquire(ctx, limit.Key{Source: namespace}, 0)
+	return end, err == nil
+}
 
 // settled holds since when what a cluster's keys are judged by has been as it is. Only memory: an operator that starts begins anew,
 // so that it never counts a time in which it did not look.

@@ -7,6 +7,28 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+func TestMakersShareTheWorkers(t *testing.T) {
+	var m makers
+	ends := map[string]func(){}
+	for _, namespace := range []string{"a", "b", "c", "d"} {
+		end, ok := m.begin(t.Context(), namespace)
+		if !ok {
+			t.Fatalf("namespace %s has no place", namespace)
+		}
+		ends[namespace] = end
+		if _, ok := m.begin(t.Context(), namespace); ok {
+			t.Errorf("namespace %s has two places", namespace)
+		}
+	}
+	if _, ok := m.begin(t.Context(), "e"); ok {
+		t.Error("slow keys may take every worker")
+	}
+	ends["a"]()
+	if _, ok := m.begin(t.Context(), "e"); !ok {
+		t.Error("a free place is not given out")
+	}
+}
+
 func TestIssuersKeepTheirInterval(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	cluster, other := types.NamespacedName{Name: "x"}, types.NamespacedName{Name: "y"}
