@@ -10,6 +10,7 @@ import (
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -99,8 +100,10 @@ func SlimOwner(object any) (any, error) {
 	slim.SetUID(owner.GetUID())
 	slim.SetResourceVersion(owner.GetResourceVersion())
 	slim.SetDeletionTimestamp(owner.GetDeletionTimestamp())
-	slim.SetOwnerReferences(owner.GetOwnerReferences())
-	slim.SetLabels(owner.GetLabels())
+	if by := metav1.GetControllerOf(owner); by != nil {
+		slim.SetOwnerReferences([]metav1.OwnerReference{*by})
+	}
+	slim.SetLabels(slimLabels(owner.GetLabels()))
 	for _, path := range [][]string{
 		{"status", "rayClusterName"},
 		{"status", "jobDeploymentStatus"},
@@ -112,6 +115,9 @@ func SlimOwner(object any) (any, error) {
 		restartedForPath(),
 	} {
 		value, _, _ := unstructured.NestedFieldNoCopy(owner.Object, path...)
+		if text, is := value.(string); is && len(text) > maxText {
+			continue
+		}
 		switch value.(type) {
 		case string, int64, float64:
 			if err := unstructured.SetNestedField(slim.Object, value, path...); err != nil {
@@ -120,6 +126,27 @@ func SlimOwner(object any) (any, error) {
 		}
 	}
 	return slim, nil
+}
+
+// These bound what is kept of an object. Whoever may create RayJobs and RayServices decides what is in them.
+const (
+	maxLabels = 256
+	// maxText is longer than a name or any other text that is read, in bytes.
+	maxText = 1 << 10
+)
+
+// slimLabels are those of an object, or of one with very many the ones that are read.
+func slimLabels(labels map[string]string) map[string]string {
+	if len(labels) <= maxLabels {
+		return labels
+	}
+	out := map[string]string{}
+	for _, key := range []string{labelCronJob, labelQueue, v1alpha1.LabelExclude} {
+		if value, found := labels[key]; found {
+			out[key] = value
+		}
+	}
+	return out
 }
 
 // OwnerChanged leaves out updates of fields that SlimOwner drops.

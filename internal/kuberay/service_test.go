@@ -2,13 +2,17 @@ package kuberay
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
-	"github.com/google/go-cmp/cmp"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"github.com/raytls/raytls/api/v1alpha1"
 )
 
 func object(t *testing.T, text string) *unstructured.Unstructured {
@@ -53,6 +57,30 @@ func TestRestartFor(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
 		})
+	}
+}
+
+func TestNoOwnerIsLargeInTheCache(t *testing.T) {
+	labels := map[string]string{labelCronJob: "nightly"}
+	for i := range 20_000 {
+		labels[fmt.Sprint("label-", i)] = "x"
+	}
+	owners := make([]metav1.OwnerReference, 10_000)
+	owners[7] = metav1.OwnerReference{Name: "nightly", Controller: new(true)}
+	job := NewObject(v1alpha1.TargetRayJob)
+	job.SetLabels(labels)
+	job.SetOwnerReferences(owners)
+	job.Object["spec"] = map[string]any{"managedBy": strings.Repeat("x", 1<<20)}
+	out, err := SlimOwner(job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slim := out.(*unstructured.Unstructured)
+	if text, err := slim.MarshalJSON(); err != nil || len(text) > 4<<10 {
+		t.Errorf("%d bytes are kept: %v", len(text), err)
+	}
+	if by := metav1.GetControllerOf(slim); by == nil || by.Name != "nightly" || slim.GetLabels()[labelCronJob] != "nightly" {
+		t.Errorf("what is read is lost: %v, %v", by, slim.GetLabels())
 	}
 }
 
