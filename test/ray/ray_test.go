@@ -35,6 +35,7 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 		openSpecs(s)
 		serveSpecs(s)
 		metricSpecs(s)
+		textSpecs(s)
 
 		It("shows the audit a text that it sends in clear on purpose", Label("ci"), func(ctx SpecContext) {
 			network.isThere()

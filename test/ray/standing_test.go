@@ -15,6 +15,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/raytls/raytls/test/ray/expected"
 )
@@ -210,6 +211,48 @@ func doorSpecs(s *standing) {
 			Expect(found).To(Equal(want), "the ports of %s, a %s with Ray %s", pod.Name, nodeType, rayVersion)
 		}
 	}, SpecTimeout(3*time.Minute))
+}
+
+// textSpecs make mistakes, and read what docs/troubleshooting.md has users look for.
+func textSpecs(s *standing) {
+	It("says of each mistake what the troubleshooting page says", func(ctx SpecContext) {
+		if version.MustParseGeneric(rayVersion).LessThan(version.MustParseGeneric("2.60.0")) {
+			Skip("the page's texts are those of Ray 2.60.0")
+		}
+		const noGCS = "Timed out while waiting for GCS to become available."
+		head, worker := s.head(ctx), &s.n.workers(ctx, standingName)[0]
+		mistakes := map[string]string{
+			"ray status --address " + standingName + "-head-svc:6379":               noGCS,
+			"RAY_USE_TLS=0 ray status --address $FQ_RAY_IP:6379":                    noGCS,
+			"RAY_USE_TLS=0 ray health-check --address $FQ_RAY_IP:6379":              noGCS,
+			"RAY_USE_TLS=0 timeout 60 python -c 'import ray; ray.init()'":           "Failed to connect to GCS at address",
+			"ray health-check --address $FQ_RAY_IP:6379 && echo 'nothing is wrong'": "nothing is wrong",
+		}
+		said := make(chan string, len(mistakes))
+		for command, want := range mistakes {
+			go func() {
+				defer GinkgoRecover()
+				ended, err := s.n.sh(ctx, worker, command)
+				if err == nil && strings.Contains(ended.Output(), want) {
+					said <- ""
+					return
+				}
+				said <- fmt.Sprintf("%s: want %q, code %d, err %v: %s", command, want, ended.Code, err, ended.Output())
+			}()
+		}
+		for range mistakes {
+			Expect(<-said).To(BeEmpty())
+		}
+
+		By("reading the causes in the head's logs")
+		s.knock(ctx, head, worker)
+		for _, cause := range []string{"WRONG_VERSION_NUMBER", "PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED"} {
+			Eventually(ctx, func(ctx context.Context) (string, error) {
+				ended, err := s.n.sh(ctx, head, "grep -h ssl_transport_security /tmp/ray/session_latest/logs/*.err")
+				return ended.Stdout, err
+			}).Should(ContainSubstring(cause))
+		}
+	}, SpecTimeout(4*time.Minute))
 }
 
 // holdProcesses has each worker run a worker process while its ports are tried. It waits until this one does.

@@ -65,6 +65,7 @@ func (r *Reconciler) gather(ctx context.Context, p *v1alpha1.RayTLSPolicy) (*sum
 	}
 	if refused != nil {
 		s.verdict = *refused
+		s.verdict.RequeueAt = s.now.Add(kube.UnwatchedRetry) // others of the namespace may go meanwhile
 	}
 	r.noteBroughtCA(client.ObjectKeyFromObject(p), s.verdict.CAEnds)
 	if spec.TargetRef != nil {

@@ -3,6 +3,7 @@ package raytlspolicy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/kube"
 	"github.com/raytls/raytls/internal/kuberay"
+	"github.com/raytls/raytls/internal/policy"
 )
 
 func newClient(t *testing.T, objects ...client.Object) client.WithWatch {
@@ -318,6 +321,45 @@ func TestDeletedPolicyIsHeldUntilItIsCarriedOut(t *testing.T) {
 				t.Errorf("%s: got held %v (%v), want %v", c.reason, held, err, c.held)
 			}
 		})
+	}
+}
+
+// A policy that is not kept is read live, and one too many is not in force.
+func TestPoliciesOutOfBoundsSaySo(t *testing.T) {
+	large, last := newPolicy("large"), newPolicy("last")
+	last.CreationTimestamp = metav1.NewTime(epoch().Add(time.Hour))
+	for i := range 100 {
+		large.Spec.Rollout.Approvals = append(large.Spec.Rollout.Approvals, v1alpha1.Approval{Cluster: fmt.Sprintf("%0253d", i), Restart: strings.Repeat("x", 500)})
+	}
+	objects := []client.Object{large, last, rayCluster("a", 1)}
+	for i := range 64 {
+		objects = append(objects, newPolicy(fmt.Sprint("p-", i)))
+	}
+	w := newWorld(t, objects...)
+	w.Client = interceptor.NewClient(w.Client.(client.WithWatch), interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, into client.Object, options ...client.GetOption) error {
+			if err := c.Get(ctx, key, into, options...); err != nil {
+				return err
+			}
+			if p, is := into.(*v1alpha1.RayTLSPolicy); is {
+				return policy.Slim(p)
+			}
+			return nil
+		},
+	})
+	for name, want := range map[string]string{"large": v1alpha1.ReasonPolicyTooLarge, "last": v1alpha1.ReasonTooManyPolicies} {
+		result := w.reconcile(name)
+		stored := &v1alpha1.RayTLSPolicy{}
+		if err := w.Live.Get(t.Context(), types.NamespacedName{Namespace: "ns", Name: name}, stored); err != nil {
+			t.Fatal(err)
+		}
+		accepted := meta.FindStatusCondition(stored.Status.Conditions, v1alpha1.ConditionAccepted)
+		if accepted == nil || accepted.Status != metav1.ConditionFalse || accepted.Reason != want {
+			t.Errorf("%s: got %+v", name, accepted)
+		}
+		if result.RequeueAfter <= 0 || result.RequeueAfter > kube.UnwatchedRetry+time.Second {
+			t.Errorf("%s is looked at again after %s, though others may go", name, result.RequeueAfter)
+		}
 	}
 }
 
