@@ -177,10 +177,15 @@ func TestAnEndedCertificateHidesNoOther(t *testing.T) {
 		at   time.Duration
 		want string
 	}{
-		{99 * day, "pod a is in the last twelfth"}, {101 * day, ""}, {dueAfter, "pod pod- is in the last third"}, {dueAfter + day, ""},
-		{365 * day * 5 / 6, "pod pod- is in the last sixth"}, {365 * day * 11 / 12, "pod pod- is in the last twelfth"}, {366 * day, ""},
+		{99 * day, "last twelfth"},
+		{101 * day, ""},
+		{dueAfter, "pod pod- is in the last third"},
+		{dueAfter + day, ""},
+		{365 * day * 5 / 6, "pod pod- is in the last sixth"},
+		{365 * day * 11 / 12, "pod pod- is in the last twelfth"},
+		{366 * day, ""},
 	} {
-		if got := said(step.at); (got == "") != (step.want == "") || step.want != "" && !strings.Contains(got, "last "+step.want[strings.Index(step.want, "last ")+5:]) {
+		if got := said(step.at); (got == "") != (step.want == "") || !strings.Contains(got, step.want) {
 			t.Errorf("after %s: said %q, want %q", step.at, got, step.want)
 		}
 	}

@@ -16,10 +16,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/pager"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
@@ -65,20 +63,20 @@ const metadataPage = 50
 // EachMetadata reads the metadata of all objects of a kind in a namespace that have the labels, a few at a time, and calls each with
 // every one until that fails.
 func EachMetadata(ctx context.Context, reader client.Reader, kind schema.GroupVersionKind, namespace string, matching client.MatchingLabels, each func(*metav1.PartialObjectMetadata) error) error {
-	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	for next, done := "", false; !done; done = next == "" {
 		list := &metav1.PartialObjectMetadataList{}
 		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-		err := reader.List(ctx, list, client.InNamespace(namespace), matching, client.Limit(options.Limit), client.Continue(options.Continue))
-		return list, err
-	})
-	pages.PageSize, pages.PageBufferSize, pages.FullListIfExpired = metadataPage, 0, false
-	return pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
-		metadata, ok := object.(*metav1.PartialObjectMetadata)
-		if !ok {
-			return fmt.Errorf("listing %s gave a %T", kind.Kind, object)
+		if err := reader.List(ctx, list, client.InNamespace(namespace), matching, client.Limit(metadataPage), client.Continue(next)); err != nil {
+			return err
 		}
-		return each(metadata)
-	})
+		for i := range list.Items {
+			if err := each(&list.Items[i]); err != nil {
+				return err
+			}
+		}
+		next = list.Continue
+	}
+	return nil
 }
 
 // Delete deletes this very object, and not another that was made under its name meanwhile. One that is gone is no error.

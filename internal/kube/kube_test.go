@@ -146,3 +146,40 @@ func TestTruncate(t *testing.T) {
 		}
 	}
 }
+
+func TestEachMetadataReadsPageByPage(t *testing.T) {
+	pages := map[string][]string{"": {"a", "b"}, "more": {"c"}}
+	reader := interceptor.NewClient(fake.NewClientBuilder().Build(), interceptor.Funcs{
+		List: func(_ context.Context, _ client.WithWatch, into client.ObjectList, options ...client.ListOption) error {
+			var asked client.ListOptions
+			asked.ApplyOptions(options)
+			list, ok := into.(*metav1.PartialObjectMetadataList)
+			if !ok || asked.Limit != metadataPage || asked.Namespace != "ml" || list.Kind != "PodList" {
+				t.Fatalf("listed a %T with %+v", into, asked)
+			}
+			for _, name := range pages[asked.Continue] {
+				list.Items = append(list.Items, metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: name}})
+			}
+			if asked.Continue == "" {
+				list.Continue = "more"
+			}
+			return nil
+		},
+	})
+	list := func(until string) (names string, err error) {
+		labels := client.MatchingLabels{"a": "b"}
+		err = EachMetadata(t.Context(), reader, corev1.SchemeGroupVersion.WithKind("Pod"), "ml", labels, func(o *metav1.PartialObjectMetadata) error {
+			if names += o.Name; o.Name == until {
+				return errors.New("stop")
+			}
+			return nil
+		})
+		return names, err
+	}
+	if names, err := list(""); err != nil || names != "abc" {
+		t.Errorf("read %q, %v", names, err)
+	}
+	if names, err := list("b"); err == nil || names != "ab" {
+		t.Errorf("read %q, %v", names, err)
+	}
+}
