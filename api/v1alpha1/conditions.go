@@ -118,7 +118,7 @@ const (
 	ReasonBlocked = "Blocked"
 	// ReasonPolicyConflict: another policy covers the cluster.
 	ReasonPolicyConflict = "PolicyConflict"
-	// ReasonDeleting: the cluster has been about to be deleted for long, and its state is not looked at any more.
+	// ReasonDeleting: the cluster was deleted ten minutes ago and a finalizer still holds it; its pods are not looked at any more.
 	ReasonDeleting = "Deleting"
 	// ReasonInvalidExclude: the cluster's label raytls.io/exclude has another value than "true", so it excludes nothing.
 	ReasonInvalidExclude = "InvalidExclude"

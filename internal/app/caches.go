@@ -54,7 +54,8 @@ const maxOwnBytes = 256 << 10
 func slim(object any) (any, error) {
 	switch o := object.(type) {
 	case *v1alpha1.RayTLSPolicy:
-		return o, policy.Slim(o)
+		policy.Slim(o)
+		return o, nil
 	case *corev1.Secret:
 		if size(o.Data) > maxOwnBytes {
 			o.Data = nil

@@ -59,9 +59,14 @@ func Status(f *Facts, d *Decision, done Done) v1alpha1.RayClusterTLSStatus {
 		out.Rollout, out.PendingRestart = nil, nil
 		out.Injection.FailedHash, out.Injection.FailedMessage, out.Injection.FailedTime = "", "", nil
 		if !f.Now.Before(f.deletionLasts()) {
-			const message = "the RayCluster has been about to be deleted for long, as a finalizer holds it, and its pods are not looked at any more"
-			for _, kind := range []string{v1alpha1.ConditionEncrypted, v1alpha1.ConditionUpToDate} {
-				meta.SetStatusCondition(&out.Conditions, condition(kind, metav1.ConditionUnknown, v1alpha1.ReasonDeleting, message))
+			for _, was := range before.Conditions {
+				if was.Type == v1alpha1.ConditionStalled {
+					continue
+				}
+				now := condition(was.Type, metav1.ConditionUnknown, v1alpha1.ReasonDeleting,
+					"the RayCluster was deleted at %s and a finalizer still holds it; the operator does not look at its pods any more", kube.FormatTime(f.Object.GetDeletionTimestamp().Time))
+				now.ObservedGeneration = f.Object.GetGeneration()
+				meta.SetStatusCondition(&out.Conditions, now)
 			}
 		}
 		return out

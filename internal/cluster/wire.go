@@ -48,14 +48,10 @@ func (g *Gatherer) wire(_ context.Context, f *Facts) error {
 	if head.HostNetwork && f.Wire.Observed.Head == "" {
 		f.Wire.Observed = v1alpha1.ObservedOnWire{Time: *stamp(f.Now), PodUID: head.UID, Head: v1alpha1.WireUnknown, Reason: hostNetwork}
 	}
-	if f.Ray.GCSPort == 0 {
+	if f.Ray.GCSPort == 0 && f.Wire.Observed.Head == "" {
 		f.Wire.Observed = v1alpha1.ObservedOnWire{Time: *stamp(f.Now), PodUID: head.UID, Head: v1alpha1.WireUnknown, Reason: unknownPort}
-		if before := f.status().ObservedOnWire; before.PodUID == head.UID && before.Reason == unknownPort {
-			f.Wire.Observed = before
-		}
-		return nil
 	}
-	if !head.Address.IsValid() {
+	if !head.Address.IsValid() || f.Ray.GCSPort == 0 {
 		return nil
 	}
 	f.Wire.Target = &probe.Target{

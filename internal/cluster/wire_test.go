@@ -61,6 +61,10 @@ func TestWeakestSourceDecides(t *testing.T) {
 			seenBefore("uid-", v1alpha1.WirePlaintext)(f)
 			f.Pods[0].Ready = false
 		}, "False PlaintextOnWire", "port 6379"},
+		"no port later": {"a fault stays where the port is lost", nil, func(f *Facts) {
+			seenBefore("uid-", v1alpha1.WirePlaintext)(f)
+			f.Ray.GCSPort = 0
+		}, "False PlaintextOnWire", "port 6379"},
 		"no port": {"nor is one on a port that nobody can read", nil, func(f *Facts) { f.Ray.GCSPort = 0 }, "True Encrypted", "all pods speak TLS"},
 		"node's network": {"a head in its node's network is not observed", nil, func(f *Facts) {
 			f.Pods[0].Address, f.Pods[0].HostNetwork = netip.Addr{}, true

@@ -165,8 +165,8 @@ func SlimVolumes(volumes []corev1.Volume) []corev1.Volume {
 
 // These bound what SlimContainers keeps. Whoever may create pods decides what is in them, and every pod that claims to be Ray's is kept.
 const (
-	// maxContainers is how many containers of a kind are kept.
-	maxContainers = 32
+	// maxContainers is how many containers of a kind are kept: as many as a template may have, and some that admission adds.
+	maxContainers = MaxContainers + 32
 	// maxText is more than a variable or a path of ours takes, maxImage more than the name of an image, and maxCommand more than the
 	// command of any revision, in bytes.
 	maxText, maxImage, maxCommand = 256, 1 << 10, 16 << 10

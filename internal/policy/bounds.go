@@ -3,7 +3,6 @@ package policy
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -14,11 +13,12 @@ import (
 
 // These bound what the policies of one namespace cost everybody else. Each RayCluster of the namespace is held against all of them.
 const (
-	// maxPolicies is how many policies of a namespace are in force, the oldest ones.
-	maxPolicies = 64
-	// maxBytes is how many bytes a policy's spec may have as JSON to be in force. The schema lets through a little more.
+	// maxPolicies is how many policies of a namespace are in force, the oldest ones, and maxSelectors how many of these may have a
+	// selector.
+	maxPolicies, maxSelectors = 1024, 64
+	// maxBytes is how many bytes selector and approvals of a policy may have together. The schema lets through a little more.
 	maxBytes = 64 << 10
-	// maxFinalizers is how many bytes of finalizers are kept of a policy.
+	// maxFinalizers is how many bytes of finalizers a policy may have.
 	maxFinalizers = 4 << 10
 )
 
@@ -26,40 +26,61 @@ const (
 const leftOutKey = "raytls.io/not-kept"
 
 // Slim is the transformation of a cache of policies. It drops what nobody reads, and what is too large.
-func Slim(p *v1alpha1.RayTLSPolicy) error {
-	if LeftOut(p) {
-		return nil
-	}
+func Slim(p *v1alpha1.RayTLSPolicy) {
+	large := tooLarge(p)
 	p.ManagedFields, p.Labels, p.Annotations, p.OwnerReferences = nil, nil, nil, nil
-	finalizers := 0
+	if large {
+		p.Spec, p.Finalizers, p.Annotations = v1alpha1.RayTLSPolicySpec{}, nil, map[string]string{leftOutKey: "too-large"}
+	}
+}
+
+// LeftOut reports whether a cached policy lacks its spec, so that whoever needs it reads it live. Every stored policy has a selector or a
+// targetRef, whatever its annotations.
+func LeftOut(p *v1alpha1.RayTLSPolicy) bool {
+	return p.Annotations[leftOutKey] != "" && p.Spec.Selector == nil && p.Spec.TargetRef == nil
+}
+
+// tooLarge reports whether a policy is too large to be in force, whether it was read from a cache or live.
+func tooLarge(p *v1alpha1.RayTLSPolicy) bool {
+	size, finalizers := 0, 0
+	if selector := p.Spec.Selector; selector != nil {
+		for key, value := range selector.MatchLabels {
+			size += len(key) + len(value)
+		}
+		for _, e := range selector.MatchExpressions {
+			size += len(e.Key)
+			for _, value := range e.Values {
+				size += len(value)
+			}
+		}
+	}
+	for _, a := range p.Spec.Rollout.Approvals {
+		size += len(a.Cluster) + len(a.Restart)
+	}
 	for _, f := range p.Finalizers {
 		finalizers += len(f)
 	}
-	large, err := tooLarge(&p.Spec)
-	if err != nil {
-		return err
-	}
-	if large || finalizers > maxFinalizers {
-		p.Spec, p.Finalizers, p.Annotations = v1alpha1.RayTLSPolicySpec{}, nil, map[string]string{leftOutKey: "too-large"}
-	}
-	return nil
+	return LeftOut(p) || size > maxBytes || finalizers > maxFinalizers
 }
 
-// LeftOut reports whether a cached policy lacks its spec, so that whoever needs it reads it live.
-func LeftOut(p *v1alpha1.RayTLSPolicy) bool { return p.Annotations[leftOutKey] != "" }
-
-func tooLarge(spec *v1alpha1.RayTLSPolicySpec) (bool, error) {
-	text, err := json.Marshal(spec)
-	if err != nil {
-		return false, fmt.Errorf("weighing a policy: %w", err)
-	}
-	return len(text) > maxBytes, nil
-}
-
-// List lists the policies of a namespace that are in force.
+// List lists the policies of a namespace that are in force. They are the same whether the reader is a cache or the API server.
 func List(ctx context.Context, reader client.Reader, namespace string) ([]*v1alpha1.RayTLSPolicy, error) {
+	all, err := byAge(ctx, reader, namespace)
+	if err != nil {
+		return nil, err
+	}
+	var policies []*v1alpha1.RayTLSPolicy
+	var before count
+	for _, p := range all {
+		if before.add(p) && !tooLarge(p) {
+			policies = append(policies, p.DeepCopy()) // the list is the cache's own
+		}
+	}
+	return policies, nil
+}
+
+func byAge(ctx context.Context, reader client.Reader, namespace string) ([]*v1alpha1.RayTLSPolicy, error) {
 	var list v1alpha1.RayTLSPolicyList
-	// Copied are those alone that are in force.
 	if err := reader.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing policies: %w", err)
 	}
@@ -68,40 +89,42 @@ func List(ctx context.Context, reader client.Reader, namespace string) ([]*v1alp
 		all = append(all, &list.Items[i])
 	}
 	slices.SortFunc(all, older)
-	policies := make([]*v1alpha1.RayTLSPolicy, 0, min(len(all), maxPolicies))
-	for _, p := range all[:min(len(all), maxPolicies)] {
-		if !LeftOut(p) {
-			policies = append(policies, p.DeepCopy())
-		}
-	}
-	return policies, nil
+	return all, nil
 }
 
 func older(a, b *v1alpha1.RayTLSPolicy) int {
 	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 }
 
+// count is how many policies of a namespace there are, and how many of them have selectors.
+type count struct{ policies, selectors int }
+
+// add counts the next policy by age, and reports whether there is room for it.
+func (c *count) add(p *v1alpha1.RayTLSPolicy) bool {
+	c.policies++
+	if p.Spec.Selector != nil {
+		c.selectors++
+	}
+	return c.policies <= maxPolicies && (p.Spec.Selector == nil || c.selectors <= maxSelectors)
+}
+
 // OutOfBounds says why a policy is not in force beside the others of its namespace; nil if it is.
 func OutOfBounds(ctx context.Context, reader client.Reader, p *v1alpha1.RayTLSPolicy) (*Verdict, error) {
-	large, err := tooLarge(&p.Spec)
+	if tooLarge(p) {
+		return refuse(v1alpha1.ReasonPolicyTooLarge, "selector and approvals have more than %d KiB, or the finalizers more than %d KiB; use a shorter selector, or remove approvals that were used", maxBytes>>10, maxFinalizers>>10), nil
+	}
+	all, err := byAge(ctx, reader, p.Namespace)
 	if err != nil {
 		return nil, err
 	}
-	if large || LeftOut(p) {
-		return refuse(v1alpha1.ReasonPolicyTooLarge, "the spec is larger than %d KiB as JSON; use a shorter selector, or remove approvals that were used", maxBytes>>10), nil
-	}
-	var list v1alpha1.RayTLSPolicyList
-	if err := reader.List(ctx, &list, client.InNamespace(p.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("listing policies: %w", err)
-	}
-	before := 0
-	for i := range list.Items {
-		if older(&list.Items[i], p) < 0 {
-			before++
+	var before count
+	for _, other := range all {
+		if older(other, p) < 0 {
+			before.add(other)
 		}
 	}
-	if before >= maxPolicies {
-		return refuse(v1alpha1.ReasonTooManyPolicies, "namespace %s has %d older policies, and only the oldest %d of a namespace are in force; delete some, or use a selector in place of many targetRefs", p.Namespace, before, maxPolicies), nil
+	if !before.add(p) {
+		return refuse(v1alpha1.ReasonTooManyPolicies, "namespace %s has older policies enough: the oldest %d are in force, and of those with a selector the oldest %d; delete some", p.Namespace, maxPolicies, maxSelectors), nil
 	}
 	return nil, nil
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/raytls/raytls/api/v1alpha1"
 )
@@ -38,14 +40,14 @@ func TestSlimPolicies(t *testing.T) {
 		Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"a": strings.Repeat("x", 1<<20)},
 	}}
 	small.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "ml"}}
-	if err := Slim(small); err != nil || LeftOut(small) || len(small.Labels)+len(small.Annotations) > 0 || small.Spec.Selector == nil || len(small.Finalizers) != 1 {
-		t.Errorf("%+v, %v", small, err)
+	if Slim(small); LeftOut(small) || len(small.Labels)+len(small.Annotations) > 0 || small.Spec.Selector == nil || len(small.Finalizers) != 1 {
+		t.Errorf("%+v", small)
 	}
 	finalizers := &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "ml", UID: "1", Finalizers: slices.Repeat([]string{"example.com/x"}, 10_000)}}
 	for _, large := range []*v1alpha1.RayTLSPolicy{largest("p"), finalizers} {
 		for range 2 {
-			if err := Slim(large); err != nil || !LeftOut(large) || large.Spec.Selector != nil || len(large.Finalizers) > 0 || large.Name != "p" {
-				t.Errorf("%+v, %v", large, err)
+			if Slim(large); !LeftOut(large) || large.Spec.Selector != nil || len(large.Finalizers) > 0 || large.Name != "p" {
+				t.Errorf("%+v", large)
 			}
 		}
 	}
@@ -56,32 +58,59 @@ func TestANamespaceHasSoManyPolicies(t *testing.T) {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	var objects []client.Object
-	policyOf := func(namespace, name string, age time.Duration) *v1alpha1.RayTLSPolicy {
-		return &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, CreationTimestamp: metav1.NewTime(time.Unix(1e9, 0).Add(-age))}}
-	}
-	left := policyOf("ml", "left", time.Hour)
-	left.Annotations = map[string]string{leftOutKey: "too-large"}
-	objects = append(objects, left, policyOf("other", "young", 0))
-	for i := range maxPolicies + 2 {
-		objects = append(objects, policyOf("ml", fmt.Sprintf("p-%03d", i), time.Duration(i)*time.Second))
-	}
-	reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
-	got, err := List(t.Context(), reader, "ml")
-	if err != nil || len(got) != maxPolicies-1 || got[0].Name != "p-065" || got[len(got)-1].Name != "p-003" {
-		t.Errorf("%d policies are in force, from %s to %s: %v", len(got), got[0].Name, got[len(got)-1].Name, err)
-	}
-	for name, want := range map[string]string{"p-003": "", "p-002": v1alpha1.ReasonTooManyPolicies, "left": v1alpha1.ReasonPolicyTooLarge} {
-		p := &v1alpha1.RayTLSPolicy{}
-		if err := reader.Get(t.Context(), client.ObjectKey{Namespace: "ml", Name: name}, p); err != nil {
-			t.Fatal(err)
+	policyOf := func(namespace, name string, age int, selects bool) *v1alpha1.RayTLSPolicy {
+		p := &v1alpha1.RayTLSPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, CreationTimestamp: metav1.NewTime(time.Unix(1e9-int64(age), 0))}}
+		if p.Spec.TargetRef = (&v1alpha1.TargetReference{Kind: v1alpha1.TargetRayCluster, Name: name}); selects {
+			p.Spec.TargetRef, p.Spec.Selector = nil, &metav1.LabelSelector{}
 		}
-		verdict, err := OutOfBounds(t.Context(), reader, p)
-		if err != nil || verdict == nil && want != "" || verdict != nil && (verdict.Reason != want || verdict.Accepted) {
-			t.Errorf("%s: %+v, %v", name, verdict, err)
+		return p
+	}
+	large := largest("large")
+	large.CreationTimestamp = metav1.NewTime(time.Unix(1e9-5000, 0))
+	claims := policyOf("ml", "claims", 4000, true)
+	claims.Annotations = map[string]string{leftOutKey: "says a tenant"}
+	objects := []client.Object{large, claims, policyOf("other", "young", 0, true)}
+	for i := range maxSelectors + 2 {
+		objects = append(objects, policyOf("ml", fmt.Sprintf("selector-%03d", i), i, true))
+	}
+	for i := range maxPolicies {
+		objects = append(objects, policyOf("ml", fmt.Sprintf("target-%04d", i), 100+i, false))
+	}
+	live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
+	cached := interceptor.NewClient(live, interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, into client.ObjectList, options ...client.ListOption) error {
+		err := c.List(ctx, into, options...)
+		if list, is := into.(*v1alpha1.RayTLSPolicyList); is {
+			for i := range list.Items {
+				Slim(&list.Items[i])
+			}
+		}
+		return err
+	}})
+	for name, reader := range map[string]client.Reader{"live": live, "cached": cached} {
+		got, err := List(t.Context(), reader, "ml")
+		if err != nil || got[0].Name != "claims" || len(got) != maxPolicies-1 || got[len(got)-1].Name != "target-0002" {
+			t.Errorf("%s: %d policies are in force, from %s to %s: %v", name, len(got), got[0].Name, got[len(got)-1].Name, err)
+		}
+		for name, want := range map[string]string{
+			"claims": "", "target-0002": "", "target-0001": v1alpha1.ReasonTooManyPolicies, "selector-065": v1alpha1.ReasonTooManyPolicies, "large": v1alpha1.ReasonPolicyTooLarge,
+		} {
+			p := &v1alpha1.RayTLSPolicy{}
+			if err := live.Get(t.Context(), client.ObjectKey{Namespace: "ml", Name: name}, p); err != nil {
+				t.Fatal(err)
+			}
+			verdict, err := OutOfBounds(t.Context(), reader, p)
+			if err != nil || verdict == nil && want != "" || verdict != nil && (verdict.Reason != want || verdict.Accepted) {
+				t.Errorf("%s: %+v, %v", name, verdict, err)
+			}
 		}
 	}
-	if verdict, err := OutOfBounds(t.Context(), reader, largest("fresh")); err != nil || verdict == nil || verdict.Reason != v1alpha1.ReasonPolicyTooLarge {
-		t.Errorf("one that was read live: %+v, %v", verdict, err)
+	var before count
+	for i := range maxSelectors {
+		if !before.add(policyOf("ml", fmt.Sprint(i), 0, true)) {
+			t.Errorf("the selector %d has no room", i)
+		}
+	}
+	if before.add(policyOf("ml", "one-more", 0, true)) || !before.add(policyOf("ml", "target", 0, false)) {
+		t.Error("selectors are bounded, and leave room for targetRefs")
 	}
 }

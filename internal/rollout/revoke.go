@@ -175,7 +175,7 @@ func planRevoking(s *Snapshot, p *Plan) {
 		p.Progress = nil
 		p.say(v1alpha1.ReasonRevoking, "no pod has a certificate of a generation below %d", s.RevokedBefore)
 		if len(left) > 0 {
-			p.say(v1alpha1.ReasonRevoking, "no pod trusts a generation below %d but pod %s and others that have been terminating for long, %d in all", s.RevokedBefore, left[0].Name, len(left))
+			p.say(v1alpha1.ReasonRevoking, "no pod has a certificate of a generation below %d, but for %s that were deleted and have not ended, pod %s among them", s.RevokedBefore, count(len(left)), left[0].Name)
 		}
 		p.Event.Reason = eventRevoked
 		if len(altered) > 0 {

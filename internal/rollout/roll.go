@@ -44,13 +44,15 @@ func planRoll(s *Snapshot, p *Plan) {
 		p.finish(s, f)
 	case p.Reason != v1alpha1.ReasonEncrypted && (!s.late(due) || len(s.live(and(head, certified))) == 0):
 		if p.UserMustAct || s.late(due) && !s.rolling() {
-			p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, Message: s.need(due) + "; a restart could make it worse while the cluster has this fault: " + p.Message}
+			p.faulty(s, due)
 		}
 		p.rest(s, f)
 	case s.Service != nil && !s.Service.Serving:
 		p.rest(s, f) // the RayService is about to move its traffic here, or to delete the cluster
 	case s.Service != nil && s.Service.Next != "" && !s.late(due):
-		p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: "RayService/" + s.Service.Name, Message: s.need(due) + "; " + s.upgraded()}
+		if s.Service.Asked != s.Service.Ask {
+			p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, BlockedBy: "RayService/" + s.Service.Name, Message: s.need(due) + "; " + s.upgraded()}
+		}
 		p.rest(s, f)
 	case p.forbidden(s, due):
 		p.rest(s, f)
@@ -60,6 +62,11 @@ func planRoll(s *Snapshot, p *Plan) {
 	if refused := p.refused(); refused != nil && len(due) > 0 && p.Roll.Reason == "" {
 		p.Roll = refused.waiting(s.need(due))
 	}
+}
+
+// faulty reports that new certificates wait for a fault of the cluster to be mended.
+func (p *Plan) faulty(s *Snapshot, due []Pod) {
+	p.Roll = Waiting{Reason: v1alpha1.ReasonBlocked, Message: s.need(due) + "; a restart could make it worse while the cluster has this fault: " + p.Message}
 }
 
 // allDue are the pods that need new certificates. Those of groups that want no replica are on their way out.
@@ -155,12 +162,15 @@ func (p *Plan) roll(s *Snapshot, f fleet, due []Pod) {
 		p.attend(c.young)
 	case len(c.waiting) > 0 && moving && s.rolling():
 		p.attend(quiet)
-	case len(c.waiting) > 0:
+	case headDue && p.Reason != v1alpha1.ReasonEncrypted:
+		p.faulty(s, due) // what the cluster's pods cannot do, a new head could not either
+		p.rest(s, f)
+	case len(c.waiting) > 0 && !(headDue && s.late([]Pod{top})):
 		by, why := s.lacks(f)
 		p.pause(s, due, by, why)
 	case headDue && f.unavailable > 0 && moving:
 		p.attendHead(s, f, top, quiet)
-	case headDue && s.lost(f) && !s.late(due):
+	case headDue && s.lost(f) && !s.late([]Pod{top}):
 		by, why := s.lacks(f)
 		p.pause(s, due, by, why)
 	case headDue && s.rolling() && s.Now.Before(mayGo):

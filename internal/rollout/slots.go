@@ -27,7 +27,7 @@ func (l Slots) NoSlot(others []v1alpha1.RayClusterTLS, enables bool, now time.Ti
 			continue
 		}
 		if status.Rollout != nil {
-			if end := begun(status.Rollout).Add(l.Deadline); now.Before(end) {
+			if end := l.end(status.Rollout); now.Before(end) {
 				busy++
 				until = kube.Earlier(until, end)
 			}
@@ -42,11 +42,18 @@ func (l Slots) NoSlot(others []v1alpha1.RayClusterTLS, enables bool, now time.Ti
 	return "", time.Time{}
 }
 
-// begun is when the deadline of a restart began to count. A restart that is stuck may last for ever, and whoever may create pods can
+// graceful is how long pods may take to end that a restart deletes. Their users choose that, and no record holds it.
+const graceful = time.Hour
+
+// end is when a restart that makes no progress gives up its slot. One that is stuck may last for ever, and whoever may create pods can
 // make one so: other clusters' certificates end meanwhile.
-func begun(progress *v1alpha1.RolloutProgress) time.Time {
-	if from := progress.DeadlineStartTime; from != nil && from.After(progress.PhaseStartTime.Time) {
-		return from.Time
+func (l Slots) end(progress *v1alpha1.RolloutProgress) time.Time {
+	begun := progress.PhaseStartTime.Time
+	if from := progress.DeadlineStartTime; from != nil && from.After(begun) {
+		begun = from.Time
 	}
-	return progress.PhaseStartTime.Time
+	if progress.Phase == v1alpha1.PhaseRoll || progress.Phase == v1alpha1.PhaseUpgrade {
+		return begun.Add(l.Deadline)
+	}
+	return begun.Add(l.Deadline + graceful)
 }

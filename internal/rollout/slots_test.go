@@ -18,10 +18,10 @@ func TestNoSlot(t *testing.T) {
 		return out
 	}
 	restarts := func(s *v1alpha1.RayClusterTLSStatus) {
-		s.Rollout = &v1alpha1.RolloutProgress{PhaseStartTime: metav1.NewTime(start().Add(-9 * time.Minute))}
+		s.Rollout = &v1alpha1.RolloutProgress{Phase: v1alpha1.PhaseRoll, PhaseStartTime: metav1.NewTime(start().Add(-9 * time.Minute))}
 	}
 	stuck := func(s *v1alpha1.RayClusterTLSStatus) {
-		s.Rollout = &v1alpha1.RolloutProgress{PhaseStartTime: metav1.NewTime(start().Add(-10 * time.Minute))}
+		s.Rollout = &v1alpha1.RolloutProgress{Phase: v1alpha1.PhaseRoll, PhaseStartTime: metav1.NewTime(start().Add(-10 * time.Minute))}
 	}
 	moves := func(s *v1alpha1.RayClusterTLSStatus) {
 		stuck(s)
@@ -35,10 +35,14 @@ func TestNoSlot(t *testing.T) {
 		enables bool
 		want    string
 	}{
-		"alone":          {"a slot is free", nil, true, ""},
-		"others rest":    {"a slot is free", []v1alpha1.RayClusterTLS{sibling("a", "p", rests)}, true, ""},
-		"one restarts":   {"the slot is in use", []v1alpha1.RayClusterTLS{sibling("a", "p", restarts)}, true, "1 of at most 1 clusters"},
-		"one is stuck":   {"whoever may create pods can keep a restart from its end", []v1alpha1.RayClusterTLS{sibling("a", "p", stuck)}, true, ""},
+		"alone":        {"a slot is free", nil, true, ""},
+		"others rest":  {"a slot is free", []v1alpha1.RayClusterTLS{sibling("a", "p", rests)}, true, ""},
+		"one restarts": {"the slot is in use", []v1alpha1.RayClusterTLS{sibling("a", "p", restarts)}, true, "1 of at most 1 clusters"},
+		"one is stuck": {"whoever may create pods can keep a restart from its end", []v1alpha1.RayClusterTLS{sibling("a", "p", stuck)}, true, ""},
+		"pods end slowly": {"they may take their grace period", []v1alpha1.RayClusterTLS{sibling("a", "p", func(s *v1alpha1.RayClusterTLSStatus) {
+			stuck(s)
+			s.Rollout.Phase = v1alpha1.PhaseRest
+		})}, true, "1 of at most 1 clusters"},
 		"one moves":      {"its deadline began anew", []v1alpha1.RayClusterTLS{sibling("a", "p", moves)}, true, "1 of at most 1 clusters"},
 		"another policy": {"each policy has slots of its own", []v1alpha1.RayClusterTLS{sibling("a", "q", restarts)}, true, ""},
 		"one failed":     {"the next would fail alike", []v1alpha1.RayClusterTLS{sibling("a", "p", failed)}, true, "enabling RayCluster a failed"},

@@ -47,16 +47,16 @@ func (a *application) provideKeys(ctx context.Context) error {
 		return a.waitsForIssuer(ctx, wait)
 	}
 	if due.Makes() {
-		if err := a.mayMakeKeys(ctx); err != nil {
-			return err
-		}
 		if settings.Slow() {
 			end, ok := a.makers.begin(ctx, a.facts.Key.Namespace)
 			if !ok {
 				a.requeueAt(now.Add(makerRetry))
-				return a.waitsForMaker(ctx)
+				return a.waitsForMaker(settings)
 			}
 			defer end()
+		}
+		if err := a.mayMakeKeys(ctx); err != nil {
+			return err
 		}
 	}
 	if len(due.Unused) > 0 {
@@ -121,20 +121,27 @@ func (a *application) waitsForIssuer(ctx context.Context, wait time.Duration) er
 	if a.facts.Keys.RevokedBefore < a.facts.RevokedBefore() {
 		return kube.Waitf(v1alpha1.ReasonRevoking, "the authority is revoked, and the next one is made in a moment; the operator makes one issuer in %s for a cluster", issueInterval).RetryAfter(wait)
 	}
-	reason := v1alpha1.ReasonPodsStarting
-	if a.decision.Edited != nil { // templates come after keys
-		reason = v1alpha1.ReasonEnabling
-	}
-	return kube.Waitf(reason, "Secret %s was deleted or altered again at once; the operator makes one issuer in %s for a cluster, and new pods wait for it", a.issuerName(), issueInterval).RetryAfter(wait)
+	return kube.Waitf(a.startsWithoutKeys(), "Secret %s was deleted or altered again at once; the operator makes one issuer in %s for a cluster, and new pods wait for it", a.issuerName(), issueInterval).RetryAfter(wait)
 }
 
 // waitsForMaker is for a cluster whose keys are made after others'. It fails if new pods wait for them.
-func (a *application) waitsForMaker(ctx context.Context) error {
-	if err := a.fresh(ctx); err != nil || a.facts.Keys.Works(a.facts.Now) {
-		return err
+func (a *application) waitsForMaker(settings keys.Settings) error {
+	if a.facts.Keys.Works(a.facts.Now) {
+		return nil
 	}
-	return kube.Waitf(v1alpha1.ReasonPodsStarting, "the operator makes keys of the algorithm %s for one cluster of a namespace after another, and new pods wait for this cluster's",
-		a.facts.Policy.CertificateAuthority.KeyAlgorithm).RetryAfter(makerRetry)
+	return kube.Waitf(a.startsWithoutKeys(), "the operator makes keys of the algorithm %s for one cluster of a namespace after another, and new pods wait for this cluster's",
+		settings.AuthorityKey).RetryAfter(makerRetry)
+}
+
+// startsWithoutKeys is the reason of a cluster whose new pods wait for keys.
+func (a *application) startsWithoutKeys() string {
+	switch {
+	case a.facts.Keys.RevokedBefore < a.facts.RevokedBefore():
+		return v1alpha1.ReasonRevoking
+	case a.decision.Edited != nil: // templates come after keys
+		return v1alpha1.ReasonEnabling
+	}
+	return v1alpha1.ReasonPodsStarting
 }
 
 // unlessStale is the error, unless it may come of a cache that lags behind the authority's Secret: the record in another cache can be
