@@ -67,13 +67,14 @@ func (f *Facts) judged(pod *Pod, settings keys.Settings, by keys.Signers) rollou
 		out.End = kube.Earlier(out.End, instant(f.Wire.Observed.ExpiryTime)) // what is served proves more than what is said
 	}
 	// A pod that was made under the present authority says something wrong, and its replacement would too.
-	switch at := f.replacedAt(); {
-	case at.IsZero():
-	case judged.Generation != 0 && !pod.Created.Before(at) && pod.Created.Before(f.mountedAt()) && !f.Now.Before(f.mountedAt().Add(f.tolerance())):
-		out.Outdated = fmt.Sprintf("it has a certificate of generation %d of the authority, which was replaced; its node mounted the CA Secret as it was before", judged.Generation)
-	case !pod.Created.Before(at) || f.Now.Before(at.Add(f.tolerance())):
+	at, why := f.replacedAt(), ""
+	if judged.Generation != 0 && !at.IsZero() && !pod.Created.Before(at) {
+		at, why = f.mountedAt(), "; its node mounted the CA Secret as it was before"
+	}
+	switch {
+	case at.IsZero() || !pod.Created.Before(at) || f.Now.Before(at.Add(f.tolerance())):
 	case judged.Generation != 0:
-		out.Outdated = fmt.Sprintf("it has a certificate of generation %d of the authority, which was replaced", judged.Generation)
+		out.Outdated = fmt.Sprintf("it has a certificate of generation %d of the authority, which was replaced%s", judged.Generation, why)
 	case judged.Reason == v1alpha1.ReasonOutdatedAuthority && pod.Created.Before(f.Keys.Authority.IssuedAt()):
 		out.Outdated = "it has a certificate of another authority than the cluster's"
 	}
@@ -155,9 +156,9 @@ func (f *Facts) lives(store keys.Store) lives {
 				out.next = kube.Earlier(out.next, from)
 				continue
 			}
-			heads := pod.Group == "" || ofHead // one of them is the head's
-			if at < reached || at == reached && (!heads && leaf.End.Before(out.end) || pod.Group == "" && (!ofHead || leaf.End.Before(out.end))) {
-				reached, out.stage, out.pod, out.end, ofHead = at, s.stage, pod.Name, leaf.End, pod.Group == ""
+			isHead := pod.Group == ""
+			if at < reached || at == reached && (isHead && !ofHead || isHead == ofHead && leaf.End.Before(out.end)) {
+				reached, out.stage, out.pod, out.end, ofHead = at, s.stage, pod.Name, leaf.End, isHead
 			}
 			break
 		}

@@ -196,19 +196,20 @@ func doorSpecs(s *standing) {
 		table, err := expected.Of(rayVersion)
 		Expect(err).NotTo(HaveOccurred())
 		head, others := s.head(ctx), s.n.workers(ctx, standingName)
-		s.holdProcesses(ctx, &others[0])
-		for i, pod := range append([]*corev1.Pod{head}, &others[0], &others[1]) {
-			nodeType := "worker"
-			if i == 0 {
-				nodeType = "head"
-			}
-			found := slices.SortedFunc(slices.Values(s.knock(ctx, pod, [...]*corev1.Pod{&others[0], head, head}[i])), comparePorts)
+		s.holdProcesses(ctx, others)
+		asIs := func(nodeType string, pod, own *corev1.Pod) {
+			GinkgoHelper()
+			found := slices.SortedFunc(slices.Values(s.knock(ctx, pod, own)), comparePorts)
 			// These come and go. A dashboard agent that has run a job is a driver, too.
 			found = slices.CompactFunc(found, func(a, b expected.Port) bool {
 				return a == b && slices.Contains([]string{"worker process", "driver", "dashboard agent"}, a.Process)
 			})
 			want := slices.SortedFunc(slices.Values(table.Ports[nodeType]), comparePorts)
 			Expect(found).To(Equal(want), "the ports of %s, a %s with Ray %s", pod.Name, nodeType, rayVersion)
+		}
+		asIs("head", head, &others[0])
+		for i := range others {
+			asIs("worker", &others[i], head)
 		}
 	}, SpecTimeout(3*time.Minute))
 }
@@ -255,8 +256,8 @@ func textSpecs(s *standing) {
 	}, SpecTimeout(4*time.Minute))
 }
 
-// holdProcesses has each worker run a worker process while its ports are tried. It waits until this one does.
-func (s *standing) holdProcesses(ctx context.Context, worker *corev1.Pod) {
+// holdProcesses has each worker run a worker process while its ports are tried. It waits until all of them do.
+func (s *standing) holdProcesses(ctx context.Context, workers []corev1.Pod) {
 	GinkgoHelper()
 	head := s.head(ctx)
 	ended := make(chan struct{})
@@ -270,13 +271,15 @@ func (s *standing) holdProcesses(ctx context.Context, worker *corev1.Pod) {
 		// The end of the spec interrupts it.
 		_, _ = s.n.python(holding, head, "hold.py", "60")
 	}()
-	Eventually(ctx, func(ctx context.Context) []string {
-		var kinds []string
-		for _, l := range s.n.ports(ctx, worker) {
-			kinds = append(kinds, l.Process)
-		}
-		return kinds
-	}).Should(ContainElement("worker process"))
+	for i := range workers {
+		Eventually(ctx, func(ctx context.Context) []string {
+			var kinds []string
+			for _, l := range s.n.ports(ctx, &workers[i]) {
+				kinds = append(kinds, l.Process)
+			}
+			return kinds
+		}).Should(ContainElement("worker process"), "a process of %s", workers[i].Name)
+	}
 }
 
 // serveSpecs look at what Ray Serve adds.
