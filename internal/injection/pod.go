@@ -163,7 +163,7 @@ func SlimVolumes(volumes []corev1.Volume) []corev1.Volume {
 	return []corev1.Volume{{Name: IssuerVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name}}}}
 }
 
-// These bound what SlimContainers keeps. Whoever may create pods decides what is in them, and every pod that claims to be Ray's is kept.
+// These bound what SlimContainers keeps. The cache holds every pod that claims to be Ray's, and the maker of a pod decides its contents.
 const (
 	// maxContainers is how many containers of a kind are kept: as many as a template may have, and some that admission adds.
 	maxContainers = MaxContainers + 32
@@ -172,8 +172,8 @@ const (
 	maxText, maxImage, maxCommand = 256, 1 << 10, 16 << 10
 )
 
-// SlimContainers copies from a pod's containers what InPod reads. What is larger than anything of ours is cut short, so that it is still
-// not ours. More containers than any pod of Ray has are as good as none.
+// SlimContainers copies from a pod's containers what InPod reads. It cuts texts that are longer than the injection's own, so they still
+// differ from these. It keeps no container of a pod that has more of them than any pod of Ray.
 func SlimContainers(containers []corev1.Container) []corev1.Container {
 	if len(containers) > maxContainers {
 		return nil
@@ -206,7 +206,7 @@ func SlimContainers(containers []corev1.Container) []corev1.Container {
 	return out
 }
 
-// cut keeps as much of a text as tells that it is longer than most.
+// cut shortens a text of more than most bytes to one byte more, so that it still differs from every text within the bound.
 func cut(text string, most int) string {
 	if len(text) > most {
 		return strings.Clone(text[:most+1])

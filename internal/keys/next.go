@@ -29,8 +29,8 @@ type Pods struct {
 	// Newer names the CA Secret that a certified pod mounts, if a revocation made it that is not known, and NewerPod the pod; empty for
 	// none.
 	Newer, NewerPod string
-	// Revoking reports whether all pods are being restarted because of a revocation. What they say counts for nothing then: whoever may
-	// create pods must not be able to keep the stolen key in use.
+	// Revoking reports whether a revocation is restarting all pods. Their reports count for nothing then. Otherwise anyone who may
+	// create pods could keep the stolen key in use.
 	Revoking bool
 }
 

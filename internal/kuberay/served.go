@@ -128,7 +128,7 @@ func SlimOwner(object any) (any, error) {
 	return slim, nil
 }
 
-// These bound what is kept of an object. Whoever may create RayJobs and RayServices decides what is in them.
+// These bound what SlimOwner keeps. The makers of RayJobs and RayServices decide their contents.
 const (
 	maxLabels = 256
 	// maxText is longer than a name or any other text that is read, in bytes.

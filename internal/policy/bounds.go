@@ -40,7 +40,7 @@ func LeftOut(p *v1alpha1.RayTLSPolicy) bool {
 	return p.Annotations[leftOutKey] != "" && p.Spec.Selector == nil && p.Spec.TargetRef == nil
 }
 
-// tooLarge reports whether a policy is too large to be in force, whether it was read from a cache or live.
+// tooLarge reports whether a policy is too large to be in force. The answer is the same for a cached policy and for one that was read live.
 func tooLarge(p *v1alpha1.RayTLSPolicy) bool {
 	size, finalizers := 0, 0
 	if selector := p.Spec.Selector; selector != nil {
@@ -108,7 +108,7 @@ func (c *count) add(p *v1alpha1.RayTLSPolicy) bool {
 	return c.policies <= maxPolicies && (p.Spec.Selector == nil || c.selectors <= maxSelectors)
 }
 
-// OutOfBounds says why a policy is not in force beside the others of its namespace; nil if it is.
+// OutOfBounds returns the verdict on a policy that exceeds a bound of its namespace, and nil for any other policy.
 func OutOfBounds(ctx context.Context, reader client.Reader, p *v1alpha1.RayTLSPolicy) (*Verdict, error) {
 	if tooLarge(p) {
 		return refuse(v1alpha1.ReasonPolicyTooLarge, "selector and approvals have more than %d KiB, or the finalizers more than %d KiB; use a shorter selector, or remove approvals that were used", maxBytes>>10, maxFinalizers>>10), nil

@@ -112,7 +112,7 @@ func (v verifier) bundle(ctx context.Context, cluster client.ObjectKey, file str
 		return nil, err
 	}
 	if recorded.ID == "" {
-		_, err := fmt.Fprintf(v.notes, "No RayClusterTLS says which authority is the cluster's, so the CA Secret %s is believed. Whoever may write it can have put another one there.\n", name)
+		_, err := fmt.Fprintf(v.notes, "No RayClusterTLS says which authority is the cluster's, so this believes the CA Secret %s. Anyone who may write that Secret can have put another authority there.\n", name)
 		return bundle, err
 	}
 	if bundle = ofRecord(bundle, &recorded); len(bundle) == 0 {

@@ -241,7 +241,7 @@ func TestVerifyReadsTheSecretOfTheAuthorityThatIsNotRevoked(t *testing.T) {
 	}
 }
 
-// Whoever may write Secrets in the namespace can replace the CA Secret, and serve under another authority.
+// Anyone who may write Secrets in the namespace can replace the CA Secret, and serve under another authority.
 func TestVerifyBelievesNoOtherAuthorityInTheSecret(t *testing.T) {
 	own, other := newAuthority(t), newAuthority(t)
 	reader := cluster(t, own, true)

@@ -235,7 +235,7 @@ type process struct {
 	input io.Closer
 	ended chan struct{}
 	err   error
-	// It is to die after a write, or was killed: no spec is to be left with it.
+	// doomed reports whether it dies after a write, and killed whether a spec killed it. The next spec needs another one.
 	doomed, killed bool
 	// Its log begins in that file, there.
 	logFile string
