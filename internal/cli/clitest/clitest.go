@@ -31,7 +31,8 @@ func Ago(before time.Duration) *metav1.Time { return &metav1.Time{Time: Now().Ad
 // In is a time after Now.
 func In(after time.Duration) *metav1.Time { return Ago(-after) }
 
-// Client is a client for those objects. It applies as an API server does that has the CRDs.
+// Client is a client for copies of those objects, so tests that run at a time may share them: the fake writes their resource versions.
+// It applies as an API server does that has the CRDs.
 func Client(t *testing.T, objects ...client.Object) client.WithWatch {
 	t.Helper()
 	scheme, err := connect.Scheme()
@@ -44,8 +45,11 @@ func Client(t *testing.T, objects ...client.Object) client.WithWatch {
 		scheme.AddKnownTypeWithName(gvk, &unstructured.Unstructured{})
 		scheme.AddKnownTypeWithName(gvk.GroupVersion().WithKind(gvk.Kind+"List"), &unstructured.UnstructuredList{})
 	}
-	return fake.NewClientBuilder().WithScheme(scheme).WithTypeConverters(applyconfiguration.NewTypeConverter(scheme)).
-		WithReturnManagedFields().WithObjects(objects...).Build()
+	builder := fake.NewClientBuilder().WithScheme(scheme).WithTypeConverters(applyconfiguration.NewTypeConverter(scheme)).WithReturnManagedFields()
+	for _, object := range objects {
+		builder.WithObjects(object.DeepCopyObject().(client.Object)) //nolint:errcheck // A copy has its original's type.
+	}
+	return builder.Build()
 }
 
 // Open opens sessions in namespace ml with that client. sleep is what happens while a command waits.
