@@ -224,8 +224,8 @@ const (
 	ReasonAdmissionActive = "AdmissionActive"
 	// ReasonAdmissionNotInstalled: the operator's webhook configuration does not exist.
 	ReasonAdmissionNotInstalled = "AdmissionNotInstalled"
-	// ReasonAdmissionPending: the webhook configuration does not list the namespace yet, or lacks the authority of the
-	// webhook's certificate.
+	// ReasonAdmissionPending: the webhook configuration does not list the namespace yet, or lacks its rules or the authority of
+	// the webhook's certificate.
 	ReasonAdmissionPending = "AdmissionPending"
 	// ReasonAdmissionNarrowed: somebody narrowed the webhook configuration by more than names of namespaces. The operator
 	// cannot tell whether it matches the namespace's RayClusters.

@@ -53,10 +53,16 @@ type world struct {
 // newWorld runs the test beside others, with a stand-in for KubeRay that moves whenever the test waits for something.
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Parallel()
+	return newWorldAlone(t)
+}
+
+// newWorldAlone is newWorld for a test beside which no other runs.
+func newWorldAlone(t *testing.T) *world {
+	t.Helper()
 	if env == nil {
 		t.Skip("KUBEBUILDER_ASSETS is not set; hack/gitops sets it")
 	}
-	t.Parallel()
 	w := &world{t: t, ctx: t.Context(), ns: fmt.Sprintf("git-%d", worlds.Add(1)), c: env.admin}
 	w.ray = kubeRay{c: w.c, namespace: w.ns}
 	w.must(w.c.Create(w.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}))

@@ -207,11 +207,14 @@ var _ = Describe("The controller's account", Ordered, ContinueOnFailure, func() 
 		Entry("a policy's spec", "the finalizers", patching(policy, `[{"op":"replace","path":"/spec/paused","value":true}]`)),
 		Entry("a policy's label", "the finalizers", patching(policy, `[{"op":"add","path":"/metadata/labels","value":{"a":"b"}}]`)),
 
-		Entry("the webhook's server", "caBundle and namespaceSelector", patching(webhooks, `[{"op":"replace","path":"/webhooks/0/clientConfig/url","value":"https://evil.example/"}]`)),
-		Entry("the webhook's rules", "caBundle and namespaceSelector", patching(webhooks, `[{"op":"replace","path":"/webhooks/0/rules/0/resources","value":["*"]}]`)),
-		Entry("the webhook's failurePolicy", "caBundle and namespaceSelector", patching(webhooks, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]`)),
-		Entry("the webhook's conditions, removed", "caBundle and namespaceSelector", patching(webhooks, `[{"op":"remove","path":"/webhooks/0/matchConditions"}]`)),
-		Entry("a webhook less", "caBundle and namespaceSelector", patching(webhooks, `[{"op":"remove","path":"/webhooks/1"}]`)),
+		Entry("the webhook's server", "caBundle, namespaceSelector", patching(webhooks, `[{"op":"replace","path":"/webhooks/0/clientConfig/url","value":"https://evil.example/"}]`)),
+		Entry("the webhook's rules", "caBundle, namespaceSelector", patching(webhooks, `[{"op":"replace","path":"/webhooks/0/rules/0/resources","value":["*"]}]`)),
+		Entry("the webhook's rules, one more", "caBundle, namespaceSelector", patching(webhooks, `[{"op":"add","path":"/webhooks/0/rules/-",
+			"value":{"apiGroups":["ray.io"],"apiVersions":["v1"],"operations":["*"],"resources":["rayclusters","rayjobs"]}}]`)),
+		Entry("the rules of policies", "caBundle, namespaceSelector", patching(webhooks, `[{"op":"replace","path":"/webhooks/1/rules/0/apiGroups","value":[""]}]`)),
+		Entry("the webhook's failurePolicy", "caBundle, namespaceSelector", patching(webhooks, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]`)),
+		Entry("the webhook's conditions, removed", "caBundle, namespaceSelector", patching(webhooks, `[{"op":"remove","path":"/webhooks/0/matchConditions"}]`)),
+		Entry("a webhook less", "caBundle, namespaceSelector", patching(webhooks, `[{"op":"remove","path":"/webhooks/1"}]`)),
 		Entry("the configuration's annotation", "metadata", patching(webhooks, `[{"op":"add","path":"/metadata/annotations","value":{"cert-manager.io/inject-ca-from":"a/b"}}]`)),
 	)
 
@@ -229,6 +232,8 @@ var _ = Describe("The controller's account", Ordered, ContinueOnFailure, func() 
 		Entry("a RayService's restart", patching(service, `[{"op":"add","path":"/spec/rayClusterConfig/headGroupSpec/template/metadata","value":{"annotations":{"raytls.io/restarted-for":"x"}}}]`)),
 		Entry("the webhook's CA and namespaces", patching(webhooks, `[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"},
 			{"op":"replace","path":"/webhooks/0/namespaceSelector","value":{}}]`)),
+		Entry("the webhook's rules for RayClusters", patching(webhooks, `[{"op":"add","path":"/webhooks/0/rules",
+			"value":[{"apiGroups":["ray.io"],"apiVersions":["v1"],"operations":["CREATE"],"resources":["rayclusters"]}]}]`)),
 	)
 
 	It("alone is held: an administrator does what it may not", func() {

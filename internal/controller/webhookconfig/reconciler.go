@@ -121,7 +121,8 @@ func (r *Reconciler) gather(ctx context.Context) (*state, error) {
 	return st, nil
 }
 
-// keepConfiguration patches caBundle and namespaceSelector of each webhook where they differ, and nothing else.
+// keepConfiguration patches caBundle of each webhook and namespaceSelector of the one for RayClusters where they differ, and adds the
+// rules that this one is installed without.
 func (r *Reconciler) keepConfiguration(ctx context.Context, st *state) error {
 	operations := patch(st.configuration, st.namespaces, st.bundle)
 	if len(operations) == 0 {
@@ -139,7 +140,9 @@ func (r *Reconciler) keepConfiguration(ctx context.Context, st *state) error {
 	return nil
 }
 
-// patch returns the operations that make the configuration reach these namespaces and trust this bundle (nil: as it is).
+// patch returns the operations that make the configuration reach these namespaces and trust this bundle (nil: as it is). Rules
+// come with the namespaces, for a webhook with rules and without a selector is asked about every namespace. Rules that are there
+// are left alone: whoever changed them would change them again, and the condition AdmissionActive reports them.
 func patch(configuration *admissionregistrationv1.MutatingWebhookConfiguration, namespaces []string, bundle []byte) []jsonpatch.Operation {
 	var operations []jsonpatch.Operation
 	for i := range configuration.Webhooks {
@@ -147,9 +150,14 @@ func patch(configuration *admissionregistrationv1.MutatingWebhookConfiguration, 
 		if bundle != nil && !slices.Equal(webhook.ClientConfig.CABundle, bundle) {
 			operations = append(operations, jsonpatch.Operation{Op: "add", Path: fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", i), Value: bundle})
 		}
-		want := selector(webhook.NamespaceSelector, namespaces)
-		if webhook.Name == webhookName && !apiequality.Semantic.DeepEqual(webhook.NamespaceSelector, want) {
+		if webhook.Name != webhookName {
+			continue
+		}
+		if want := selector(webhook.NamespaceSelector, namespaces); !apiequality.Semantic.DeepEqual(webhook.NamespaceSelector, want) {
 			operations = append(operations, jsonpatch.Operation{Op: "add", Path: fmt.Sprintf("/webhooks/%d/namespaceSelector", i), Value: want})
+		}
+		if len(webhook.Rules) == 0 {
+			operations = append(operations, jsonpatch.Operation{Op: "add", Path: fmt.Sprintf("/webhooks/%d/rules", i), Value: rules()})
 		}
 	}
 	return operations

@@ -321,7 +321,7 @@ func TestAuthorityIsMadeBeforeTheConfigurationIsInstalled(t *testing.T) {
 }
 
 func TestCondition(t *testing.T) {
-	active := view{read: true, installed: true, trusted: true, selector: selecting(in("a"))}
+	active := view{read: true, installed: true, asked: true, trusted: true, selector: selecting(in("a"))}
 	for name, c := range map[string]struct {
 		reason  string
 		change  func(v *view)
@@ -332,6 +332,7 @@ func TestCondition(t *testing.T) {
 		"active":           {reason: "API servers ask and trust", status: metav1.ConditionTrue, want: v1alpha1.ReasonAdmissionActive},
 		"not read":         {reason: "nothing is known", change: func(v *view) { *v = view{} }, status: metav1.ConditionUnknown, want: v1alpha1.ReasonAdmissionPending},
 		"not installed":    {reason: "nobody asks", change: func(v *view) { v.installed = false }, status: metav1.ConditionFalse, want: v1alpha1.ReasonAdmissionNotInstalled, message: webhookName},
+		"no rules":         {reason: "API servers ask about nothing", change: func(v *view) { v.asked = false }, status: metav1.ConditionFalse, want: v1alpha1.ReasonAdmissionPending, message: "rules"},
 		"not trusted":      {reason: "API servers refuse the certificate", change: func(v *view) { v.trusted = false }, status: metav1.ConditionFalse, want: v1alpha1.ReasonAdmissionPending, message: "caBundle"},
 		"not listed":       {reason: "API servers do not ask", change: func(v *view) { v.selector = selecting(in("b")) }, status: metav1.ConditionFalse, want: v1alpha1.ReasonAdmissionPending, message: "namespaceSelector"},
 		"narrowed":         {reason: "labels of namespaces are not read", change: func(v *view) { v.selector = selecting(in("a"), opted()) }, status: metav1.ConditionUnknown, want: v1alpha1.ReasonAdmissionNarrowed, message: "namespaceSelector"},

@@ -64,9 +64,13 @@ func TestReach(t *testing.T) {
 func TestPatch(t *testing.T) {
 	webhook := func(s *metav1.LabelSelector, bundle string) admissionregistrationv1.MutatingWebhook {
 		return admissionregistrationv1.MutatingWebhook{
-			Name: webhookName, NamespaceSelector: s, ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: []byte(bundle)},
+			Name: webhookName, NamespaceSelector: s, Rules: rules(), ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: []byte(bundle)},
 		}
 	}
+	installed := webhook(&metav1.LabelSelector{}, "ca")
+	installed.Rules = nil
+	theirs := webhook(selecting(in("a")), "ca")
+	theirs.Rules[0].Operations = theirs.Rules[0].Operations[:1]
 	policies := admissionregistrationv1.MutatingWebhook{NamespaceSelector: &metav1.LabelSelector{}, ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: []byte("ca")}}
 	selects := func(i string, s *metav1.LabelSelector) jsonpatch.Operation {
 		return jsonpatch.Operation{Op: "add", Path: "/webhooks/" + i + "/namespaceSelector", Value: s}
@@ -91,7 +95,11 @@ func TestPatch(t *testing.T) {
 		"excluded by name":   {reason: "platforms add that as often as it is removed", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a"), metav1.LabelSelectorRequirement{Key: label, Operator: metav1.LabelSelectorOpNotIn, Values: []string{"a"}}), "ca")}, namespaces: []string{"a"}, bundle: "ca"},
 		"another authority":  {reason: "it is put right", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a")), "x")}, namespaces: []string{"a"}, bundle: "ca", want: []jsonpatch.Operation{{Op: "add", Path: "/webhooks/0/clientConfig/caBundle", Value: []byte("ca")}}},
 		"somebody else's CA": {reason: "without a bundle of ours it stays", webhooks: []admissionregistrationv1.MutatingWebhook{webhook(selecting(in("a")), "x")}, namespaces: []string{"a"}},
-		"not for Ray":        {reason: "only the webhook for RayClusters is narrowed", webhooks: []admissionregistrationv1.MutatingWebhook{policies, webhook(selecting(nowhere()), "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []jsonpatch.Operation{selects("1", selecting(in("a")))}},
+		"installed": {reason: "rules without namespaces would be everywhere", webhooks: []admissionregistrationv1.MutatingWebhook{installed}, namespaces: []string{"a"}, bundle: "ca", want: []jsonpatch.Operation{
+			selects("0", selecting(in("a"))), {Op: "add", Path: "/webhooks/0/rules", Value: rules()},
+		}},
+		"rules of theirs": {reason: "whoever changed them would do so again", webhooks: []admissionregistrationv1.MutatingWebhook{theirs}, namespaces: []string{"a"}, bundle: "ca"},
+		"not for Ray":     {reason: "only the webhook for RayClusters is narrowed", webhooks: []admissionregistrationv1.MutatingWebhook{policies, webhook(selecting(nowhere()), "ca")}, namespaces: []string{"a"}, bundle: "ca", want: []jsonpatch.Operation{selects("1", selecting(in("a")))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var bundle []byte

@@ -23,8 +23,18 @@ const (
 		"object.metadata.?annotations['raytls.io/edit'] != oldObject.metadata.?annotations['raytls.io/edit']"
 )
 
-// shipped is the webhook for RayClusters as it is installed in a namespace, but for what the operator keeps: caBundle and
-// namespaceSelector. The other webhook of the configuration only says early what a policy's conditions say, so it bears on
+// rules select what the webhook for RayClusters is asked about. The operator adds them: installed without rules, the webhook is
+// asked about nothing until a namespaceSelector says where, and no tool that applies the manifest again takes that selector away.
+func rules() []admissionregistrationv1.RuleWithOperations {
+	return []admissionregistrationv1.RuleWithOperations{{
+		Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
+		Rule: admissionregistrationv1.Rule{
+			APIGroups: []string{"ray.io"}, APIVersions: []string{"v1"}, Resources: []string{"rayclusters"}, Scope: new(admissionregistrationv1.NamespacedScope),
+		},
+	}}
+}
+
+// shipped is the webhook for RayClusters as it works for an operator in a namespace, but for caBundle and namespaceSelector. The other webhook of the configuration only says early what a policy's conditions say, so it bears on
 // no RayCluster.
 func shipped(namespace string) *admissionregistrationv1.MutatingWebhook {
 	return &admissionregistrationv1.MutatingWebhook{
@@ -33,13 +43,8 @@ func shipped(namespace string) *admissionregistrationv1.MutatingWebhook {
 		ClientConfig: admissionregistrationv1.WebhookClientConfig{Service: &admissionregistrationv1.ServiceReference{
 			Namespace: namespace, Name: "raytls-webhook", Path: new(servicePath), Port: new(int32(443)),
 		}},
-		MatchPolicy: new(admissionregistrationv1.Equivalent),
-		Rules: []admissionregistrationv1.RuleWithOperations{{
-			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
-			Rule: admissionregistrationv1.Rule{
-				APIGroups: []string{"ray.io"}, APIVersions: []string{"v1"}, Resources: []string{"rayclusters"}, Scope: new(admissionregistrationv1.NamespacedScope),
-			},
-		}},
+		MatchPolicy:        new(admissionregistrationv1.Equivalent),
+		Rules:              rules(),
 		ObjectSelector:     &metav1.LabelSelector{},
 		MatchConditions:    []admissionregistrationv1.MatchCondition{{Name: "templates-or-order-change", Expression: asked}},
 		FailurePolicy:      new(admissionregistrationv1.Fail),

@@ -15,8 +15,9 @@ import (
 type view struct {
 	// read reports whether it was read at all.
 	read bool
-	// installed reports whether there is a webhook for RayClusters, trusted whether API servers trust what it serves.
-	installed, trusted bool
+	// installed reports whether there is a webhook for RayClusters, asked whether it has rules, trusted whether API servers trust
+	// what it serves.
+	installed, asked, trusted bool
 	// differs names the field that is not as shipped; empty for none.
 	differs  string
 	selector *metav1.LabelSelector
@@ -41,6 +42,8 @@ func (v *view) condition(namespace string) metav1.Condition {
 	case !v.installed:
 		return condition(metav1.ConditionFalse, v1alpha1.ReasonAdmissionNotInstalled,
 			"MutatingWebhookConfiguration %s with the webhook %s does not exist; the operator injects RayClusters after their creation and replaces their first pods", Configuration, webhookName)
+	case !v.asked:
+		return condition(metav1.ConditionFalse, v1alpha1.ReasonAdmissionPending, "webhook %s in MutatingWebhookConfiguration %s has no rules yet; the operator adds them", webhookName, Configuration)
 	case !v.trusted:
 		return condition(metav1.ConditionFalse, v1alpha1.ReasonAdmissionPending, "the caBundle of MutatingWebhookConfiguration %s does not hold the webhook's authority yet", Configuration)
 	case !listed:
@@ -90,7 +93,7 @@ func observed(st *state, own string) view {
 			continue
 		}
 		bundle := webhook.ClientConfig.CABundle
-		v.installed = true
+		v.installed, v.asked = true, len(webhook.Rules) > 0
 		v.trusted = bundleElsewhere(st.configuration) && len(bundle) > 0 || st.authority != nil && servingcert.Holds(bundle, st.authority)
 		v.differs = difference(webhook, shipped(own))
 		v.selector = webhook.NamespaceSelector.DeepCopy()
