@@ -1,9 +1,9 @@
 // Asks BoringSSL what gRPC C-core would ask it: does a peer that trusts a bundle take a chain?
 //
-//   verify CHAIN.pem BUNDLE.pem UNIX_TIME
+//   verify CHAIN.pem BUNDLE.pem UNIX_TIME...
 //
-// CHAIN is leaf first, as a peer presents it. Prints "ok" and exits 0 if the chain is taken both from a server and
-// from a client; prints the refusal and exits 1 if not; exits 2 if the question cannot be asked.
+// CHAIN is leaf first, as a peer presents it. Prints "ok" and exits 0 if the chain is taken at each time, both from a
+// server and from a client; prints the refusal and exits 1 if not; exits 2 if the question cannot be asked.
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +45,7 @@ static int verify(STACK_OF(X509) *chain, STACK_OF(X509) *bundle, time_t at, cons
   X509_STORE_CTX_set_time(context, 0, at);
   accepted = X509_verify_cert(context) == 1;
   if (!accepted) {
-    printf("%s: depth %d: %s\n", role, X509_STORE_CTX_get_error_depth(context),
+    printf("%s at %lld: depth %d: %s\n", role, (long long)at, X509_STORE_CTX_get_error_depth(context),
            X509_verify_cert_error_string(X509_STORE_CTX_get_error(context)));
   }
   X509_STORE_CTX_free(context);
@@ -55,19 +55,20 @@ static int verify(STACK_OF(X509) *chain, STACK_OF(X509) *bundle, time_t at, cons
 
 int main(int argc, char **argv) {
   STACK_OF(X509) *chain, *bundle;
-  time_t at;
-  if (argc != 4) {
-    fprintf(stderr, "usage: %s CHAIN.pem BUNDLE.pem UNIX_TIME\n", argv[0]);
+  if (argc < 4) {
+    fprintf(stderr, "usage: %s CHAIN.pem BUNDLE.pem UNIX_TIME...\n", argv[0]);
     return 2;
   }
   chain = read_certificates(argv[1]);
   bundle = read_certificates(argv[2]);
-  at = (time_t)strtoll(argv[3], NULL, 10);
   if (sk_X509_num(chain) == 0) {
     printf("no certificate in the chain\n");
     return 1;
   }
-  if (!verify(chain, bundle, at, "ssl_server") || !verify(chain, bundle, at, "ssl_client")) return 1;
+  for (int i = 3; i < argc; i++) {
+    time_t at = (time_t)strtoll(argv[i], NULL, 10);
+    if (!verify(chain, bundle, at, "ssl_server") || !verify(chain, bundle, at, "ssl_client")) return 1;
+  }
   printf("ok\n");
   return 0;
 }

@@ -66,10 +66,10 @@ func (f *Facts) KeyPods() keys.Pods {
 	}
 	restart := f.status().Rollout
 	out.Revoking = restart != nil && restart.Phase == v1alpha1.PhaseRevoke
-	by, settings := f.signers(f.Keys), f.KeySettings()
+	by := f.signers(f.Keys)
 	for i := range f.Pods {
 		pod := &f.Pods[i]
-		if !pod.Certified || pod.Report != nil && keys.Judge(pod.leaf(settings), by, f.Now).Reason == v1alpha1.ReasonCertificateExpired {
+		if !pod.Certified || pod.Report != nil && keys.Judge(f.leaf(pod), by, f.Now).Reason == v1alpha1.ReasonCertificateExpired {
 			continue
 		}
 		switch number, ours := keys.ParseIssuerSecretName(f.Key, pod.CASecret); {

@@ -14,12 +14,11 @@ import (
 // certificates judges the certificates of the pods with TLS by those keys.
 func (f *Facts) certificates(store keys.Store) keys.Census {
 	var holders []keys.Holder
-	settings := f.KeySettings()
 	for i := range f.Pods {
 		if pod := &f.Pods[i]; pod.Injected {
 			holders = append(holders, keys.Holder{
 				Name: pod.Name, Created: pod.Created, Terminating: pod.Terminating,
-				Certified: pod.Certified, Reports: pod.Report != nil, Leaf: pod.leaf(settings), Altered: pod.Differs != "",
+				Certified: pod.Certified, Reports: pod.Report != nil, Leaf: f.leaf(pod), Altered: pod.Differs != "",
 			})
 		}
 	}
@@ -29,14 +28,14 @@ func (f *Facts) certificates(store keys.Store) keys.Census {
 // counts are the numbers of pods in each state. A pod whose certificate is outdated in two ways counts once.
 func (f *Facts) counts(d *Decision, store keys.Store, found *keys.Census) v1alpha1.PodCounts {
 	out := v1alpha1.PodCounts{Total: int32(min(len(f.Pods), 1<<30)), Certified: found.Certified, Outdated: found.Outdated}
-	settings, by := f.KeySettings(), f.signers(store)
+	by := f.signers(store)
 	for i := range f.Pods {
 		pod := &f.Pods[i]
 		switch {
 		case !pod.Injected:
 			out.Plaintext++
 		case pod.Terminating || !d.Snapshot.Unlike(pod.Pod):
-		case keys.Judge(pod.leaf(settings), by, f.Now).Present():
+		case keys.Judge(f.leaf(pod), by, f.Now).Present():
 			out.Outdated++
 		}
 	}
@@ -46,7 +45,7 @@ func (f *Facts) counts(d *Decision, store keys.Store, found *keys.Census) v1alph
 // Judge is what peers think of the pod's certificate, and the generation of the authority that it is of; 0 where that is not known.
 func (f *Facts) Judge(pod *Pod) (judged keys.Judgement, generation int64) {
 	by := f.signers(f.Keys)
-	judged = keys.Judge(pod.leaf(f.KeySettings()), by, f.Now)
+	judged = keys.Judge(f.leaf(pod), by, f.Now)
 	switch {
 	case judged.Generation != 0:
 		return judged, judged.Generation
@@ -56,12 +55,16 @@ func (f *Facts) Judge(pod *Pod) (judged keys.Judgement, generation int64) {
 	return judged, 0
 }
 
-// leaf is what is known of the pod's certificate.
-func (p *Pod) leaf(settings keys.Settings) keys.Leaf {
+// leaf is what is known of the pod's certificate. Of a head that does not report, a handshake may show the end.
+func (f *Facts) leaf(p *Pod) keys.Leaf {
 	if r := p.Report; r != nil {
 		return keys.Leaf{Authority: r.Authority, Issuer: r.Issuer, IssuedAt: r.IssuedAt, NotAfter: r.NotAfter}
 	}
-	return settings.Assumed(p.Created, p.Group == "")
+	out := f.KeySettings().Assumed(p.Created)
+	if served := f.Wire.Observed.ExpiryTime; p.Group == "" && p.UID == f.Wire.Observed.PodUID && served != nil {
+		out.NotAfter = served.Time
+	}
+	return out
 }
 
 // signers are those of the keys. If the authority's Secret is gone, its pods are still those of the authorities on record.

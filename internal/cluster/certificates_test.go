@@ -54,6 +54,13 @@ func uncoveredNow(f *Facts) { f.Policy, f.Decision = nil, policy.Decision{} }
 
 func silent(pod int) func(*Facts) { return func(f *Facts) { f.Pods[pod].Report = nil } }
 
+// served is a handshake in which the head served a certificate that ends then.
+func served(end time.Duration) func(*Facts) {
+	return func(f *Facts) {
+		f.Wire.Observed = v1alpha1.ObservedOnWire{Time: *stamp(epoch()), PodUID: "uid-", Head: v1alpha1.WireTLS, Port: 6379, ExpiryTime: stamp(epoch().Add(end))}
+	}
+}
+
 func at(later time.Duration) func(*Facts) { return func(f *Facts) { f.Now = epoch().Add(later) } }
 
 func TestEncryptedWaitsForPods(t *testing.T) {
@@ -124,6 +131,10 @@ func TestEncryptedEndsWithTheCertificates(t *testing.T) {
 		"ended, restart":        {"nor a restart that has just ended", []func(*Facts){before("True"), ends(1, -time.Hour)}, "False CertificateExpired", "", 0},
 		"silent, young":         {"what does not report counts as certified at its creation", []func(*Facts){silent(0), silent(1), at(300 * day)}, "True Encrypted", "", 0},
 		"silent, old":           {"and as ended by its age", []func(*Facts){silent(1), at(365*day + time.Hour)}, "False CertificateExpired", "", 0},
+		"silent head, old":      {"a longer life is a guess until a handshake shows it", []func(*Facts){silent(0), func(f *Facts) { f.Pods[1].Report.NotAfter = epoch().Add(500 * day) }, at(365*day + time.Hour)}, "False CertificateExpired", "pod pod-", 0},
+		"silent head, served":   {"what it serves shows the end", []func(*Facts){silent(0), served(450 * day), func(f *Facts) { f.Pods[1].Report.NotAfter = epoch().Add(500 * day) }, at(365*day + time.Hour)}, "True Encrypted", "", 0},
+		"silent head, ended":    {"and when that is over", []func(*Facts){silent(0), served(300 * day), at(300 * day)}, "False CertificateExpired", "", 0},
+		"silent worker, served": {"a handshake with the head says nothing of a worker", []func(*Facts){silent(1), served(450 * day), at(365*day + time.Hour), ends(0, 500*day)}, "False CertificateExpired", "pod pod-small", 0},
 		"issuer ended":          {"whatever a pod reports, it ends with its issuer", []func(*Facts){ends(0, 5000*day), ends(1, 5000*day), at(730*day + time.Hour)}, "False CertificateExpired", "", 0},
 		"other authority":       {"pods of two authorities cannot talk", []func(*Facts){func(f *Facts) { f.Pods[1].Report.Authority = "ab" }}, "False OutdatedAuthority", "pod pod-small has a certificate of another authority", 0},
 		"other, no policy":      {"whoever covers them", []func(*Facts){uncoveredNow, func(f *Facts) { f.Pods[1].Report.Authority = "ab" }}, "False OutdatedAuthority", "", 0},

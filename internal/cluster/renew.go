@@ -60,7 +60,7 @@ func (f *Facts) judged(pod *Pod, settings keys.Settings, by keys.Signers) rollou
 	if !pod.Certified {
 		return rollout.Leaf{}
 	}
-	leaf := pod.leaf(settings)
+	leaf := f.leaf(pod)
 	judged := keys.Judge(leaf, by, f.Now)
 	out := rollout.Leaf{IssuedAt: leaf.IssuedAt, End: judged.End}
 	if pod.Group == "" && pod.UID == f.Wire.Observed.PodUID {

@@ -126,11 +126,10 @@ func TestRestartBy(t *testing.T) {
 		by     time.Time
 		stage  v1alpha1.ExpiryStage
 	}{
-		"first day": {"it is known from the first day", nil, year, ""},
-		"silent":    {"a pod that does not report has one too", []func(*Facts){silent(1)}, epoch().Add(365*day - time.Hour), ""},
-		"on the wire": {"what is served proves more than what is said", []func(*Facts){func(f *Facts) {
-			f.Wire.Observed = v1alpha1.ObservedOnWire{PodUID: "uid-", ExpiryTime: stamp(epoch().Add(9 * day))}
-		}}, epoch().Add(9 * day), ""},
+		"first day":    {"it is known from the first day", nil, year, ""},
+		"silent":       {"a pod that does not report has one too", []func(*Facts){silent(1)}, epoch().Add(365*day - time.Hour), ""},
+		"on the wire":  {"what is served proves more than what is said", []func(*Facts){served(9 * day)}, epoch().Add(9 * day), ""},
+		"silent head":  {"and more than what is guessed", []func(*Facts){silent(0), served(500 * day)}, year, ""},
 		"of another":   {"a handshake with an earlier head proves nothing", []func(*Facts){func(f *Facts) { f.Wire.Observed = v1alpha1.ObservedOnWire{PodUID: "x", ExpiryTime: stamp(epoch())} }}, year, ""},
 		"terminating":  {"a pod that goes needs no restart", []func(*Facts){func(f *Facts) { f.Pods[1].Report.NotAfter, f.Pods[1].Terminating = epoch().Add(day), true }}, year, ""},
 		"no policy":    {"without a policy it is the same", []func(*Facts){uncoveredNow}, year, ""},

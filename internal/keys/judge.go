@@ -117,12 +117,8 @@ func (s Store) Signers() Signers {
 	return out
 }
 
-// Assumed is the leaf of a pod whose report cannot be read: it counts as certified when the pod was created. The head may have a
-// leaf up to its issuer's end.
-func (s Settings) Assumed(created time.Time, head bool) Leaf {
-	life := s.leafValidity()
-	if head && s.HeadUntilIssuerEnd {
-		life = s.issuerValidity()
-	}
-	return Leaf{IssuedAt: created, NotAfter: created.Add(life)}
+// Assumed is the leaf of a pod whose report cannot be read: it counts as certified when the pod was created. A head whose leaf lasts
+// as long as its issuer has a longer one, but how much longer is not known: the issuer may have been halfway through its life.
+func (s Settings) Assumed(created time.Time) Leaf {
+	return Leaf{IssuedAt: created, NotAfter: created.Add(s.leafValidity())}
 }

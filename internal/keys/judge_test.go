@@ -65,11 +65,7 @@ func TestJudge(t *testing.T) {
 }
 
 func TestAssumedLeaf(t *testing.T) {
-	s := settings()
-	if got := s.Assumed(epoch(), true).NotAfter; !got.Equal(epoch().Add(200 * day)) {
-		t.Errorf("a head that may not be restarted has a leaf up to its issuer's end: got %s", got)
-	}
-	if got := s.Assumed(epoch(), false).NotAfter; !got.Equal(epoch().Add(100 * day)) {
-		t.Errorf("a worker has one of the usual life: got %s", got)
+	if got := settings().Assumed(epoch()).NotAfter; !got.Equal(epoch().Add(100 * day)) {
+		t.Errorf("no pod has a shorter one: got %s", got)
 	}
 }

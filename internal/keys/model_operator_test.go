@@ -216,7 +216,7 @@ func mustStore(store Store) (authority, issuer *corev1.Secret) {
 }
 
 // boringSSL asks BoringSSL itself where the checker of hack/boringssl is built; nil where it is not.
-func boringSSL(t *testing.T) func(chain, bundle []*x509.Certificate, at time.Time) error {
+func boringSSL(t *testing.T) func(chain, bundle []*x509.Certificate, at ...time.Time) error {
 	t.Helper()
 	binary := os.Getenv("RAYTLS_BORINGSSL_VERIFY")
 	if binary == "" {
@@ -224,11 +224,15 @@ func boringSSL(t *testing.T) func(chain, bundle []*x509.Certificate, at time.Tim
 		return nil
 	}
 	chainFile, bundleFile := filepath.Join(t.TempDir(), "chain.pem"), filepath.Join(t.TempDir(), "bundle.pem")
-	return func(chain, bundle []*x509.Certificate, at time.Time) error {
+	return func(chain, bundle []*x509.Certificate, at ...time.Time) error {
+		arguments := []string{chainFile, bundleFile}
+		for _, moment := range at {
+			arguments = append(arguments, strconv.FormatInt(moment.Unix(), 10))
+		}
 		if err := errors.Join(os.WriteFile(chainFile, pki.EncodeBundle(chain...), 0o600), os.WriteFile(bundleFile, pki.EncodeBundle(bundle...), 0o600)); err != nil {
 			return err
 		}
-		out, err := exec.CommandContext(t.Context(), binary, chainFile, bundleFile, strconv.FormatInt(at.Unix(), 10)).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), binary, arguments...).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
 		}

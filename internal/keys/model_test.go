@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/cryptotest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,9 +21,6 @@ var (
 	oneSeed = flag.Int("seed", -1, "play only the sequence of this seed, and print it")
 	seeds   = flag.Int("seeds", 40, "how many sequences are played")
 )
-
-// staleness is how old the version of the CA Secret can be that a pod has mounted.
-const staleness = time.Hour
 
 // version is one state of the CA Secret, with what a pod makes of it.
 type version struct {
@@ -59,6 +57,8 @@ type model struct {
 	trace []string
 
 	settings Settings
+	// staleness is how old the version of the CA Secret can be that a pod has mounted.
+	staleness time.Duration
 	// parent is the brought CA that is asked for; nil for none.
 	parent *pki.Parent
 
@@ -82,15 +82,17 @@ type model struct {
 	// held are the pairs of versions that hold, and until when.
 	held map[[2]int]time.Time
 	stats
-	original func(chain, bundle []*x509.Certificate, at time.Time) error
+	original func(chain, bundle []*x509.Certificate, at ...time.Time) error
 }
 
 // stats is what a sequence did, so that a test that does nothing fails.
-type stats struct{ pairs, verified, mixed, generations, dropped, conflicts, refused, held8, revoked, strangers int }
+type stats struct {
+	pairs, verified, mixed, generations, dropped, conflicts, refused, held8, revoked, strangers, restoredIssuers int
+}
 
 func (s *stats) add(o stats) {
 	s.pairs, s.verified, s.mixed, s.generations = s.pairs+o.pairs, s.verified+o.verified, s.mixed+o.mixed, s.generations+o.generations
-	s.revoked, s.strangers = s.revoked+o.revoked, s.strangers+o.strangers
+	s.revoked, s.strangers, s.restoredIssuers = s.revoked+o.revoked, s.strangers+o.strangers, s.restoredIssuers+o.restoredIssuers
 	s.dropped, s.conflicts, s.refused, s.held8 = s.dropped+o.dropped, s.conflicts+o.conflicts, s.refused+o.refused, s.held8+o.held8
 }
 
@@ -121,18 +123,24 @@ func (m *model) create(head bool) {
 	m.note("%s is created (head %t, silent %t)", p.name, head, p.silent)
 }
 
-// mount has a pod read a version of the CA Secret that was the present one within the last hour.
-func (m *model) mount(p *pod) {
+// mountable are the versions of the CA Secret that a pod can read now, the oldest first.
+func (m *model) mountable(p *pod) []*version {
 	versions := m.named(p.since)
-	first := len(versions) - 1
-	for first > 0 && versions[first].from.After(m.now.Add(-staleness)) {
+	first := max(0, len(versions)-1)
+	for first > 0 && versions[first].from.After(m.now.Add(-m.staleness)) {
 		first--
 	}
+	return versions[first:]
+}
+
+// mount has a pod read a version of the CA Secret.
+func (m *model) mount(p *pod) {
+	versions := m.mountable(p)
 	if len(versions) == 0 {
 		return
 	}
-	if p.read = versions[first]; m.chance(2) {
-		p.read = versions[first+m.r.IntN(len(versions)-first)]
+	if p.read = versions[0]; m.chance(2) {
+		p.read = versions[m.r.IntN(len(versions))]
 	}
 	m.note("%s reads version %d", p.name, p.read.number)
 }
@@ -217,10 +225,10 @@ func (m *model) checkPair(a, b *pod) error {
 		if err := pki.VerifyPair(chain, b.read.bundle, at); err != nil {
 			return fmt.Errorf("at %s: %w", at.Format(time.RFC3339), err)
 		}
-		if m.original != nil {
-			if err := m.original(chain, b.read.bundle, at); err != nil {
-				return fmt.Errorf("at %s, BoringSSL: %w", at.Format(time.RFC3339), err)
-			}
+	}
+	if m.original != nil {
+		if err := m.original(chain, b.read.bundle, m.now, last); err != nil {
+			return fmt.Errorf("BoringSSL: %w", err)
 		}
 	}
 	m.held[key] = last
@@ -233,9 +241,13 @@ func (m *model) happen() error {
 		m.restore()
 		return nil
 	}
-	switch m.r.IntN(25) {
+	switch m.r.IntN(29) {
 	case 24:
 		m.revoke()
+	case 25, 26:
+		return m.renewAll()
+	case 27, 28:
+		m.restoreIssuer()
 	case 0:
 		return m.hurry()
 	case 16, 17:
@@ -333,8 +345,34 @@ func (m *model) restore() {
 	m.note("an older authority is restored, of generation %s", m.authorities[older].Data[keyGeneration])
 }
 
-func newModel(seed int) *model {
-	m := &model{r: rand.New(rand.NewPCG(uint64(seed), 0)), now: epoch(), held: map[[2]int]time.Time{}}
+// restoreIssuer puts an older state of the CA Secret back, as a backup does, of an authority that the operator still knows.
+func (m *model) restoreIssuer() {
+	if m.lost || m.restored || len(m.authorities) == 0 {
+		return
+	}
+	store, err := Read(train(), m.authorities[len(m.authorities)-1], m.present().secret)
+	if err != nil {
+		return
+	}
+	known := store.Signers()
+	versions := slices.DeleteFunc(m.named(m.present().since), func(v *version) bool {
+		return !slices.ContainsFunc(known.Earlier, func(e Earlier) bool { return e.ID == v.authority })
+	})
+	if len(versions) == 0 {
+		return
+	}
+	older := *versions[m.r.IntN(len(versions))]
+	m.note("the CA Secret is restored to version %d, as version %d", older.number, len(m.versions))
+	older.number, older.from = len(m.versions), m.now
+	m.versions = append(m.versions, &older)
+	m.restoredIssuers++
+}
+
+// newModel begins a sequence. Keys are drawn by the seed too: what is spread over time is spread by their IDs.
+func newModel(t *testing.T, seed int) *model {
+	t.Helper()
+	cryptotest.SetGlobalRandom(t, uint64(seed))
+	m := &model{r: rand.New(rand.NewPCG(uint64(seed), 0)), now: epoch(), held: map[[2]int]time.Time{}, staleness: time.Hour}
 	m.settings = settings(valid(5), func(s *Settings) { s.AuthorityValidityDays = 20 + m.r.Int32N(60) })
 	m.leader = newReplica(m)
 	for i := range 4 {
@@ -375,10 +413,8 @@ func TestEveryPairOfPodsHolds(t *testing.T) {
 	original := boringSSL(t)
 	var total stats
 	for seed := first; seed < last; seed++ {
-		m := newModel(seed)
-		if seed%10 == 0 {
-			m.original = original
-		}
+		m := newModel(t, seed)
+		m.original = original
 		err := m.play(150)
 		total.add(m.stats)
 		if *oneSeed >= 0 || err != nil {
@@ -394,10 +430,26 @@ func TestEveryPairOfPodsHolds(t *testing.T) {
 	}
 	for what, n := range map[string]int{
 		"replacements": total.generations, "forgotten authorities": total.dropped, "conflicting writes": total.conflicts,
-		"revocations": total.revoked, "pods that refuse each other": total.strangers, "restored authorities refused": total.refused, "replacements that wait for old pods": total.held8,
+		"restored CA Secrets": total.restoredIssuers, "revocations": total.revoked, "pods that refuse each other": total.strangers, "restored authorities refused": total.refused, "replacements that wait for old pods": total.held8,
 	} {
-		if n == 0 && *oneSeed < 0 && *seeds >= 100 {
+		if n == 0 && *oneSeed < 0 && *seeds >= 40 {
 			t.Errorf("there were no %s", what)
 		}
 	}
+}
+
+// TestPodsMayReadForAsLongAsTheOperatorWaits proves that the sequences reach what the wait for stale mounts is for: pods that read
+// what is older than that are refused.
+func TestPodsMayReadForAsLongAsTheOperatorWaits(t *testing.T) {
+	if *oneSeed >= 0 {
+		t.Skip("one sequence is played")
+	}
+	for seed := range *seeds {
+		m := newModel(t, seed)
+		m.staleness = SettleTime + SettleTime/2
+		if m.play(150) != nil {
+			return
+		}
+	}
+	t.Errorf("%d sequences hold whether the operator waits long enough or not", *seeds)
 }

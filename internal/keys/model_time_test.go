@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -10,9 +11,12 @@ import (
 // boundaries are the moments at which something changes by itself.
 func (m *model) boundaries() []time.Time {
 	var out []time.Time
+	// The leader's clock may be off, so each of them has a moment of its own for the leader.
 	add := func(at time.Time) {
-		if at.After(m.now) {
-			out = append(out, at)
+		for _, at := range []time.Time{at, at.Add(-m.leader.off)} {
+			if at.After(m.now) {
+				out = append(out, at)
+			}
 		}
 	}
 	for _, p := range m.pods {
@@ -21,7 +25,7 @@ func (m *model) boundaries() []time.Time {
 		}
 	}
 	for _, v := range m.versions[max(0, len(m.versions)-3):] {
-		add(v.from.Add(staleness))
+		add(v.from.Add(m.staleness))
 		for _, certificate := range slices.Concat(v.chain, v.bundle) {
 			add(certificate.NotAfter)
 			add(certificate.NotAfter.Add(-kube.ClockTolerance))
@@ -44,7 +48,7 @@ func (m *model) pass() {
 		to = m.now.Add(time.Duration(1+m.r.IntN(60)) * time.Hour)
 	case 3, 4, 5:
 		if len(boundaries) > 0 {
-			to = boundaries[m.r.IntN(min(3, len(boundaries)))].Add(time.Duration(m.r.IntN(3)-1) * time.Second)
+			to = boundaries[m.r.IntN(min(6, len(boundaries)))].Add(time.Duration(m.r.IntN(3)-1) * time.Second)
 		}
 	}
 	if !to.After(m.now) {
@@ -74,6 +78,50 @@ func (m *model) hurry() error {
 		}
 	}
 	return nil
+}
+
+// renewAll replaces the authority and then every pod, within minutes, and has pods read what is newest and what is oldest when the
+// operator may think that nobody needs the authority before.
+func (m *model) renewAll() error {
+	if m.lost || m.restored || len(m.versions) == 0 {
+		return nil
+	}
+	m.settings.ReplaceIssuedBefore = m.now.Add(m.leader.off)
+	m.note("everything is renewed")
+	for range 3 {
+		if err := m.operate(); err != nil {
+			return err
+		}
+	}
+	m.pods = nil
+	for i := range 2 + m.r.IntN(3) {
+		if err := m.start(i == 0, true); err != nil {
+			return err
+		}
+	}
+	for range 4 {
+		m.now = m.now.Add(time.Duration(1+m.r.IntN(25)) * time.Minute)
+		m.note("time passes")
+		if err := m.operate(); err != nil {
+			return err
+		}
+	}
+	return errors.Join(m.start(false, false), m.start(false, true))
+}
+
+// start creates a pod that gets a certificate at once, of the newest or the oldest state of the CA Secret that it can read.
+func (m *model) start(head, newest bool) error {
+	m.create(head)
+	p := m.pods[len(m.pods)-1]
+	versions := m.mountable(p)
+	if len(versions) == 0 {
+		return nil
+	}
+	if p.read = versions[0]; newest {
+		p.read = versions[len(versions)-1]
+	}
+	m.note("%s reads version %d", p.name, p.read.number)
+	return m.certify(p)
 }
 
 // calm lets all pods get their certificates and then nothing happens for more than an hour, if the leader lives.
