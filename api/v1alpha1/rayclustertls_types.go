@@ -449,6 +449,10 @@ type IssuerStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	ID string `json:"id,omitempty"`
 
+	// issuedTime is when the issuer was made.
+	// +optional
+	IssuedTime *metav1.Time `json:"issuedTime,omitempty"`
+
 	// expiryTime is when the issuer's certificate ends. The operator replaces the issuer halfway there.
 	// +optional
 	ExpiryTime *metav1.Time `json:"expiryTime,omitempty"`

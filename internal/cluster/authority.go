@@ -125,6 +125,6 @@ func describeKeys(out *v1alpha1.RayClusterTLSStatus, store keys.Store, pods map[
 	}
 	out.Issuer = v1alpha1.IssuerStatus{}
 	if i := store.Issuer; i != nil {
-		out.Issuer = v1alpha1.IssuerStatus{ID: i.ID(), ExpiryTime: stamp(i.NotAfter())}
+		out.Issuer = v1alpha1.IssuerStatus{ID: i.ID(), IssuedTime: stamp(i.IssuedAt()), ExpiryTime: stamp(i.NotAfter())}
 	}
 }

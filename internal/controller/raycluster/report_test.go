@@ -106,6 +106,37 @@ func TestRefusalIsAnEvent(t *testing.T) {
 	}
 }
 
+func TestARollThatWaitsIsTold(t *testing.T) {
+	waits := func(action v1alpha1.RestartAction, reason, by string) *v1alpha1.RayClusterTLSStatus {
+		return &v1alpha1.RayClusterTLSStatus{PendingRestart: &v1alpha1.PendingRestart{Action: action, Reason: reason, BlockedBy: by, Message: "it waits"}}
+	}
+	nothing, window := &v1alpha1.RayClusterTLSStatus{}, waits(v1alpha1.ActionRoll, v1alpha1.ReasonWaitingForWindow, "")
+	late := waits(v1alpha1.ActionRoll, v1alpha1.ReasonWindowTooLate, "")
+	for name, c := range map[string]struct {
+		reason        string
+		before, after *v1alpha1.RayClusterTLSStatus
+		want          []string
+	}{
+		"for a window":         {"somebody may wonder", nothing, window, []string{"Normal WaitingForWindow it waits"}},
+		"still":                {"once is enough", window, window, nil},
+		"window too late":      {"the restart will come outside of windows", nothing, late, []string{"Warning WindowTooLate it waits"}},
+		"window gone too late": {"the restart by has come near", window, late, []string{"Warning WindowTooLate it waits"}},
+		"blocked":              {"who blocks it matters", waits(v1alpha1.ActionRoll, v1alpha1.ReasonBlocked, "a"), waits(v1alpha1.ActionRoll, v1alpha1.ReasonBlocked, "b"), []string{"Normal Blocked it waits"}},
+		"revocation":           {"it is urgent", nothing, waits(v1alpha1.ActionRevoke, v1alpha1.ReasonBlocked, "a"), []string{"Normal Blocked it waits"}},
+		"enabling":             {"its own steps are told", nothing, waits(v1alpha1.ActionEnable, v1alpha1.ReasonBlocked, "a"), nil},
+		"over":                 {"nothing waits", late, nothing, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var fail error
+			a, recorder := reporting(t, &fail)
+			a.tellChanges(c.before, c.after)
+			if diff := cmp.Diff(append([]string{}, c.want...), told(recorder)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+			}
+		})
+	}
+}
+
 // TestIssuedIsLogged holds the controller's lines to the keys of the lines that init containers write.
 func TestIssuedIsLogged(t *testing.T) {
 	var fail error

@@ -2,6 +2,7 @@ package raytlspolicy
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,8 +24,9 @@ type collector struct {
 	// ends says when the brought CA of a policy ends, if that is known.
 	ends func(types.NamespacedName) (time.Time, bool)
 
-	encrypted, reason, pods, head, authority, issuer, leaf, restartBy, pending *prometheus.Desc
-	accepted, acceptedReason, admission, broughtCA                             *prometheus.Desc
+	encrypted, reason, pods, generations, head, leaf, stage, restartBy, pending *prometheus.Desc
+	authorityIssued, authorityEnds, issuerIssued, issuerEnds                    *prometheus.Desc
+	accepted, acceptedReason, admission, broughtCA                              *prometheus.Desc
 }
 
 // Metrics collects the metrics of each policy and of each RayClusterTLS that the reader's cache holds. A RayCluster that was kept
@@ -38,17 +40,22 @@ func (r *Reconciler) Metrics() prometheus.Collector {
 		return prometheus.NewDesc(name, help, append([]string{"namespace", "policy"}, more...), nil)
 	}
 	return &collector{
-		reader:    r.Client,
-		ends:      r.broughtCAEnds,
-		encrypted: ofCluster("raytls_cluster_encrypted", "1 if the RayCluster is encrypted as its policy asks, otherwise 0."),
-		reason:    ofCluster("raytls_cluster_encrypted_reason", "1 for the reason of the RayCluster's condition Encrypted.", "reason"),
-		pods:      ofCluster("raytls_cluster_pods", "Running pods of the RayCluster by state: certified, plaintext or starting; and outdated, which may be certified too.", "state"),
-		head:      ofCluster("raytls_cluster_head_on_wire", "1 for the state that a handshake with the head's GCS port showed: TLS, ForeignTLS, Plaintext or Unknown.", "state"),
-		authority: ofCluster("raytls_cluster_authority_expiration_timestamp_seconds", "When the RayCluster's authority ends, in seconds since 1970."),
-		issuer:    ofCluster("raytls_cluster_issuer_expiration_timestamp_seconds", "When the RayCluster's issuer ends, in seconds since 1970."),
-		leaf:      ofCluster("raytls_cluster_leaf_expiration_timestamp_seconds", "When the first certificate of a running pod of the RayCluster ends, in seconds since 1970."),
-		restartBy: ofCluster("raytls_cluster_restart_by_timestamp_seconds", "When the first pod of the RayCluster must have been restarted, in seconds since 1970."),
-		pending:   ofCluster("raytls_cluster_pending_restart", "1 for the action and the reason of a restart of the RayCluster that waits.", "action", "reason"),
+		reader:      r.Client,
+		ends:        r.broughtCAEnds,
+		encrypted:   ofCluster("raytls_cluster_encrypted", "1 if the RayCluster is encrypted as its policy asks, otherwise 0."),
+		reason:      ofCluster("raytls_cluster_encrypted_reason", "1 for the reason of the RayCluster's condition Encrypted.", "reason"),
+		pods:        ofCluster("raytls_cluster_pods", "Running pods of the RayCluster by state: certified, plaintext or starting; and outdated, which may be certified too.", "state"),
+		generations: ofCluster("raytls_cluster_generation_pods", "Running pods of the RayCluster with a valid certificate by the generation of the authority that issued it.", "generation"),
+		head:        ofCluster("raytls_cluster_head_on_wire", "1 for the state that a handshake with the head's GCS port showed: TLS, ForeignTLS, Plaintext or Unknown.", "state"),
+		leaf:        ofCluster("raytls_cluster_leaf_expiration_timestamp_seconds", "When the first certificate of a running pod of the RayCluster ends, in seconds since 1970."),
+		stage:       ofCluster("raytls_cluster_expiry_stage", "1 for the part of its life that the first certificate of a running pod to end is in: LastThird, LastSixth or LastTwelfth.", "stage"),
+		restartBy:   ofCluster("raytls_cluster_restart_by_timestamp_seconds", "When the first pod of the RayCluster must have been restarted, in seconds since 1970."),
+		pending:     ofCluster("raytls_cluster_pending_restart", "1 for the action and the reason of a restart of the RayCluster that waits.", "action", "reason"),
+
+		authorityIssued: ofCluster("raytls_cluster_authority_issued_timestamp_seconds", "When the RayCluster's authority was made, in seconds since 1970."),
+		authorityEnds:   ofCluster("raytls_cluster_authority_expiration_timestamp_seconds", "When the RayCluster's authority ends, in seconds since 1970."),
+		issuerIssued:    ofCluster("raytls_cluster_issuer_issued_timestamp_seconds", "When the RayCluster's issuer was made, in seconds since 1970."),
+		issuerEnds:      ofCluster("raytls_cluster_issuer_expiration_timestamp_seconds", "When the RayCluster's issuer ends, in seconds since 1970."),
 
 		accepted:       ofPolicy("raytls_policy_accepted", "1 if the operator can use the policy's spec, otherwise 0."),
 		acceptedReason: ofPolicy("raytls_policy_accepted_reason", "1 for the reason of the policy's condition Accepted.", "reason"),
@@ -76,7 +83,8 @@ func (r *Reconciler) noteBroughtCA(of types.NamespacedName, ends time.Time) {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.encrypted, c.reason, c.pods, c.head, c.authority, c.issuer, c.leaf, c.restartBy, c.pending, c.accepted, c.acceptedReason, c.admission, c.broughtCA,
+		c.encrypted, c.reason, c.pods, c.generations, c.head, c.leaf, c.stage, c.restartBy, c.pending,
+		c.authorityIssued, c.authorityEnds, c.issuerIssued, c.issuerEnds, c.accepted, c.acceptedReason, c.admission, c.broughtCA,
 	} {
 		out <- d
 	}
@@ -110,7 +118,7 @@ func (c *collector) cluster(record *v1alpha1.RayClusterTLS, out chan<- prometheu
 		labels := append([]string{record.Namespace, status.PolicyRef.Name, record.Name}, more...)
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
-	ends := func(desc *prometheus.Desc, at *metav1.Time) {
+	moment := func(desc *prometheus.Desc, at *metav1.Time) {
 		if at != nil {
 			gauge(desc, float64(at.Unix()))
 		}
@@ -127,10 +135,21 @@ func (c *collector) cluster(record *v1alpha1.RayClusterTLS, out chan<- prometheu
 	if head := status.ObservedOnWire.Head; head != "" {
 		gauge(c.head, 1, string(head))
 	}
-	ends(c.authority, status.Authority.ExpiryTime)
-	ends(c.issuer, status.Issuer.ExpiryTime)
-	ends(c.leaf, status.EarliestExpiryTime)
-	ends(c.restartBy, status.RestartBy)
+	if status.Authority.Generation != 0 {
+		gauge(c.generations, float64(pods.Certified), strconv.FormatInt(status.Authority.Generation, 10))
+	}
+	for _, earlier := range status.Authority.Earlier {
+		gauge(c.generations, float64(earlier.Pods), strconv.FormatInt(earlier.Generation, 10))
+	}
+	moment(c.authorityIssued, status.Authority.IssuedTime)
+	moment(c.authorityEnds, status.Authority.ExpiryTime)
+	moment(c.issuerIssued, status.Issuer.IssuedTime)
+	moment(c.issuerEnds, status.Issuer.ExpiryTime)
+	moment(c.leaf, status.EarliestExpiryTime)
+	if status.ExpiryStage != "" {
+		gauge(c.stage, 1, string(status.ExpiryStage))
+	}
+	moment(c.restartBy, status.RestartBy)
 	if pending := status.PendingRestart; pending != nil {
 		gauge(c.pending, 1, string(pending.Action), pending.Reason)
 	}

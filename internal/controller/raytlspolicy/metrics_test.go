@@ -22,25 +22,35 @@ func TestMetrics(t *testing.T) {
 	good := record("train", 1, v1alpha1.PolicyReference{Name: "p", Generation: 1}, v1alpha1.ReasonEncrypted)
 	good.Status.Pods = v1alpha1.PodCounts{Total: 7, Certified: 3, Plaintext: 1, Outdated: 1}
 	good.Status.ObservedOnWire = v1alpha1.ObservedOnWire{Head: v1alpha1.WirePlaintext}
-	good.Status.Issuer = v1alpha1.IssuerStatus{ID: "i", ExpiryTime: &metav1.Time{Time: epoch()}}
+	good.Status.Issuer = v1alpha1.IssuerStatus{ID: "i", IssuedTime: &metav1.Time{Time: epoch().AddDate(0, 0, -1)}, ExpiryTime: &metav1.Time{Time: epoch()}}
+	good.Status.ExpiryStage = v1alpha1.StageLastSixth
 	good.Status.RestartBy = &metav1.Time{Time: epoch().AddDate(0, 0, -1)}
 	good.Status.PendingRestart = &v1alpha1.PendingRestart{Action: v1alpha1.ActionRoll, Reason: v1alpha1.ReasonOnDelete}
 	good.Status.EarliestExpiryTime = &metav1.Time{Time: epoch().AddDate(0, 0, -1)}
 	bad := record("serve", 1, v1alpha1.PolicyReference{Name: "p", Generation: 1}, v1alpha1.ReasonPaused)
 	bad.Status.Pods = v1alpha1.PodCounts{Total: 1, Certified: 1, Outdated: 1}
-	good.Status.Authority = v1alpha1.AuthorityStatus{ExpiryTime: &metav1.Time{Time: epoch().AddDate(1, 0, 0)}}
+	good.Status.Authority = v1alpha1.AuthorityStatus{
+		Generation: 4, IssuedTime: &metav1.Time{Time: epoch()}, ExpiryTime: &metav1.Time{Time: epoch().AddDate(1, 0, 0)},
+		Earlier: []v1alpha1.EarlierAuthority{{Generation: 3, Pods: 1}, {Generation: 2}},
+	}
 	kept := record("kept", 1, v1alpha1.PolicyReference{}, v1alpha1.ReasonEncrypted)
 	used, refused := metricsPolicy("p", v1alpha1.ReasonAccepted, metav1.ConditionTrue), metricsPolicy("q", v1alpha1.ReasonCASecretInvalid, metav1.ConditionFalse)
 	want := []string{
 		`raytls_cluster_authority_expiration_timestamp_seconds{train,ns,p} 1798761600`,
+		`raytls_cluster_authority_issued_timestamp_seconds{train,ns,p} 1767225600`,
 		`raytls_cluster_encrypted{kept,ns,} 1`,
 		`raytls_cluster_encrypted{serve,ns,p} 0`,
 		`raytls_cluster_encrypted{train,ns,p} 1`,
 		`raytls_cluster_encrypted_reason{kept,ns,,Encrypted} 1`,
 		`raytls_cluster_encrypted_reason{serve,ns,p,Paused} 1`,
 		`raytls_cluster_encrypted_reason{train,ns,p,Encrypted} 1`,
+		`raytls_cluster_expiry_stage{train,ns,p,LastSixth} 1`,
+		`raytls_cluster_generation_pods{train,2,ns,p} 0`,
+		`raytls_cluster_generation_pods{train,3,ns,p} 1`,
+		`raytls_cluster_generation_pods{train,4,ns,p} 3`,
 		`raytls_cluster_head_on_wire{train,ns,p,Plaintext} 1`,
 		`raytls_cluster_issuer_expiration_timestamp_seconds{train,ns,p} 1767225600`,
+		`raytls_cluster_issuer_issued_timestamp_seconds{train,ns,p} 1767139200`,
 		`raytls_cluster_leaf_expiration_timestamp_seconds{train,ns,p} 1767139200`,
 		`raytls_cluster_pending_restart{Roll,train,ns,p,OnDelete} 1`,
 		`raytls_cluster_pods{kept,ns,,certified} 0`,

@@ -192,6 +192,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: id
       type:
         scalar: string
+    - name: issuedTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.raytls.raytls.api.v1alpha1.KeyAlgorithm
   scalar: string
 - name: com.github.raytls.raytls.api.v1alpha1.ObservedOnWire

@@ -16,6 +16,8 @@ import (
 type IssuerStatusApplyConfiguration struct {
 	// id is a short hash of the issuer's public key.
 	ID *string `json:"id,omitempty"`
+	// issuedTime is when the issuer was made.
+	IssuedTime *v1.Time `json:"issuedTime,omitempty"`
 	// expiryTime is when the issuer's certificate ends. The operator replaces the issuer halfway there.
 	ExpiryTime *v1.Time `json:"expiryTime,omitempty"`
 }
@@ -31,6 +33,14 @@ func IssuerStatus() *IssuerStatusApplyConfiguration {
 // If called multiple times, the ID field is set to the value of the last call.
 func (b *IssuerStatusApplyConfiguration) WithID(value string) *IssuerStatusApplyConfiguration {
 	b.ID = &value
+	return b
+}
+
+// WithIssuedTime sets the IssuedTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the IssuedTime field is set to the value of the last call.
+func (b *IssuerStatusApplyConfiguration) WithIssuedTime(value v1.Time) *IssuerStatusApplyConfiguration {
+	b.IssuedTime = &value
 	return b
 }
 
