@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,23 @@ func openSpecs(s *standing) {
 				To(ContainSubstring("who finds ca.crt tls.crt tls.key"), "the agent of %s", pod.Name)
 		}
 	}, SpecTimeout(3*time.Minute))
+
+	It("has its runtime_env agents answer a pod without a certificate", func(ctx SpecContext) {
+		for _, pod := range []*corev1.Pod{s.head(ctx), &s.n.workers(ctx, standingName)[0]} {
+			Expect(s.n.runtimeEnvAgent(ctx, s.client, pod)).To(And(ContainSubstring("HTTP/1.1"), Not(ContainSubstring(" 401 "))), "the agent of %s", pod.Name)
+		}
+	}, SpecTimeout(time.Minute))
+}
+
+// runtimeEnvAgent is what the runtime_env agent of a pod answers to another pod that has no token.
+func (n *namespace) runtimeEnvAgent(ctx context.Context, from, pod *corev1.Pod) string {
+	GinkgoHelper()
+	ports := slices.DeleteFunc(n.ports(ctx, pod), func(l listening) bool { return l.Process != "runtime_env agent" })
+	Expect(ports).To(HaveLen(1))
+	// A request that it does not take changes nothing.
+	ended, err := n.sh(ctx, from, fmt.Sprintf("wget -S -O /dev/null http://%s/get_runtime_envs_info 2>&1", address(pod, ports[0].Port)))
+	Expect(err).NotTo(HaveOccurred())
+	return ended.Output()
 }
 
 // closedSpecs prove what closes them: tokens, and a NetworkPolicy.
@@ -70,6 +88,9 @@ func closedSpecs(seen *census) {
 				Expect(ended.Code).To(BeZero(), "the agents of Ray %s ask for the token now: take the fault out of the table. %s", rayVersion, ended.Output())
 			}
 		}
+		for _, pod := range []*corev1.Pod{head, worker} {
+			Expect(n.runtimeEnvAgent(ctx, outsider, pod)).To(ContainSubstring(" 401 "), "the runtime_env agent of %s", pod.Name)
+		}
 		n.remove(ctx, "token")
 	}, SpecTimeout(8*time.Minute))
 
@@ -82,29 +103,21 @@ func closedSpecs(seen *census) {
 		n.remove(ctx, sampleName)
 	}, SpecTimeout(8*time.Minute))
 
-	It("is closed to all but its own pods, KubeRay and raytls by the sample's NetworkPolicy", func(ctx SpecContext) {
+	It("runs the closed sample as it is, with a token and a NetworkPolicy", func(ctx SpecContext) {
 		n := newNamespace(ctx)
-		if !n.enforcesPolicies(ctx) {
-			Skip("the cluster's network does not enforce NetworkPolicies")
-		}
+		enforced := n.enforcesPolicies(ctx)
 		outsider := n.outsider(ctx, "outsider")
 		n.applySample(ctx, "closed")
 		n.encrypted(ctx, sampleName, 3) // which takes a handshake of raytls with the head
 		seen.count(ctx)
 		n.passes(ctx, n.head(ctx, sampleName), "tasks.py", marker("closed-sample"))
 
-		By("keeping others out of every port")
-		pods, err := n.find(ctx, sampleName, "")
-		Expect(err).NotTo(HaveOccurred())
-		for _, pod := range pods {
-			var all []string
-			for _, l := range n.ports(ctx, &pod) {
-				all = append(all, address(&pod, l.Port))
-			}
-			Expect(all).To(ContainElement(address(&pod, agentPort)))
-			answers := n.answers(ctx, outsider, "plaintext", all...)
-			Expect(answers).To(HaveEach(BeElementOf("silent", "closed")), "%s: %v", pod.Name, answers)
+		By("refusing a request without the token")
+		head := n.head(ctx, sampleName)
+		if enforced {
+			outsider = head // the policy keeps others out
 		}
+		n.refuses(ctx, outsider, "job.py", dashboardOf(head), "nobody", strings.Repeat("x", len(n.token(ctx, sampleName))))
 
 		By("letting KubeRay submit a job, with the token")
 		job := &rayv1.RayJob{
@@ -116,6 +129,29 @@ func closedSpecs(seen *census) {
 		}
 		n.create(ctx, job)
 		n.jobEnds(ctx)
+		n.remove(ctx, sampleName)
+	}, SpecTimeout(10*time.Minute))
+
+	It("is closed to all but its own pods by the sample's NetworkPolicy", func(ctx SpecContext) {
+		n := newNamespace(ctx)
+		if !n.enforcesPolicies(ctx) {
+			Skip("the cluster's network does not enforce NetworkPolicies")
+		}
+		outsider := n.outsider(ctx, "outsider")
+		n.applySample(ctx, "closed")
+		n.encrypted(ctx, sampleName, 3)
+		seen.count(ctx)
+		pods, err := n.find(ctx, sampleName, "")
+		Expect(err).NotTo(HaveOccurred())
+		for _, pod := range pods {
+			var all []string
+			for _, l := range n.ports(ctx, &pod) {
+				all = append(all, address(&pod, l.Port))
+			}
+			Expect(all).To(ContainElement(address(&pod, agentPort)))
+			answers := n.answers(ctx, outsider, "plaintext", all...)
+			Expect(answers).To(HaveEach(BeElementOf("silent", "closed")), "%s: %v", pod.Name, answers)
+		}
 		n.remove(ctx, sampleName)
 	}, SpecTimeout(10*time.Minute))
 }

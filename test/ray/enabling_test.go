@@ -35,6 +35,9 @@ func enablingSpecs() {
 			g.Expect(status.Rollout).NotTo(BeNil())
 			g.Expect(status.Rollout.Phase).To(Equal(v1alpha1.PhaseCanary))
 		}).WithPolling(50 * time.Millisecond).Should(Succeed())
+		left := uids(n.made(ctx, "running"))
+		Expect(slices.DeleteFunc(uids(before), func(uid string) bool { return slices.Contains(left, uid) })).
+			To(Or(BeEmpty(), HaveLen(1)), "pods that are restarted beside the canary")
 		n.encrypted(ctx, "running", 3)
 		after := n.made(ctx, "running")
 		for _, pod := range after {

@@ -4,6 +4,7 @@ package ray
 
 import (
 	"context"
+	"os"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ func faultTolerant(c *rayv1.RayCluster) {
 func (n *namespace) redis(ctx context.Context) *corev1.Pod {
 	GinkgoHelper()
 	if redisImage == "" {
-		if filter := GinkgoLabelFilter(); strings.Contains(filter, lifeLabel) || strings.Contains(filter, daysLabel) {
+		if filter := GinkgoLabelFilter(); os.Getenv("CI") != "" || strings.Contains(filter, lifeLabel) || strings.Contains(filter, daysLabel) {
 			Fail("REDIS_IMAGE must name an image: who asks for these specs must not get none of them")
 		}
 		Skip("REDIS_IMAGE names no image")

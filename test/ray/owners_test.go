@@ -86,12 +86,14 @@ func jobSpecs(seen *census) {
 			first := n.attempt(ctx, seen, "", "fail")
 			second := n.attempt(ctx, seen, first, "succeed")
 			status := n.jobEnds(ctx)
+			seen.count(ctx) // the submitter of K8sJobMode has its address by now
 			Expect(status.RayClusterName).To(Equal(second))
 			Expect([]*int32{status.Failed, status.Succeeded}).To(HaveEach(HaveValue(BeEquivalentTo(1))))
 			n.deleteOwner(ctx, job)
 		}, SpecTimeout(8*time.Minute))
 	}
 
+	// KubeRay allows no backoffLimit with this mode.
 	It("runs a RayJob that a pod without a certificate submits, in InteractiveMode", func(ctx SpecContext) {
 		n := newTLSNamespace(ctx)
 		job := n.newJob(ctx, rayv1.InteractiveMode)

@@ -29,9 +29,9 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 	Describe("in a standing cluster", Ordered, func() {
 		s := &standing{}
 		BeforeAll(func(ctx SpecContext) { s.start(ctx) }, NodeTimeout(5*time.Minute))
+		doorSpecs(s) // first, for a dashboard agent that has run a job listens on one more port
 		workSpecs(s)
 		clientSpecs(s)
-		doorSpecs(s)
 		openSpecs(s)
 		serveSpecs(s)
 		metricSpecs(s)

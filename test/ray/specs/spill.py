@@ -1,6 +1,7 @@
 """Puts more into a worker's object store than it holds, so that Ray spills to disk, and reads everything back elsewhere."""
 
 import hashlib
+import subprocess
 
 import numpy as np
 import ray
@@ -27,4 +28,6 @@ refs = ray.get(stores[0].make.remote(), timeout=180)
 got = [ray.get(stores[1].check.remote([ref]), timeout=180)[0] for ref in refs]
 want = [hashlib.sha256(np.full(SIZE, i, dtype=np.uint8)).hexdigest() for i in range(COUNT)]
 assert got == want, "an object changed on its way over the disk"
+stats = subprocess.run(["ray", "memory", "--stats-only"], capture_output=True, text=True, timeout=120)
+assert "Spilled" in stats.stdout, f"Ray spilled nothing: {stats.stdout}{stats.stderr}"
 print("ok: spilled objects were read from another node")

@@ -18,7 +18,8 @@ type RayTLSPolicyStatusApplyConfiguration struct {
 	// observedGeneration is the metadata.generation of the policy from which the operator computed this status.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// conditions answer one question each. Accepted: can the operator use the spec? Ready: is the gRPC of every covered
-	// cluster encrypted as asked? Ready says nothing of the HTTP ports 8265 and 52365, which TLS does not close. UpToDate:
+	// cluster encrypted as asked? Ready says nothing of the HTTP ports 8265 and 52365, which TLS does not close; close them
+	// with the RayCluster's authOptions and a NetworkPolicy. UpToDate:
 	// does every covered cluster run with the spec's present values? AdmissionActive: do the namespace's RayClusters go
 	// through the operator's webhook? Stalled: must a user act?
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
