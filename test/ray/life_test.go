@@ -19,6 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raytls/raytls/api/v1alpha1"
+	"github.com/raytls/raytls/internal/injection"
+	"github.com/raytls/raytls/internal/pki"
 	"github.com/raytls/raytls/test/live"
 )
 
@@ -67,6 +69,7 @@ func lifeSpecs() {
 		calling.until(ctx, func(g Gomega, status *v1alpha1.RayClusterTLSStatus) {
 			g.Expect(status.Authority.Generation).To(BeEquivalentTo(2))
 		})
+		lasting.servesPresent(ctx, "lasting")
 		calling.restarted(replacedAt, 4)
 		calling.stop(ctx)
 		calling.judge()
@@ -151,6 +154,7 @@ func lifeSpecs() {
 			return kills
 		}).WithTimeout(rolling).WithPolling(time.Second).Should(Receive(BeNil()))
 		calling.until(ctx, func(Gomega, *v1alpha1.RayClusterTLSStatus) {})
+		lasting.servesPresent(ctx, "lasting")
 		calling.restarted(since, 4)
 		calling.stop(ctx)
 		calling.judge()
@@ -188,6 +192,22 @@ func (l *load) until(ctx context.Context, holds func(Gomega, *v1alpha1.RayCluste
 		}
 		holds(g, status)
 	}).WithTimeout(rolling).WithPolling(time.Second).Should(Succeed())
+}
+
+// servesPresent asserts that every pod of the cluster serves a certificate of the present issuer on each port of Ray's core.
+func (n *namespace) servesPresent(ctx context.Context, cluster string) {
+	GinkgoHelper()
+	secret := &corev1.Secret{}
+	Expect(target.API.Get(ctx, n.key(injection.SecretName(cluster)), secret)).To(Succeed())
+	issuer, err := pki.ParseBundle(secret.Data["issuer.crt"])
+	Expect(err).NotTo(HaveOccurred())
+	pods, err := n.find(ctx, cluster, "")
+	Expect(err).NotTo(HaveOccurred())
+	for i := range pods {
+		for _, certificate := range n.served(ctx, &pods[i]) {
+			Expect(certificate.CheckSignatureFrom(issuer[0])).To(Succeed(), "a certificate that %s serves", pods[i].Name)
+		}
+	}
 }
 
 // killOperator kills all pods of the controller so many times, at random, from the minute on in which a roll begins.

@@ -131,9 +131,18 @@ func (l *load) stop(ctx context.Context) {
 // reports how many calls there were.
 func (l *load) judge() {
 	GinkgoHelper()
-	asked := map[string]time.Time{}
-	for _, pod := range l.pods {
-		asked[pod.ip] = pod.asked
+	// Addresses are used again, so a call was to the pod that was the last to be created before it ended.
+	asked := func(c call) time.Time {
+		var called *life
+		for _, pod := range l.pods {
+			if pod.ip == c.To && pod.created.Before(c.ended()) && (called == nil || pod.created.After(called.created)) {
+				called = pod
+			}
+		}
+		if called == nil {
+			return time.Time{}
+		}
+		return called.asked
 	}
 	over := func(at time.Time, c call) bool { return !at.IsZero() && c.ended().After(at) }
 	well, excused, longest, wrong := 0, 0, 0.0, []string{}
@@ -150,7 +159,7 @@ func (l *load) judge() {
 			case c.Problem == "":
 				well++
 				longest = max(longest, c.Took)
-			case over(from.asked, c) || over(asked[c.To], c):
+			case over(from.asked, c) || over(asked(c), c):
 				excused++
 			default:
 				wrong = append(wrong, fmt.Sprintf("%s: %s from %s to %s after %.1f s: %s", c.ended().Format(time.TimeOnly), c.What, from.name, c.To, c.Took, c.Problem))

@@ -4,6 +4,7 @@ package ray
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/raytls/raytls/internal/pki"
 	"github.com/raytls/raytls/test/live"
 )
 
@@ -284,18 +286,26 @@ func (a *aging) scale(ctx context.Context, group string, replicas int32) {
 func (a *aging) served(ctx context.Context, group string) []time.Time {
 	GinkgoHelper()
 	var ends []time.Time
-	for _, port := range a.n.ports(ctx, a.pods[group]) {
-		if port.Process != "raylet" {
+	for _, certificate := range a.n.served(ctx, a.pods[group]) {
+		ends = append(ends, certificate.NotAfter)
+	}
+	return ends
+}
+
+// served are the certificates that the ports of the pod's raylet and GCS serve.
+func (n *namespace) served(ctx context.Context, pod *corev1.Pod) []*x509.Certificate {
+	GinkgoHelper()
+	var out []*x509.Certificate
+	for _, port := range n.ports(ctx, pod) {
+		if port.Process != "raylet" && port.Process != "gcs_server" {
 			continue
 		}
-		ended, err := a.n.sh(ctx, a.pods[group], fmt.Sprintf("openssl s_client -connect %s </dev/null 2>/dev/null | openssl x509 -noout -enddate -dateopt iso_8601", address(a.pods[group], port.Port)))
+		ended, err := n.sh(ctx, pod, fmt.Sprintf("openssl s_client -connect %s </dev/null 2>/dev/null | openssl x509", address(pod, port.Port)))
 		Expect(err).NotTo(HaveOccurred())
-		text, found := strings.CutPrefix(strings.TrimSpace(ended.Stdout), "notAfter=")
-		Expect(found).To(BeTrue(), ended.Output())
-		end, err := time.Parse("2006-01-02 15:04:05Z", text)
-		Expect(err).NotTo(HaveOccurred())
-		ends = append(ends, end)
+		certificates, err := pki.ParseBundle([]byte(ended.Stdout))
+		Expect(err).NotTo(HaveOccurred(), ended.Output())
+		out = append(out, certificates...)
 	}
-	Expect(ends).NotTo(BeEmpty())
-	return ends
+	Expect(out).NotTo(BeEmpty())
+	return out
 }
