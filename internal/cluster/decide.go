@@ -186,10 +186,10 @@ func (d *Decision) fill(f *Facts, accepted bool) {
 	if s.Service != nil && s.Service.Serving {
 		s.Provisioned, s.New = true, false // KubeRay moves the traffic when the applications answer, before all pods are up
 	}
-	settings, by := f.KeySettings(), f.signers(f.Keys)
+	by := f.signers(f.Keys)
 	for i := range f.Pods {
 		pod := f.Pods[i].Pod
-		pod.Leaf, pod.Revoked = f.judged(&f.Pods[i], settings, by), f.mountsOther(&f.Pods[i])
+		pod.Leaf, pod.Revoked = f.judged(&f.Pods[i], by), f.mountsOther(&f.Pods[i])
 		pod.Earlier = f.Pods[i].RevokedBefore != f.RevokedBefore()
 		s.Pods = append(s.Pods, pod)
 	}

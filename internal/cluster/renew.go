@@ -56,7 +56,7 @@ func (f *Facts) headMayRestart() bool {
 }
 
 // judged is what the planner knows of the pod's certificate.
-func (f *Facts) judged(pod *Pod, settings keys.Settings, by keys.Signers) rollout.Leaf {
+func (f *Facts) judged(pod *Pod, by keys.Signers) rollout.Leaf {
 	if !pod.Certified {
 		return rollout.Leaf{}
 	}
@@ -129,7 +129,7 @@ func stages() []struct {
 // lives judges the certificates of the pods that stay.
 func (f *Facts) lives(store keys.Store) lives {
 	var out lives
-	settings, by := f.KeySettings(), f.signers(store)
+	by := f.signers(store)
 	reached, ofHead := len(stages()), false // the index of the latest stage, and whether it is of the head
 	if f.Keys.Generation > 1 && f.Keys.Authority != nil {
 		for _, at := range []time.Time{f.replacedAt(), f.mountedAt()} {
@@ -140,7 +140,7 @@ func (f *Facts) lives(store keys.Store) lives {
 	}
 	for i := range f.Pods {
 		pod := &f.Pods[i]
-		leaf := f.judged(pod, settings, by)
+		leaf := f.judged(pod, by)
 		life := leaf.End.Sub(leaf.IssuedAt)
 		if !pod.Injected || pod.Terminating || leaf.End.IsZero() {
 			continue

@@ -222,17 +222,17 @@ func TestAPausedPolicyIsNotUpToDate(t *testing.T) {
 func TestAnEarlierAuthority(t *testing.T) {
 	f, _ := encryptedFacts(t)
 	f.Pods[1].Report.Authority = "ab"
-	settings, by := f.KeySettings(), f.signers(f.Keys)
+	by := f.signers(f.Keys)
 	begins := f.replacedAt().Add(kube.ClockTolerance)
-	if f.Now = begins.Add(-time.Second); f.judged(&f.Pods[1], settings, by).Outdated != "" {
+	if f.Now = begins.Add(-time.Second); f.judged(&f.Pods[1], by).Outdated != "" {
 		t.Error("a replacement would be outdated again by an API server whose clock is behind")
 	}
 	f.Now = begins
-	if f.judged(&f.Pods[1], settings, by).Outdated == "" || f.judged(&f.Pods[0], settings, by).Outdated != "" {
+	if f.judged(&f.Pods[1], by).Outdated == "" || f.judged(&f.Pods[0], by).Outdated != "" {
 		t.Error("a pod of an earlier authority is outdated, and no other")
 	}
 	f.Pods[1].Created = f.Keys.Authority.IssuedAt()
-	if f.judged(&f.Pods[1], settings, by).Outdated != "" {
+	if f.judged(&f.Pods[1], by).Outdated != "" {
 		t.Error("a pod that claims another authority for ever would be restarted for ever")
 	}
 }
@@ -248,9 +248,9 @@ func TestAReplacedAuthorityRestartsEachPodOnce(t *testing.T) {
 		t.Fatalf("generation %d, %v", next.Generation, err)
 	}
 	f.Keys = next
-	settings, by := f.KeySettings(), f.signers(next)
+	by := f.signers(next)
 	f.Pods[1].Report.Authority = store.Authority.ID()
-	for f.judged(&f.Pods[1], settings, by).Outdated == "" {
+	for f.judged(&f.Pods[1], by).Outdated == "" {
 		wake := f.lives(next).next
 		if !wake.After(f.Now) || f.Now.After(epoch().Add(2*day)) {
 			t.Fatalf("nobody looks when the roll begins: at %s, next at %s", f.Now, wake)
@@ -259,7 +259,7 @@ func TestAReplacedAuthorityRestartsEachPodOnce(t *testing.T) {
 	}
 	for behind := time.Duration(0); behind <= kube.ClockTolerance; behind += time.Minute {
 		f.Pods[1].Created = f.Now.Add(-behind)
-		if why := f.judged(&f.Pods[1], settings, by).Outdated; why != "" {
+		if why := f.judged(&f.Pods[1], by).Outdated; why != "" {
 			t.Errorf("by a clock that is %s behind, the replacement is restarted again: %s", behind, why)
 		}
 	}
@@ -267,15 +267,15 @@ func TestAReplacedAuthorityRestartsEachPodOnce(t *testing.T) {
 	made := next.Authority.IssuedAt()
 	f.Pods[1].Created = made.Add(4 * time.Minute)
 	late := made.Add(time.Hour + kube.ClockTolerance)
-	if f.Now = late.Add(-time.Second); f.judged(&f.Pods[1], settings, by).Outdated != "" || !f.lives(next).next.Equal(late) {
+	if f.Now = late.Add(-time.Second); f.judged(&f.Pods[1], by).Outdated != "" || !f.lives(next).next.Equal(late) {
 		t.Errorf("it is due too early, or nobody looks: next at %s", f.lives(next).next)
 	}
-	if f.Now = late; f.judged(&f.Pods[1], settings, by).Outdated == "" {
+	if f.Now = late; f.judged(&f.Pods[1], by).Outdated == "" {
 		t.Error("a pod with a certificate of before stays for ever")
 	}
 	for behind := time.Duration(0); behind <= kube.ClockTolerance; behind += time.Minute {
 		f.Pods[1].Created = f.Now.Add(-behind)
-		if why := f.judged(&f.Pods[1], settings, by).Outdated; why != "" {
+		if why := f.judged(&f.Pods[1], by).Outdated; why != "" {
 			t.Errorf("by a clock that is %s behind, it is restarted again: %s", behind, why)
 		}
 	}
