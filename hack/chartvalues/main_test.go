@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 )
 
 func TestRead(t *testing.T) {
@@ -97,4 +98,55 @@ func (n *node) leaves(t *testing.T, path string, wholes []string, into map[strin
 	for name, property := range n.Properties {
 		property.leaves(t, strings.TrimPrefix(path+"."+name, "."), wholes, into)
 	}
+}
+
+// TestEveryValueIsTested finds a value that no suite of the chart sets.
+func TestEveryValueIsTested(t *testing.T) {
+	values, err := read("../../charts/raytls/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	suites, err := filepath.Glob("../../charts/raytls/tests/*_test.yaml")
+	if err != nil || len(suites) == 0 {
+		t.Fatalf("no suites: %v", err)
+	}
+	var set []string
+	for _, suite := range suites {
+		if filepath.Base(suite) == "schema_test.yaml" {
+			continue // it sets what is refused
+		}
+		text, err := os.ReadFile(suite)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var read struct {
+			Tests []struct {
+				Set map[string]any `yaml:"set"`
+			} `yaml:"tests"`
+		}
+		if err := yaml.Unmarshal(text, &read); err != nil {
+			t.Fatalf("%s: %v", suite, err)
+		}
+		for _, test := range read.Tests {
+			set = append(set, paths("", test.Set)...)
+		}
+	}
+	for _, v := range values {
+		if !slices.ContainsFunc(set, func(path string) bool { return path == v.Path || strings.HasPrefix(path, v.Path+".") }) {
+			t.Errorf("no test sets %s", v.Path)
+		}
+	}
+}
+
+// paths returns the paths of the leaves of values.
+func paths(prefix string, values map[string]any) []string {
+	var all []string
+	for key, content := range values {
+		if inner, ok := content.(map[string]any); ok && len(inner) > 0 {
+			all = append(all, paths(prefix+key+".", inner)...)
+			continue
+		}
+		all = append(all, prefix+key)
+	}
+	return all
 }

@@ -89,7 +89,6 @@ func copyTree(disk filesys.FileSystem, from, to string) error {
 // compared returns the objects by kind, namespace and name, without what may differ: the image and Helm's labels.
 func compared(t *testing.T, all []*unstructured.Unstructured) map[string]map[string]any {
 	t.Helper()
-	found := map[string]map[string]any{}
 	for _, object := range all {
 		labels := object.GetLabels()
 		for _, key := range []string{"app.kubernetes.io/name", "app.kubernetes.io/version", "app.kubernetes.io/managed-by", "helm.sh/chart"} {
@@ -109,13 +108,9 @@ func compared(t *testing.T, all []*unstructured.Unstructured) map[string]map[str
 				t.Fatal(err)
 			}
 		}
-		key := strings.Join([]string{object.GetAPIVersion(), object.GetKind(), object.GetNamespace(), object.GetName()}, "/")
-		if found[key] != nil {
-			t.Errorf("two of %s", key)
-		}
-		found[key] = folded(object.Object).(map[string]any)
+		folded(object.Object)
 	}
-	return found
+	return byName(t, all)
 }
 
 // folded returns the value with each run of white space as one space. Where a folded expression keeps its lines, kustomize writes one

@@ -67,9 +67,8 @@ YAML: they name the default namespace and the controller's default account, and 
 {{- with merge (dict) $annotations ($metadata.annotations | default dict) $root.Values.commonAnnotations }}
 {{- $_ := set $metadata "annotations" . }}
 {{- end }}
----
-{{ toYaml $object }}
-{{ end }}
+{{- "\n---\n" }}{{ toYaml $object }}
+{{- end }}
 {{- end }}
 
 {{/*
