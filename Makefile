@@ -60,10 +60,16 @@ manifests: ## Generate the CRDs, and the role of each process, from the markers 
 	$(CONTROLLER_GEN) rbac:roleName=raytls-webhook paths=./internal/webhook/... output:rbac:artifacts:config=config/webhook
 
 .PHONY: docs
-docs: ## Generate the field reference from the API types, and the tables of what is encrypted from what the real Ray is tested for.
+docs: ## Generate the field reference from the API types, the tables of what is encrypted from what the real Ray is tested for, and that of the chart's values.
 	$(CRD_REF_DOCS) --log-level=ERROR --source-path=./api/v1alpha1 --config=hack/refdocs/config.yaml \
 		--templates-dir=hack/refdocs/templates --renderer=markdown --output-path=docs/reference/api.md
 	go run ./test/ray/expected/page docs/concepts/what-is-encrypted.md
+	go run ./hack/chartvalues charts/raytls/values.yaml charts/raytls/README.md
+
+.PHONY: dist
+dist: ## Render dist/install.yaml from the chart.
+	mkdir -p dist
+	hack/dist >dist/install.yaml
 
 .PHONY: build
 build: ## Build bin/manager and bin/raytls, static.
@@ -84,6 +90,10 @@ test: ## Run the unit tests, the envtest suites, and the tests with Flux's libra
 	hack/test $(GOTESTFLAGS)
 	hack/gitops $(GOTESTFLAGS)
 	hack/alerts $(GOTESTFLAGS)
+
+.PHONY: test-chart
+test-chart: ## Check the Helm chart, with both major versions of Helm and the schemas of each supported Kubernetes.
+	hack/chart $(GOTESTFLAGS)
 
 .PHONY: test-e2e
 test-e2e: ## Run the end-to-end suite against the current kubeconfig, with KubeRay running and IMG loaded.
