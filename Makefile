@@ -68,8 +68,7 @@ docs: ## Generate the field reference from the API types, the tables of what is 
 
 .PHONY: dist
 dist: ## Render dist/install.yaml from the chart.
-	mkdir -p dist
-	hack/dist >dist/install.yaml
+	manifests=$$(hack/dist) && mkdir -p dist && echo "$$manifests" >dist/install.yaml
 
 .PHONY: build
 build: ## Build bin/manager and bin/raytls, static.
