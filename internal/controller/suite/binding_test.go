@@ -150,6 +150,7 @@ var _ = Describe("Deleting a policy with Disable", func() {
 		Expect(gone(w.caSecret(before.GetName()))).To(BeTrue())
 		Expect(gone(w.authority(before.GetName()))).To(BeTrue())
 		Expect(gone(w.scripts())).To(BeTrue())
+		w.settle() // the last status may be written after the policy has gone
 		settled := len(w.writes())
 		w.consistently(func(g Gomega) { g.Expect(w.writes()).To(HaveLen(settled)) })
 	}
