@@ -11,9 +11,9 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-)
 
-const begin, end = "<!-- values:begin -->\n", "<!-- values:end -->"
+	"github.com/raytls/raytls/hack/blocks"
+)
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -34,12 +34,11 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	before, rest, found := strings.Cut(string(page), begin)
-	_, after, ended := strings.Cut(rest, end)
-	if !found || !ended {
-		return fmt.Errorf("%s has no block from %q to %q", args[1], strings.TrimSpace(begin), end)
+	text, err := blocks.Replace(string(page), "values", table(values))
+	if err != nil {
+		return fmt.Errorf("%s: %w", args[1], err)
 	}
-	return os.WriteFile(args[1], []byte(before+begin+table(values)+end+after), 0o600)
+	return os.WriteFile(args[1], []byte(text), 0o600)
 }
 
 // value is one value that users set, as a whole: a scalar, a list, or an object of Kubernetes.

@@ -139,10 +139,16 @@ func (m *model) mount(p *pod) {
 	if len(versions) == 0 {
 		return
 	}
-	if p.read = versions[0]; m.chance(2) {
-		p.read = versions[m.r.IntN(len(versions))]
+	v := versions[0]
+	if m.chance(2) {
+		v = versions[m.r.IntN(len(versions))]
 	}
-	m.note("%s reads version %d", p.name, p.read.number)
+	m.read(p, v)
+}
+
+func (m *model) read(p *pod, v *version) {
+	p.read = v
+	m.note("%s reads version %d", p.name, v.number)
 }
 
 // certify has a pod make its certificate of what it has read, as the scripts do.

@@ -117,10 +117,11 @@ func (m *model) start(head, newest bool) error {
 	if len(versions) == 0 {
 		return nil
 	}
-	if p.read = versions[0]; newest {
-		p.read = versions[len(versions)-1]
+	v := versions[0]
+	if newest {
+		v = versions[len(versions)-1]
 	}
-	m.note("%s reads version %d", p.name, p.read.number)
+	m.read(p, v)
 	return m.certify(p)
 }
 

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/raytls/raytls/hack/blocks"
 )
 
 // Page returns the text of a page with each block between <!-- NAME:begin --> and <!-- NAME:end --> replaced by what the
@@ -25,13 +27,9 @@ func Page(text string) (string, error) {
 		{"wire", wireBlock(releases, tables)},
 		{"faults", faultBlock(releases, tables)},
 	} {
-		begin, end := "<!-- "+block.name+":begin -->\n", "<!-- "+block.name+":end -->"
-		before, rest, found := strings.Cut(text, begin)
-		_, after, ended := strings.Cut(rest, end)
-		if !found || !ended {
-			return "", fmt.Errorf("the page has no block from %q to %q", strings.TrimSpace(begin), end)
+		if text, err = blocks.Replace(text, block.name, block.content); err != nil {
+			return "", err
 		}
-		text = before + begin + block.content + end + after
 	}
 	return text, nil
 }
