@@ -82,9 +82,9 @@ var _ = Describe("A cluster that is created under a policy", func() {
 		Expect(n.pods.uids("born")).To(Equal(uids))
 
 		By("a worker group that comes later")
-		n.scale(ctx, "born", 0, 1)
 		n.patchJSON(ctx, "born", `[{"op":"add","path":"/spec/workerGroupSpecs/-","value":{"groupName":"late","replicas":1,"minReplicas":0,"maxReplicas":2,"rayStartParams":{},"template":`+plainTemplate()+`}}]`)
-		n.encrypted(ctx, "all", "born", 3)
+		n.encrypted(ctx, "all", "born", 4)
+		n.startedOnce("born", map[string]int{"head": 1, "small": 2, "late": 1})
 		Expect(n.pods.all("born", plaintext)).To(BeEmpty())
 	}, SpecTimeout(3*time.Minute))
 
