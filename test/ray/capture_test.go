@@ -156,17 +156,24 @@ func httpPath(request []byte) string {
 	return path
 }
 
-// expectedBy reports whether a table expects the stream in clear.
-func (s stream) expectedBy(table expected.Table) bool {
+// expectedBy is the row of a table that expects the stream in clear; nil if none does.
+func (s stream) expectedBy(table expected.Table) *expected.Stream {
 	name, path := s.protocol()
 	_, text, err := net.SplitHostPort(s.Server)
 	if err != nil {
-		return false
+		return nil
 	}
 	port, err := strconv.Atoi(text)
-	return err == nil && slices.ContainsFunc(table.Plaintext, func(e expected.Stream) bool {
+	if err != nil {
+		return nil
+	}
+	i := slices.IndexFunc(table.Plaintext, func(e expected.Stream) bool {
 		return e.Protocol == name && (e.Port == text || e.Port == expected.Random && random(port) && e.Path == path)
 	})
+	if i < 0 {
+		return nil
+	}
+	return &table.Plaintext[i]
 }
 
 // host is the address of one end of a stream, without the port.

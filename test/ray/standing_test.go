@@ -149,6 +149,9 @@ func clientSpecs(s *standing) {
 	})
 }
 
+// clientServerFailed is what Ray says where the child of its client server does not come up.
+const clientServerFailed = "Starting Ray client server failed"
+
 // connects has a pod connect with the Ray Client, with further variables, each as NAME=value. Ray forks a process with threads of
 // gRPC for each client, and now and then the child does not come up: https://github.com/ray-project/ray/issues/63202. The next
 // client gets another child.
@@ -160,7 +163,7 @@ func (n *namespace) connects(ctx context.Context, pod *corev1.Pod, address strin
 		if ended.Code == 0 {
 			return
 		}
-		if text := ended.Output(); !strings.Contains(text, "Starting Ray client server failed") {
+		if text := ended.Output(); !strings.Contains(text, clientServerFailed) {
 			StopTrying("client.py in "+pod.Name).Attach("output", text).Now()
 		}
 		AddReportEntry("Ray's client server did not start", pod.Name)
@@ -290,7 +293,7 @@ func (s *standing) holdProcesses(ctx context.Context, workers []corev1.Pod) {
 
 // serveSpecs look at what Ray Serve adds.
 func serveSpecs(s *standing) {
-	It("closes the gRPC of Serve's replicas, where its release does", func(ctx SpecContext) {
+	It("opens Serve's proxies, and closes the gRPC of its replicas where its release does", func(ctx SpecContext) {
 		table, err := expected.Of(rayVersion)
 		Expect(err).NotTo(HaveOccurred())
 		head := s.head(ctx)
@@ -299,11 +302,18 @@ func serveSpecs(s *standing) {
 		var open []expected.Port
 		pods := append(s.n.workers(ctx, standingName), *head)
 		for i := range pods {
+			nodeType := pods[i].Labels["ray.io/node-type"]
+			var proxies []expected.Port
 			for _, port := range s.knock(ctx, &pods[i], &pods[(i+1)%len(pods)]) {
-				if port.Process == "worker process" && port.Plaintext == "in" {
+				switch {
+				case port.Process != "worker process":
+				case port.Port != expected.Random:
+					proxies = append(proxies, port)
+				case port.Plaintext == "in":
 					open = append(open, port)
 				}
 			}
+			Expect(proxies).To(ConsistOf(table.Serve[nodeType]), "what Serve adds to %s, a %s with Ray %s", pods[i].Name, nodeType, rayVersion)
 		}
 		s.n.passes(ctx, head, "serve.py", "stop")
 		if table.Fault("serve-replica") == nil {

@@ -39,6 +39,10 @@ const jobSucceeded = "SUCCEEDED: Job finished successfully."
 // creates pods anew before the first certificate ends.
 func timeSpecs() {
 	generationSpecs()
+	var all []string
+	for _, tool := range tools {
+		all = append(all, tool.name)
+	}
 
 	Describe("where a worker's certificate ends", Ordered, func() {
 		a := &aging{}
@@ -61,15 +65,15 @@ func timeSpecs() {
 		}, NodeTimeout(6*time.Minute))
 
 		It("works on what is connected, and says nothing", func(ctx SpecContext) {
-			health := a.health(ctx, "headgroup", "stays", "ends")
+			reach := a.reach(ctx, "headgroup", "stays", "ends")
 			Expect(a.ask(ctx, "call ends", "call stays", "task ends", "pull ends stays", "pull stays ends",
 				"process ends", "process stays", "alive", "job")).To(Equal(map[string]string{
 				"call ends": "ok", "call stays": "ok", "task ends": "ok", "pull ends stays": "ok", "pull stays ends": "ok",
 				"process ends": "no answer", "process stays": "ok", "alive": "4 nodes", "job": jobSucceeded,
 			}))
-			Expect(health()).To(Equal(map[string]bool{"headgroup": true, "stays": true, "ends": false}), "the pods from which ray health-check works")
+			Expect(reach()).To(Equal(map[string][]string{"headgroup": all, "stays": all}), "the tools that work, by pod")
 			a.unchanged(ctx)
-		}, SpecTimeout(4*time.Minute))
+		}, SpecTimeout(5*time.Minute))
 
 		It("takes a new worker, which cannot pull from the old one", func(ctx SpecContext) {
 			a.scale(ctx, "late", 1)
@@ -82,9 +86,9 @@ func timeSpecs() {
 		}, SpecTimeout(5*time.Minute))
 
 		It("is not helped by new files in the running pod", func(ctx SpecContext) {
-			health := a.health(ctx, "replaced")
+			reach := a.reach(ctx, "replaced")
 			Expect(a.ask(ctx, "call replaced", "process replaced")).To(Equal(map[string]string{"call replaced": "ok", "process replaced": "no answer"}))
-			Expect(health()).To(Equal(map[string]bool{"replaced": true}), "a process that starts now reaches the GCS with the new files")
+			Expect(reach()).To(Equal(map[string][]string{"replaced": all}), "a process that starts now reaches the head with the new files")
 			Expect(a.served(ctx, "replaced")).To(HaveEach(BeTemporally("<", time.Now())), "what the raylet serves has ended")
 		}, SpecTimeout(3*time.Minute))
 	})
@@ -105,14 +109,14 @@ func timeSpecs() {
 		It("works on what is connected, starts nothing new anywhere, and says nothing", func(ctx SpecContext) {
 			a.scale(ctx, "late", 1)
 			a.certify(ctx, "late", long)
-			health := a.health(ctx, "headgroup", "one", "other")
+			reach := a.reach(ctx, "headgroup", "one", "other")
 			Expect(a.ask(ctx, "call one", "call other", "task one", "pull one other", "pull other one", "pull head one",
 				"process head", "process one", "process other", "alive", "job")).To(Equal(map[string]string{
 				"call one": "ok", "call other": "ok", "task one": "ok", "pull one other": "ok", "pull other one": "ok", "pull head one": "ok",
 				"process head": "no answer", "process one": "no answer", "process other": "no answer", "alive": "3 nodes",
 				"job": "PENDING: Job has not started yet.",
 			}))
-			Expect(health()).To(Equal(map[string]bool{"headgroup": false, "one": false, "other": false}), "the pods from which ray health-check works")
+			Expect(reach()).To(BeEmpty(), "the tools that work, by pod")
 			a.unchanged(ctx)
 			Expect(a.ask(ctx, "pull head other")).To(HaveEach("no answer"), "a pull between nodes that have not talked")
 			Expect(a.refusals(ctx, "one")).NotTo(BeEmpty(), "the logs of who verifies are the only trace")
@@ -217,34 +221,48 @@ func (a *aging) await(ctx context.Context, end time.Time) {
 	Eventually(ctx, time.Now).WithTimeout(time.Until(end) + time.Minute).Should(BeTemporally(">", end.Add(2*time.Second)))
 }
 
-// health starts ray health-check in the pods of groups, which takes forty seconds to fail, and returns what waits for the
-// outcomes: whether each could reach the GCS.
-func (a *aging) health(ctx context.Context, groups ...string) func() map[string]bool {
+// tools are what a user starts beside the cluster's processes, and what each says after half a minute if it reaches nobody.
+var tools = []struct{ name, command, fails string }{
+	{"health-check", `ray health-check --address "$RAY_ADDRESS"`, "Timed out while waiting for GCS to become available"},
+	{"status", `ray status --address "$RAY_ADDRESS"`, "Timed out while waiting for GCS to become available"},
+	{"client", `python -c "import ray; ray.init('ray://${RAY_ADDRESS%:*}:10001')"`, "ray client connection timeout"},
+}
+
+// reach starts the tools in the pods of groups, one after another in each, and returns what waits for those that work.
+func (a *aging) reach(ctx context.Context, groups ...string) func() map[string][]string {
 	type outcome struct {
-		group string
-		ended live.Result
-		err   error
+		group, tool, fails string
+		ended              live.Result
+		err                error
 	}
-	outcomes := make(chan outcome, len(groups))
+	outcomes := make(chan outcome, len(groups)*len(tools))
 	for _, group := range groups {
 		go func() {
-			ended, err := a.n.sh(ctx, a.pods[group], `ray health-check --address "$RAY_ADDRESS"`)
-			outcomes <- outcome{group, ended, err}
+			for _, tool := range tools {
+				o := outcome{group: group, tool: tool.name, fails: tool.fails}
+				o.ended, o.err = a.n.sh(ctx, a.pods[group], tool.command)
+				// Its cause is told at connects.
+				for o.err == nil && strings.Contains(o.ended.Output(), clientServerFailed) {
+					o.ended, o.err = a.n.sh(ctx, a.pods[group], tool.command)
+				}
+				outcomes <- o
+			}
 		}()
 	}
-	return func() map[string]bool {
+	return func() map[string][]string {
 		GinkgoHelper()
-		well := map[string]bool{}
-		for range groups {
+		working := map[string][]string{}
+		for range cap(outcomes) {
 			o := <-outcomes
 			Expect(o.err).NotTo(HaveOccurred())
-			GinkgoWriter.Printf("ray health-check in %s: code %d\n", o.group, o.ended.Code)
-			well[o.group] = o.ended.Code == 0
-			if !well[o.group] {
-				Expect(o.ended.Output()).To(ContainSubstring("Timed out while waiting for GCS to become available"))
+			GinkgoWriter.Printf("%s in %s: code %d\n", o.tool, o.group, o.ended.Code)
+			if o.ended.Code == 0 {
+				working[o.group] = append(working[o.group], o.tool)
+			} else {
+				Expect(o.ended.Output()).To(ContainSubstring(o.fails), "%s in %s", o.tool, o.group)
 			}
 		}
-		return well
+		return working
 	}
 }
 

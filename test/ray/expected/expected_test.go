@@ -24,9 +24,9 @@ func TestPageIsWhatTheTablesGive(t *testing.T) {
 }
 
 func TestPageNeedsItsBlocks(t *testing.T) {
-	for _, missing := range []string{"ports", "wire", "faults"} {
+	for _, missing := range []string{"ports", "serve", "wire", "faults"} {
 		var text strings.Builder
-		for _, name := range []string{"ports", "wire", "faults"} {
+		for _, name := range []string{"ports", "serve", "wire", "faults"} {
 			if name != missing {
 				text.WriteString("<!-- " + name + ":begin -->\n<!-- " + name + ":end -->\n")
 			}

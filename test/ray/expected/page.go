@@ -10,7 +10,7 @@ import (
 )
 
 // Page returns the text of a page with each block between <!-- NAME:begin --> and <!-- NAME:end --> replaced by what the
-// tables of all releases give. The names are ports, wire and faults, and the page must have all three.
+// tables of all releases give. The names are ports, serve, wire and faults, and the page must have them all.
 func Page(text string) (string, error) {
 	releases, err := Versions()
 	if err != nil {
@@ -24,6 +24,7 @@ func Page(text string) (string, error) {
 	}
 	for _, block := range []struct{ name, content string }{
 		{"ports", portBlock(releases, tables)},
+		{"serve", serveBlock(releases, tables)},
 		{"wire", wireBlock(releases, tables)},
 		{"faults", faultBlock(releases, tables)},
 	} {
@@ -40,37 +41,42 @@ type row struct {
 	nodes string
 }
 
-// rows are a release's ports: those of a head in the table's order, and then what workers alone have. Ports of one process that
+// rows are ports by node type: those of a head in the table's order, and then what workers alone have. Ports of one process that
 // answer alike are one row.
-func rows(table Table) []row {
+func rows(ports map[string][]Port) []row {
 	var out []row
-	for _, port := range table.Ports["head"] {
+	for _, port := range ports["head"] {
 		nodes := "head"
-		if slices.Contains(table.Ports["worker"], port) {
+		if slices.Contains(ports["worker"], port) {
 			nodes = "both"
 		}
 		if r := (row{port, nodes}); !slices.Contains(out, r) {
 			out = append(out, r)
 		}
 	}
-	for _, port := range table.Ports["worker"] {
-		if r := (row{port, "worker"}); !slices.Contains(table.Ports["head"], port) && !slices.Contains(out, r) {
+	for _, port := range ports["worker"] {
+		if r := (row{port, "worker"}); !slices.Contains(ports["head"], port) && !slices.Contains(out, r) {
 			out = append(out, r)
 		}
 	}
 	return out
 }
 
-func portBlock(releases []string, tables []Table) string {
+// portTable is the table of ports.
+func portTable(ports map[string][]Port) []string {
 	lines := []string{
-		"Ray " + releases[0] + ":", "",
 		"| port | process | pods | plaintext | TLS without a certificate | certificate of another cluster | certificate of this cluster |",
 		"|---|---|---|---|---|---|---|",
 	}
-	for _, r := range rows(tables[0]) {
+	for _, r := range rows(ports) {
 		lines = append(lines, cells(numberOf(r.Port.Port), processOf(r.Port), r.nodes,
 			answer(r.Port, r.Plaintext), answer(r.Port, r.NoCertificate), answer(r.Port, r.Foreign), answer(r.Port, r.Own)))
 	}
+	return lines
+}
+
+func portBlock(releases []string, tables []Table) string {
+	lines := append([]string{"Ray " + releases[0] + ":", ""}, portTable(tables[0].Ports)...)
 	describe := func(r row) string {
 		pods := "a " + r.nodes
 		if r.nodes == "both" {
@@ -79,7 +85,24 @@ func portBlock(releases []string, tables []Table) string {
 		return fmt.Sprintf("%s (%s) of %s: %s in plaintext, %s without a certificate, %s with another cluster's, %s with the cluster's", numberOf(r.Port.Port),
 			processOf(r.Port), pods, answer(r.Port, r.Plaintext), answer(r.Port, r.NoCertificate), answer(r.Port, r.Foreign), answer(r.Port, r.Own))
 	}
-	return block(append(lines, differences(releases, tables, rows, describe)...))
+	return block(append(lines, differences(releases, tables, func(t Table) []row { return rows(t.Ports) }, describe)...))
+}
+
+// serveBlock shows Serve's ports of the newest release, and which others were seen to have the same.
+func serveBlock(releases []string, tables []Table) string {
+	lines := append([]string{"Ray " + releases[0] + ":", ""}, portTable(tables[0].Serve)...)
+	lines = append(lines, "", "| Ray | Serve's ports |", "|---|---|")
+	for i, release := range releases[1:] {
+		said := "differ"
+		switch older := tables[i+1].Serve; {
+		case len(older) == 0:
+			said = "not tested: Serve does not work with the protobuf of the image"
+		case slices.Equal(rows(older), rows(tables[0].Serve)):
+			said = "the same"
+		}
+		lines = append(lines, cells(release, said))
+	}
+	return block(lines)
 }
 
 func wireBlock(releases []string, tables []Table) string {
@@ -156,6 +179,8 @@ func processOf(port Port) string {
 		{"dashboard agent", "52365", "dashboard agent: health and job submission"},
 		{"dashboard agent", "8080", "metrics of the node"},
 		{"monitor", "44217", "metrics of the autoscaler"},
+		{"worker process", "8000", "Serve's proxy"},
+		{"worker process", "9000", "Serve's proxy, gRPC"},
 	} {
 		if known.process == port.Process && known.port == port.Port {
 			name = known.name
