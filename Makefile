@@ -14,6 +14,10 @@ IMG ?= controller:latest
 # What the binaries say they are.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 KUBECTL ?= kubectl
+# A Helm 4.
+HELM ?= hack/helm
+# Further arguments of helm for deploy, as in make deploy VALUES=--set=controller.replicas=1.
+VALUES ?=
 CONTAINER_TOOL ?= docker
 # Arguments of the controller under `make run`.
 ARGS ?=
@@ -55,9 +59,9 @@ generate: ## Generate the Go code that is made from the API types: deep copies a
 
 .PHONY: manifests
 manifests: ## Generate the CRDs, and the role of each process, from the markers in the code.
-	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
-	$(CONTROLLER_GEN) rbac:roleName=raytls-controller paths=./internal/controller/... paths=./internal/app output:rbac:artifacts:config=config/controller
-	$(CONTROLLER_GEN) rbac:roleName=raytls-webhook paths=./internal/webhook/... output:rbac:artifacts:config=config/webhook
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=charts/raytls/files/crds
+	$(CONTROLLER_GEN) rbac:roleName=raytls-controller,fileName=controller.yaml paths=./internal/controller/... paths=./internal/app output:rbac:artifacts:config=charts/raytls/files/roles
+	$(CONTROLLER_GEN) rbac:roleName=raytls-webhook,fileName=webhook.yaml paths=./internal/webhook/... output:rbac:artifacts:config=charts/raytls/files/roles
 
 .PHONY: docs
 docs: ## Generate the field reference from the API types, the tables of what is encrypted from what the real Ray is tested for, and that of the chart's values.
@@ -94,8 +98,10 @@ test: ## Run the unit tests, the envtest suites, and the tests with Flux's libra
 test-chart: ## Check the Helm chart, with both major versions of Helm and the schemas of each supported Kubernetes.
 	hack/chart $(GOTESTFLAGS)
 
+# Helm is built before the suite, which gives make deploy some minutes.
 .PHONY: test-e2e
 test-e2e: ## Run the end-to-end suite against the current kubeconfig, with KubeRay running and IMG loaded.
+	$(HELM) version >/dev/null
 	IMG='$(IMG)' go test -tags=e2e -count=1 -timeout=45m $(GOTESTFLAGS) ./test/e2e -ginkgo.v -ginkgo.label-filter='$(LABELS)'
 
 .PHONY: test-ray
@@ -140,28 +146,24 @@ verify: lint ## Run lint, check in a copy that everything generated is what its 
 
 ##@ Deploy
 
+# Forced, for Helm owns the CRDs where deploy installed them.
 .PHONY: install
-install: ## Install the CRDs into the current kubeconfig's cluster.
-	$(KUBECTL) apply --server-side -k config/crd
+install: ## Install the CRDs alone, as make run needs them, into the current kubeconfig's cluster.
+	$(KUBECTL) apply --server-side --force-conflicts -f charts/raytls/files/crds
 
 .PHONY: uninstall
-uninstall: ## Delete every policy and then the CRD. Run it while the operator still runs: it takes back what policies made.
+uninstall: ## Delete every policy and then the CRDs. Run it while the operator still runs: it takes back what policies made.
 	$(KUBECTL) delete raytlspolicies --all --all-namespaces --ignore-not-found
-	$(KUBECTL) delete --ignore-not-found -k config/crd
+	$(KUBECTL) delete --ignore-not-found -f charts/raytls/files/crds
 
-# The operator keeps a field of the webhook configuration, the namespaceSelector, which this takes from it for a moment.
 .PHONY: deploy
-deploy: ## Install the operator of image IMG into the current kubeconfig's cluster.
-	@manifests=$$($(KUBECTL) kustomize config/default) && \
-		grep -q 'image: controller:latest$$' <<<"$$manifests" || { echo 'config/default names no image controller:latest'; exit 1; }; \
-		sed 's|image: controller:latest$$|image: $(IMG)|' <<<"$$manifests" | $(KUBECTL) apply --server-side --force-conflicts -f -
+deploy: ## Install or upgrade the operator of image IMG by the chart in the current kubeconfig's cluster (VALUES=--set=...).
+	HELM='$(HELM)' hack/deploy '$(IMG)' $(VALUES)
 
-# The namespace stays, for it holds every authority's key, and so does the CRD, for deleting it deletes the policies.
+# The namespace stays, for it holds every authority's key, and so do the CRDs, for deleting them deletes the policies.
 .PHONY: undeploy
 undeploy: ## Remove the operator; policies, certificates and authorities stay as they are.
-	$(KUBECTL) kustomize config/default | \
-		awk 'BEGIN {RS = "---\n"; ORS = RS} !/(^|\n)kind: (Namespace|CustomResourceDefinition)\n/' | \
-		$(KUBECTL) delete --ignore-not-found -f -
+	$(HELM) uninstall raytls --namespace=raytls-system --ignore-not-found
 
 .PHONY: docker-build
 docker-build: ## Build the operator's image as IMG.

@@ -39,7 +39,7 @@ type served struct {
 // crd reads a generated CRD, and fails the test if an API server would refuse it, for instance for the cost of its rules.
 func crd(t *testing.T, plural string) served {
 	t.Helper()
-	text, err := os.ReadFile("../../config/crd/bases/raytls.io_" + plural + ".yaml")
+	text, err := os.ReadFile("../../charts/raytls/files/crds/raytls.io_" + plural + ".yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

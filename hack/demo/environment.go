@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,7 +84,7 @@ func (e *environment) startControlPlane(o options) error {
 		// Never whatever cluster the user's kubeconfig names.
 		UseExistingCluster:    &existing,
 		BinaryAssetsDirectory: o.assets,
-		CRDDirectoryPaths:     []string{o.kuberayCRDs, "config/crd/bases"},
+		CRDDirectoryPaths:     []string{o.kuberayCRDs, "charts/raytls/files/crds"},
 		ErrorIfCRDPathMissing: true,
 	}
 	server := e.controlPlane.ControlPlane.GetAPIServer()
@@ -116,10 +117,10 @@ func (e *environment) startKubeRay(o options) error {
 // startOperator starts the controller with the rights that it has in a cluster, so that a role that lacks something is found.
 // The webhook does not run: without it, the controller writes templates itself.
 func (e *environment) startOperator(o options) error {
-	for _, name := range []string{"default/namespace", "controller/role", "controller/role_binding"} {
-		if err := e.apply(filepath.Join("config", name+".yaml"), nil); err != nil {
-			return err
-		}
+	if err := e.apply("dist/install.yaml", func(object *unstructured.Unstructured) bool {
+		return slices.Contains([]string{"Namespace", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}, object.GetKind())
+	}); err != nil {
+		return err
 	}
 	account := envtest.User{
 		Name:   "system:serviceaccount:" + operatorNamespace + ":" + operatorAccount,

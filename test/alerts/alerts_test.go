@@ -44,7 +44,7 @@ func shipped(t *testing.T) []alert {
 			} `yaml:"groups"`
 		} `yaml:"spec"`
 	}
-	if err := yaml.Unmarshal([]byte(read(t, root("config", "components", "prometheus", "rule.yaml"))), &rule); err != nil {
+	if err := yaml.Unmarshal([]byte(read(t, root("charts", "raytls", "files", "prometheus-rule.yaml"))), &rule); err != nil {
 		t.Fatal(err)
 	}
 	if len(rule.Spec.Groups) != 1 || len(rule.Spec.Groups[0].Rules) == 0 {

@@ -10,7 +10,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 )
 
@@ -58,6 +60,26 @@ func objects(t *testing.T, text []byte) []*unstructured.Unstructured {
 	return all
 }
 
+// deployments returns the Deployments among the objects, and fails the test if there is none.
+func deployments(t *testing.T, all []*unstructured.Unstructured) []appsv1.Deployment {
+	t.Helper()
+	var found []appsv1.Deployment
+	for _, object := range all {
+		if object.GetKind() != "Deployment" {
+			continue
+		}
+		var deployment appsv1.Deployment
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, &deployment, true); err != nil {
+			t.Fatalf("%s: %v", object.GetName(), err)
+		}
+		found = append(found, deployment)
+	}
+	if len(found) == 0 {
+		t.Fatal("no Deployment was rendered")
+	}
+	return found
+}
+
 // examples returns the files of values that the chart is linted with too.
 func examples(t *testing.T) []string {
 	t.Helper()
@@ -76,6 +98,22 @@ func TestHelmsAgree(t *testing.T) {
 				t.Errorf("objects (-Helm 3 +Helm 4):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestAnotherNamespace proves that nothing names the usual namespace where the release is in another one. What names it in a text, as an
+// expression of a guard could, would go on to judge an account that does not exist.
+func TestAnotherNamespace(t *testing.T) {
+	for _, file := range examples(t) {
+		for _, object := range render(t, "--values="+file, "--set=namespace.create=true", "--namespace=elsewhere") {
+			text, err := yaml.Marshal(object.Object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if bytes.Contains(text, []byte(namespace)) {
+				t.Errorf("%s names %s:\n%s", filepath.Base(file), namespace, text)
+			}
+		}
 	}
 }
 

@@ -66,13 +66,13 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	api = target.API
 
 	By("deploying the operator")
-	initImages := []string{operatorImage}
+	initImages := []string{"--set=allowedInitImages[0]=" + operatorImage}
 	if image := os.Getenv("NO_OPENSSL_IMG"); image != "" {
-		initImages = append(initImages, image)
+		initImages = append(initImages, "--set=allowedInitImages[1]="+image)
 	}
 	Expect(target.Deploy(ctx, operatorImage, initImages...)).To(Succeed())
 	DeferCleanup(func(ctx SpecContext) {
-		Expect(target.Undeploy(ctx, operatorImage)).To(Succeed())
+		Expect(target.Undeploy(ctx)).To(Succeed())
 	}, NodeTimeout(2*time.Minute))
 	// The operator must be there to let go of what the specs leave behind.
 	DeferCleanup(func(ctx SpecContext) {

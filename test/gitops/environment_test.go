@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -106,7 +107,7 @@ func (e *environment) start() error {
 	built := make(chan error, 1)
 	go func() { built <- e.build() }()
 	e.server = &envtest.Environment{
-		CRDDirectoryPaths:     []string{filepath.Join(kuberay, "config", "crd", "bases"), filepath.Join(e.root, "config", "crd", "bases")},
+		CRDDirectoryPaths:     []string{filepath.Join(kuberay, "config", "crd", "bases"), filepath.Join(e.root, "charts", "raytls", "files", "crds")},
 		ErrorIfCRDPathMissing: true,
 		// A busy machine takes longer than the defaults.
 		ControlPlaneStartTimeout: 2 * time.Minute,
@@ -164,18 +165,16 @@ func (e *environment) install() error {
 		return err
 	}
 	e.webhook = address
-	for _, name := range []string{"controller/role.yaml", "controller/role_binding.yaml", "webhook/role.yaml", "webhook/role_binding.yaml", "webhook/webhook.yaml"} {
-		objects, err := e.read(filepath.Join(e.root, "config", name))
-		if err != nil {
+	objects, err := e.installation("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "MutatingWebhookConfiguration")
+	if err != nil {
+		return err
+	}
+	for _, object := range objects {
+		if err := e.redirect(object); err != nil {
 			return err
 		}
-		for _, object := range objects {
-			if err := e.redirect(object); err != nil {
-				return err
-			}
-			if err := e.admin.Create(ctx, object); err != nil {
-				return fmt.Errorf("creating %s of %s: %w", object.GetKind(), name, err)
-			}
+		if err := e.admin.Create(ctx, object); err != nil {
+			return fmt.Errorf("creating %s %s: %w", object.GetKind(), object.GetName(), err)
 		}
 	}
 	for process, name := range map[string]string{"controller": operatorUser, "webhook": webhookUser} {
@@ -204,7 +203,8 @@ func (e *environment) install() error {
 	return os.WriteFile(e.personal(), kubeconfig, 0o600)
 }
 
-func (e *environment) read(file string) ([]*unstructured.Unstructured, error) {
+// readObjects reads the objects of a file.
+func readObjects(file string) ([]*unstructured.Unstructured, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -214,6 +214,12 @@ func (e *environment) read(file string) ([]*unstructured.Unstructured, error) {
 		return nil, fmt.Errorf("reading %s: %w", file, err)
 	}
 	return objects, nil
+}
+
+// installation is what users apply, of these kinds.
+func (e *environment) installation(kinds ...string) ([]*unstructured.Unstructured, error) {
+	objects, err := readObjects(filepath.Join(e.root, "dist", "install.yaml"))
+	return slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool { return !slices.Contains(kinds, o.GetKind()) }), err
 }
 
 // redirect turns a webhook's Service into the operator's address on this machine.

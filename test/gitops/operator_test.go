@@ -1,7 +1,6 @@
 package gitops_test
 
 import (
-	"path/filepath"
 	"testing"
 
 	"github.com/fluxcd/pkg/ssa"
@@ -76,7 +75,7 @@ func TestOperatorsFieldsStayItsOwn(t *testing.T) {
 // registration is the MutatingWebhookConfiguration as it is installed.
 func (w *world) registration() *unstructured.Unstructured {
 	w.t.Helper()
-	objects, err := env.read(filepath.Join(env.root, "config", "webhook", "webhook.yaml"))
+	objects, err := env.installation("MutatingWebhookConfiguration")
 	w.must(err)
 	w.must(env.redirect(objects[0]))
 	return objects[0]

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -47,10 +46,21 @@ func argoOption(o *unstructured.Unstructured, option string) bool {
 }
 
 func TestUninstalledByTool(t *testing.T) {
-	for _, folder := range []string{"config/default", "config/crd"} {
-		objects, _ := rendered(t, folder)
+	for _, pattern := range []string{"dist/install.yaml", "charts/raytls/files/crds/*.yaml"} {
+		var objects []*unstructured.Unstructured
+		files, _ := filepath.Glob(filepath.Join("..", "..", filepath.FromSlash(pattern)))
+		for _, file := range files {
+			found, err := readObjects(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			objects = append(objects, found...)
+		}
+		if len(objects) == 0 {
+			t.Fatalf("%s holds nothing", pattern)
+		}
 		for tool, keeps := range keepers {
-			t.Run(folder+"/"+tool, func(t *testing.T) {
+			t.Run(pattern+"/"+tool, func(t *testing.T) {
 				for _, o := range objects {
 					if got, want := keeps(o), kept[reference(o)]; got != want {
 						t.Errorf("%s keeps %s: %v, want %v", tool, reference(o), got, want)
@@ -61,37 +71,19 @@ func TestUninstalledByTool(t *testing.T) {
 	}
 }
 
-// TestUninstalledByMake proves that marked objects are deleted when a person asks for it, and only then.
+// TestUninstalledByMake proves that a person can have Helm's release and the CRDs deleted one by one. TestUninstalledByTool proves what
+// Helm keeps.
 func TestUninstalledByMake(t *testing.T) {
-	objects, text := rendered(t, "config/default")
-	var others []string
-	for _, o := range objects {
-		if !kept[reference(o)] {
-			others = append(others, reference(o))
-		}
-	}
-	for target, want := range map[string]struct {
-		commands []string
-		deleted  []string
-	}{
-		"undeploy": {
-			commands: []string{"kustomize config/default", "delete --ignore-not-found -f -"},
-			deleted:  others,
-		},
+	for target, want := range map[string][]string{
+		"undeploy": {"helm uninstall raytls --namespace=raytls-system --ignore-not-found"},
 		"uninstall": {
-			commands: []string{
-				"delete raytlspolicies --all --all-namespaces --ignore-not-found",
-				"delete --ignore-not-found -k config/crd",
-			},
+			"kubectl delete raytlspolicies --all --all-namespaces --ignore-not-found",
+			"kubectl delete --ignore-not-found -f charts/raytls/files/crds",
 		},
 	} {
 		t.Run(target, func(t *testing.T) {
-			commands, deleted := made(t, target, text)
-			if diff := cmp.Diff(want.commands, commands); diff != "" {
-				t.Errorf("kubectl was called otherwise (-want +got):\n%s", diff)
-			}
-			if diff := cmp.Diff(want.deleted, deleted); diff != "" {
-				t.Errorf("other objects were deleted (-want +got):\n%s", diff)
+			if diff := cmp.Diff(want, made(t, target)); diff != "" {
+				t.Errorf("other commands were called (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -100,23 +92,31 @@ func TestUninstalledByMake(t *testing.T) {
 // TestAnotherNamespace proves that kustomize's "namespace:" leaves nothing in the shipped one: what names it in a text, as an admission
 // policy's expression does, would go on to judge an account that does not exist.
 func TestAnotherNamespace(t *testing.T) {
-	overlay := t.TempDir()
-	base, err := filepath.Abs(filepath.Join("..", "..", "config", "default"))
+	text, err := os.ReadFile(filepath.Join("..", "..", "dist", "install.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	relative, err := filepath.Rel(overlay, base)
+	disk := filesys.MakeFsInMemory()
+	for name, content := range map[string]string{"install.yaml": string(text), "kustomization.yaml": "resources: [install.yaml]\nnamespace: elsewhere\n"} {
+		if err := disk.WriteFile(name, []byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(disk, ".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte("resources: ["+relative+"]\nnamespace: elsewhere\n"), 0o600); err != nil {
+	if text, err = resources.AsYaml(); err != nil {
 		t.Fatal(err)
 	}
-	objects, text := built(t, overlay)
 	for line := range strings.Lines(string(text)) {
 		if strings.Contains(line, "raytls-system") {
 			t.Errorf("names the shipped namespace: %s", strings.TrimSpace(line))
 		}
+	}
+	objects, err := utils.ReadObjects(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, o := range objects {
 		if namespace := o.GetNamespace(); namespace != "" && namespace != "elsewhere" {
@@ -125,72 +125,26 @@ func TestAnotherNamespace(t *testing.T) {
 	}
 }
 
-// made runs a target of the Makefile with a stand-in for kubectl, and returns how that was called, sorted, and what it
-// was told to delete by manifest.
-func made(t *testing.T, target string, rendered []byte) (commands, deleted []string) {
+// made runs a target of the Makefile with stand-ins for helm and kubectl, and returns how they were called.
+func made(t *testing.T, target string) []string {
 	t.Helper()
 	folder := t.TempDir()
-	script := `#!/bin/sh
-cd "$(dirname "$0")" && echo "$*" >>commands
-case $* in
-kustomize*) cat rendered ;;
-*'-f -') cat >deleted ;;
-esac
-`
-	for name, content := range map[string]string{"kubectl": script, "rendered": string(rendered), "deleted": ""} {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o700); err != nil { //nolint:gosec // a script
+	arguments := []string{"-C", filepath.Join("..", ".."), target}
+	for _, name := range []string{"helm", "kubectl"} {
+		file := filepath.Join(folder, name)
+		if err := os.WriteFile(file, []byte("#!/bin/sh\necho \"${0##*/} $*\" >>"+folder+"/commands\n"), 0o700); err != nil { //nolint:gosec // a script
 			t.Fatal(err)
 		}
+		arguments = append(arguments, strings.ToUpper(name)+"="+file)
 	}
-	command := exec.CommandContext(t.Context(), "make", "-C", filepath.Join("..", ".."), target, "KUBECTL="+filepath.Join(folder, "kubectl"))
-	if output, err := command.CombinedOutput(); err != nil {
+	if output, err := exec.CommandContext(t.Context(), "make", arguments...).CombinedOutput(); err != nil {
 		t.Fatalf("make %s: %v\n%s", target, err, output)
 	}
 	text, err := os.ReadFile(filepath.Join(folder, "commands"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	manifests, err := os.ReadFile(filepath.Join(folder, "deleted"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	objects, err := utils.ReadObjects(bytes.NewReader(manifests))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, o := range objects {
-		deleted = append(deleted, reference(o))
-	}
-	commands = strings.Split(strings.TrimSpace(string(text)), "\n")
-	if target == "undeploy" { // both ends of a pipe begin at once
-		slices.Sort(commands)
-		slices.Reverse(commands)
-	}
-	return commands, deleted
-}
-
-// rendered are the objects of a folder of the tree.
-func rendered(t *testing.T, folder string) ([]*unstructured.Unstructured, []byte) {
-	t.Helper()
-	return built(t, filepath.Join("..", "..", filepath.FromSlash(folder)))
-}
-
-// built are the objects of a folder of manifests, put together as kubectl does it.
-func built(t *testing.T, path string) ([]*unstructured.Unstructured, []byte) {
-	t.Helper()
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := resources.AsYaml()
-	if err != nil {
-		t.Fatal(err)
-	}
-	objects, err := utils.ReadObjects(bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return objects, text
+	return strings.Split(strings.TrimSpace(string(text)), "\n")
 }
 
 func reference(o *unstructured.Unstructured) string { return o.GetKind() + "/" + o.GetName() }

@@ -21,7 +21,7 @@ func TestFluxAppliesKubeRaysSamples(t *testing.T) {
 		if err != nil || entry.IsDir() || filepath.Ext(file) != ".yaml" {
 			return err
 		}
-		objects, err := env.read(file)
+		objects, err := readObjects(file)
 		if err != nil {
 			return err
 		}

@@ -170,7 +170,7 @@ func (w *world) manifest(file string, edits ...edit) *unstructured.Unstructured 
 	} else {
 		file = filepath.Join(env.root, file)
 	}
-	objects, err := env.read(file)
+	objects, err := readObjects(file)
 	w.must(err)
 	if len(objects) != 1 {
 		w.t.Fatalf("%s has %d objects", file, len(objects))

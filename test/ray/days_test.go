@@ -17,7 +17,6 @@ import (
 
 	"github.com/raytls/raytls/api/v1alpha1"
 	"github.com/raytls/raytls/internal/pki"
-	"github.com/raytls/raytls/test/live"
 )
 
 // daysLabel is that of the spec with short days, which runs only where a label filter asks for it.
@@ -76,24 +75,15 @@ func (n *namespace) ends(ctx context.Context, g Gomega, pod *corev1.Pod) time.Ti
 	return chain[0].NotAfter
 }
 
-// shortenDays has the operator take a minute for a day, as config/components/testing does. It takes a day again when the spec ends.
+// shortenDays has the operator take a minute for a day. It takes a day again when the spec ends.
 func shortenDays(ctx context.Context) {
 	GinkgoHelper()
-	const place, option = `"path": "/spec/template/spec/containers/0/args/1"`, `"value": "--testing-minutes-per-day=1"`
-	change := func(ctx context.Context, verb, label, patch string) {
+	Expect(operatorImage).NotTo(BeEmpty(), "IMG must name the operator's image")
+	deploy := func(ctx context.Context, values ...string) {
 		GinkgoHelper()
-		for _, arguments := range [][]string{
-			{verb, "-f", filepath.Join("config", "components", "testing", "role.yaml")},
-			{"label", "namespace", live.OperatorNamespace, v1alpha1.LabelTesting + label},
-			{"patch", "deployment", live.ControllerName, "-n", live.OperatorNamespace, "--type=json", "--patch=" + patch},
-		} {
-			_, err := target.Run(ctx, "kubectl", arguments...)
-			Expect(err).NotTo(HaveOccurred())
-		}
+		Expect(target.Deploy(ctx, operatorImage, values...)).To(Succeed())
 		Eventually(ctx, target.OperatorRuns).Should(Succeed())
 	}
-	DeferCleanup(func(ctx SpecContext) {
-		change(ctx, "delete", "-", `[{"op": "test", `+place+`, `+option+`}, {"op": "remove", `+place+`}]`)
-	}, NodeTimeout(2*time.Minute))
-	change(ctx, "apply", "=true", `[{"op": "add", `+place+`, `+option+`}]`)
+	DeferCleanup(func(ctx SpecContext) { deploy(ctx) }, NodeTimeout(2*time.Minute))
+	deploy(ctx, "--set=testing.minutesPerDay=1")
 }

@@ -23,8 +23,10 @@ import (
 
 // What BeforeSuite connects to.
 var (
-	target   *live.Cluster
-	rayImage string
+	target *live.Cluster
+	// operatorImage is deployed; if it is empty, an operator runs already.
+	operatorImage string
+	rayImage      string
 	// rayVersion is what the image's tag says.
 	rayVersion string
 	// redisImage runs redis-server. Without it, the specs of GCS fault tolerance are skipped.
@@ -42,16 +44,16 @@ func TestRay(t *testing.T) {
 
 var _ = BeforeSuite(func(ctx SpecContext) {
 	log.SetLogger(GinkgoLogr)
-	image := os.Getenv("IMG")
+	operatorImage = os.Getenv("IMG")
 	rayImage, redisImage = os.Getenv("RAY_IMAGE"), os.Getenv("REDIS_IMAGE")
 	rayVersion = regexp.MustCompile(`:(\d+\.\d+\.\d+)`).FindStringSubmatch(rayImage + ":0.0.0")[1]
 	Expect(rayVersion).NotTo(Equal("0.0.0"), "RAY_IMAGE must name an image of Ray whose tag begins with its version")
 	var err error
 	target, err = live.Connect("../..")
 	Expect(err).NotTo(HaveOccurred())
-	if image != "" {
-		Expect(target.Deploy(ctx, image)).To(Succeed())
-		DeferCleanup(func(ctx SpecContext) { Expect(target.Undeploy(ctx, image)).To(Succeed()) }, NodeTimeout(2*time.Minute))
+	if operatorImage != "" {
+		Expect(target.Deploy(ctx, operatorImage)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(target.Undeploy(ctx)).To(Succeed()) }, NodeTimeout(2*time.Minute))
 	}
 	// The operator must be there to let go of what the specs leave behind.
 	DeferCleanup(func(ctx SpecContext) {

@@ -41,11 +41,11 @@ func configuration() *admissionregistrationv1.MutatingWebhookConfiguration {
 	return c
 }
 
-// installAdmission installs config/webhook as it is, but that the API server finds the operator on this machine, and removes
+// installAdmission installs the chart's webhook as it is, but that the API server finds the operator on this machine, and removes
 // it in the end.
 func installAdmission() {
 	GinkgoHelper()
-	text, err := os.ReadFile(filepath.Join("..", "..", "..", "config", "webhook", "webhook.yaml"))
+	text, err := os.ReadFile(filepath.Join(root, "charts", "raytls", "files", "webhook.yaml"))
 	Expect(err).NotTo(HaveOccurred())
 	c := &admissionregistrationv1.MutatingWebhookConfiguration{}
 	Expect(sigsyaml.UnmarshalStrict(text, c)).To(Succeed())

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,6 +26,10 @@ import (
 const (
 	operatorNamespace = "raytls-system"
 	startTimeout      = 2 * time.Minute
+	// root is the repository's folder.
+	root = "../../.."
+	// installation is what users apply.
+	installation = "dist/install.yaml"
 )
 
 // environment is an API server with the CRDs, the operator's RBAC and guards, and somebody who may do everything.
@@ -56,7 +61,7 @@ func newEnvironment(folder string) (*environment, error) {
 	e := &environment{
 		server: &envtest.Environment{
 			CRDs:                  rays,
-			CRDDirectoryPaths:     []string{filepath.Join("..", "..", "..", "config", "crd", "bases")},
+			CRDDirectoryPaths:     []string{filepath.Join(root, "charts", "raytls", "files", "crds")},
 			ErrorIfCRDPathMissing: true,
 			// Several processes start at the same time, beside whatever else the machine does.
 			CRDInstallOptions:        envtest.CRDInstallOptions{MaxTime: startTimeout},
@@ -103,17 +108,15 @@ func (e *environment) installRBAC() error {
 	if err := e.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}}); err != nil {
 		return err
 	}
-	for _, name := range []string{"controller/role.yaml", "controller/role_binding.yaml", "webhook/role.yaml", "webhook/role_binding.yaml", "rbac/aggregated_roles.yaml"} {
-		if err := e.apply(name); err != nil {
-			return err
-		}
+	if err := e.apply(installation, "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"); err != nil {
+		return err
 	}
 	return errors.Join(e.addAccount("raytls-controller", e.kubeconfig), e.addAccount("raytls-webhook", e.webhookKubeconfig))
 }
 
-// apply creates what a file of config/ holds.
-func (e *environment) apply(name string) error {
-	file, err := os.Open(filepath.Join("..", "..", "..", "config", filepath.FromSlash(name)))
+// apply creates what a file of the repository holds of these kinds, or everything without a kind.
+func (e *environment) apply(name string, kinds ...string) error {
+	file, err := os.Open(filepath.Join(root, filepath.FromSlash(name)))
 	if err != nil {
 		return err
 	}
@@ -128,7 +131,7 @@ func (e *environment) apply(name string) error {
 		if err != nil {
 			return fmt.Errorf("reading %s: %w", name, err)
 		}
-		if len(object.Object) == 0 {
+		if len(object.Object) == 0 || len(kinds) > 0 && !slices.Contains(kinds, object.GetKind()) {
 			continue
 		}
 		if err := e.admin.Create(context.Background(), object); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -22,16 +21,7 @@ import (
 
 // installGuards applies the policies that hold the controller's account, so that every spec proves that they leave it what it needs.
 func (e *environment) installGuards() error {
-	files, err := filepath.Glob(filepath.Join("..", "..", "..", "config", "guards", "*.yaml"))
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
-		if filepath.Base(file) != "kustomization.yaml" {
-			err = errors.Join(err, e.apply(filepath.Join("guards", filepath.Base(file))))
-		}
-	}
-	return err
+	return e.apply(installation, "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 }
 
 // controller is a client with the controller's account.

@@ -15,10 +15,10 @@ import (
 	"github.com/raytls/raytls/api/v1alpha1"
 )
 
-// requireTLS installs the component until the spec's container ends.
+// requireTLS installs what the value requireTLS.enabled adds until the spec's container ends.
 func requireTLS() {
 	GinkgoHelper()
-	Expect(env.apply("components/require-tls/policy.yaml")).To(Succeed())
+	Expect(env.apply("charts/raytls/files/require-tls.yaml")).To(Succeed())
 	DeferCleanup(func() {
 		for _, name := range []string{"raytls-require-tls", "raytls-require-tls-exclude"} {
 			object := metav1.ObjectMeta{Name: name}

@@ -18,7 +18,7 @@ const ownNamespace = "raytls-system"
 
 func installed(t *testing.T) *admissionregistrationv1.MutatingWebhookConfiguration {
 	t.Helper()
-	text, err := os.ReadFile("../../../config/webhook/webhook.yaml")
+	text, err := os.ReadFile("../../../charts/raytls/files/webhook.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestShippedIsWhatIsInstalled(t *testing.T) {
 	want.ObjectSelector = nil // the API server's default
 	want.Rules = nil          // the operator adds them, and the namespaces
 	if diff := cmp.Diff(want, &configuration.Webhooks[0]); diff != "" {
-		t.Errorf("config/webhook differs (-shipped +installed):\n%s", diff)
+		t.Errorf("the chart's webhook differs (-shipped +installed):\n%s", diff)
 	}
 	if configuration.Name != Configuration {
 		t.Errorf("the configuration is named %s", configuration.Name)

@@ -45,29 +45,29 @@ func TestEnvsubst(t *testing.T) {
 // TestInstallationSurvives reads the manifests of the installation, which people apply with the same tools. One that has
 // variables of its own tells Flux to leave it as it is.
 func TestInstallationSurvives(t *testing.T) {
-	manifests, err := filepath.Glob(filepath.Join("..", "..", "..", "config", "*", "*.yaml"))
+	for _, pattern := range []string{"dist/*.yaml", "charts/raytls/files/*.yaml", "charts/raytls/files/*/*.yaml", "config/samples/*.yaml", "config/samples/*/*.yaml"} {
+		files, err := filepath.Glob(filepath.Join("..", "..", "..", filepath.FromSlash(pattern)))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("there are no files %s: %v", pattern, err)
+		}
+		for _, file := range files {
+			survives(t, file)
+		}
+	}
+}
+
+func survives(t *testing.T, file string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	crds, err := filepath.Glob(filepath.Join("..", "..", "..", "config", "*", "*", "*.yaml"))
-	if err != nil {
-		t.Fatal(err)
+	if strings.Contains(string(text), "kustomize.toolkit.fluxcd.io/substitute: disabled") {
+		return
 	}
-	if len(manifests) == 0 || len(crds) == 0 {
-		t.Fatal("there are no manifests")
-	}
-	for _, file := range append(manifests, crds...) {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.Contains(string(text), "kustomize.toolkit.fluxcd.io/substitute: disabled") {
-			continue
-		}
-		for name, substitute := range Substitutions() {
-			if diff := cmp.Diff(string(text), substitute(string(text))); diff != "" {
-				t.Errorf("%s changes %s (-before +after):\n%s", name, file, diff)
-			}
+	for name, substitute := range Substitutions() {
+		if diff := cmp.Diff(string(text), substitute(string(text))); diff != "" {
+			t.Errorf("%s changes %s (-before +after):\n%s", name, file, diff)
 		}
 	}
 }
