@@ -66,11 +66,6 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	api = target.API
 
 	By("deploying the operator")
-	initImages := []string{"--set=allowedInitImages[0]=" + operatorImage}
-	if image := os.Getenv("NO_OPENSSL_IMG"); image != "" {
-		initImages = append(initImages, "--set=allowedInitImages[1]="+image)
-	}
-	Expect(target.Deploy(ctx, operatorImage, initImages...)).To(Succeed())
 	DeferCleanup(func(ctx SpecContext) {
 		Expect(target.Undeploy(ctx)).To(Succeed())
 	}, NodeTimeout(2*time.Minute))
@@ -78,8 +73,19 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	DeferCleanup(func(ctx SpecContext) {
 		Eventually(ctx, leftNamespaces).WithTimeout(2 * time.Minute).Should(BeEmpty())
 	}, NodeTimeout(3*time.Minute))
-	awaitOperator(ctx)
+	deploy(ctx)
 }, NodeTimeout(3*time.Minute))
+
+// deploy installs the operator as the specs need it, with further arguments of helm, or upgrades it, and waits until it runs.
+func deploy(ctx context.Context, values ...string) {
+	GinkgoHelper()
+	values = append(values, "--set=allowedInitImages[0]="+operatorImage)
+	if image := os.Getenv("NO_OPENSSL_IMG"); image != "" {
+		values = append(values, "--set=allowedInitImages[1]="+image)
+	}
+	Expect(target.Deploy(ctx, operatorImage, values...)).To(Succeed())
+	awaitOperator(ctx)
+}
 
 // run runs a command in the repository's root.
 func run(ctx context.Context, name string, args ...string) string {
