@@ -21,7 +21,10 @@ var _ = Describe("The real Ray with TLS", Ordered, ContinueOnFailure, func() {
 	var network *capture
 	seen := &census{of: map[string]string{}}
 
-	BeforeAll(func(ctx SpecContext) { network = startCapture(ctx) }, NodeTimeout(2*time.Minute))
+	BeforeAll(func(ctx SpecContext) {
+		seen.begin(ctx)
+		network = startCapture(ctx)
+	}, NodeTimeout(2*time.Minute))
 	// Pods that a spec deletes are missed here, and are counted where the spec ends, together with their successors.
 	BeforeEach(func(ctx SpecContext) { seen.count(ctx) }, NodeTimeout(10*time.Second))
 	AfterEach(func(ctx SpecContext) { seen.count(ctx) }, NodeTimeout(10*time.Second))
