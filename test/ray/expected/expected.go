@@ -19,9 +19,8 @@ var files embed.FS
 type Table struct {
 	// Ports are the ports on which pods listen, by node type: head and worker.
 	Ports map[string][]Port `json:"ports"`
-	// Serve are the ports with fixed numbers on which pods listen besides while Ray Serve runs, by node type. It is empty for a
-	// release whose Serve does not work with its image's protobuf, so that nobody has seen them.
-	Serve map[string][]Port `json:"serve,omitempty"`
+	// Serve are the ports with fixed numbers on which pods listen besides while Ray Serve runs, by node type.
+	Serve map[string][]Port `json:"serve"`
 	// Plaintext are the streams between pods that are not TLS.
 	Plaintext []Stream `json:"plaintext"`
 	// Faults are the known faults of the release that the suite asserts.

@@ -23,8 +23,8 @@ func Page(text string) (string, error) {
 		}
 	}
 	for _, block := range []struct{ name, content string }{
-		{"ports", portBlock(releases, tables)},
-		{"serve", serveBlock(releases, tables)},
+		{"ports", portBlock(releases, tables, func(t Table) map[string][]Port { return t.Ports })},
+		{"serve", portBlock(releases, tables, func(t Table) map[string][]Port { return t.Serve })},
 		{"wire", wireBlock(releases, tables)},
 		{"faults", faultBlock(releases, tables)},
 	} {
@@ -62,47 +62,29 @@ func rows(ports map[string][]Port) []row {
 	return out
 }
 
-// portTable is the table of ports.
-func portTable(ports map[string][]Port) []string {
+// describePort says in words what a row of the table says.
+func describePort(r row) string {
+	pods := "a " + r.nodes
+	if r.nodes == "both" {
+		pods = "both"
+	}
+	return fmt.Sprintf("%s (%s) of %s: %s in plaintext, %s without a certificate, %s with another cluster's, %s with the cluster's", numberOf(r.Port.Port),
+		processOf(r.Port), pods, answer(r.Port, r.Plaintext), answer(r.Port, r.NoCertificate), answer(r.Port, r.Foreign), answer(r.Port, r.Own))
+}
+
+// portBlock shows the newest release's ports, and what differs in the others.
+func portBlock(releases []string, tables []Table, ports func(Table) map[string][]Port) string {
+	entries := func(t Table) []row { return rows(ports(t)) }
 	lines := []string{
+		"Ray " + releases[0] + ":", "",
 		"| port | process | pods | plaintext | TLS without a certificate | certificate of another cluster | certificate of this cluster |",
 		"|---|---|---|---|---|---|---|",
 	}
-	for _, r := range rows(ports) {
+	for _, r := range entries(tables[0]) {
 		lines = append(lines, cells(numberOf(r.Port.Port), processOf(r.Port), r.nodes,
 			answer(r.Port, r.Plaintext), answer(r.Port, r.NoCertificate), answer(r.Port, r.Foreign), answer(r.Port, r.Own)))
 	}
-	return lines
-}
-
-func portBlock(releases []string, tables []Table) string {
-	lines := append([]string{"Ray " + releases[0] + ":", ""}, portTable(tables[0].Ports)...)
-	describe := func(r row) string {
-		pods := "a " + r.nodes
-		if r.nodes == "both" {
-			pods = "both"
-		}
-		return fmt.Sprintf("%s (%s) of %s: %s in plaintext, %s without a certificate, %s with another cluster's, %s with the cluster's", numberOf(r.Port.Port),
-			processOf(r.Port), pods, answer(r.Port, r.Plaintext), answer(r.Port, r.NoCertificate), answer(r.Port, r.Foreign), answer(r.Port, r.Own))
-	}
-	return block(append(lines, differences(releases, tables, func(t Table) []row { return rows(t.Ports) }, describe)...))
-}
-
-// serveBlock shows Serve's ports of the newest release, and which others were seen to have the same.
-func serveBlock(releases []string, tables []Table) string {
-	lines := append([]string{"Ray " + releases[0] + ":", ""}, portTable(tables[0].Serve)...)
-	lines = append(lines, "", "| Ray | Serve's ports |", "|---|---|")
-	for i, release := range releases[1:] {
-		said := "differ"
-		switch older := tables[i+1].Serve; {
-		case len(older) == 0:
-			said = "not tested: Serve does not work with the protobuf of the image"
-		case slices.Equal(rows(older), rows(tables[0].Serve)):
-			said = "the same"
-		}
-		lines = append(lines, cells(release, said))
-	}
-	return block(lines)
+	return block(append(lines, differences(releases, tables, entries, describePort)...))
 }
 
 func wireBlock(releases []string, tables []Table) string {
