@@ -66,6 +66,11 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	api = target.API
 
 	By("deploying the operator")
+	values := []string{"--set=allowedInitImages[0]=" + operatorImage}
+	if image := os.Getenv("NO_OPENSSL_IMG"); image != "" {
+		values = append(values, "--set=allowedInitImages[1]="+image)
+	}
+	Expect(target.Deploy(ctx, operatorImage, values...)).To(Succeed())
 	DeferCleanup(func(ctx SpecContext) {
 		Expect(target.Undeploy(ctx)).To(Succeed())
 	}, NodeTimeout(2*time.Minute))
@@ -73,19 +78,8 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	DeferCleanup(func(ctx SpecContext) {
 		Eventually(ctx, leftNamespaces).WithTimeout(2 * time.Minute).Should(BeEmpty())
 	}, NodeTimeout(3*time.Minute))
-	deploy(ctx)
-}, NodeTimeout(3*time.Minute))
-
-// deploy installs the operator as the specs need it, with further arguments of helm, or upgrades it, and waits until it runs.
-func deploy(ctx context.Context, values ...string) {
-	GinkgoHelper()
-	values = append(values, "--set=allowedInitImages[0]="+operatorImage)
-	if image := os.Getenv("NO_OPENSSL_IMG"); image != "" {
-		values = append(values, "--set=allowedInitImages[1]="+image)
-	}
-	Expect(target.Deploy(ctx, operatorImage, values...)).To(Succeed())
 	awaitOperator(ctx)
-}
+}, NodeTimeout(3*time.Minute))
 
 // run runs a command in the repository's root.
 func run(ctx context.Context, name string, args ...string) string {

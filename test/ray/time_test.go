@@ -240,10 +240,12 @@ func (a *aging) reach(ctx context.Context, groups ...string) func() map[string][
 		go func() {
 			for _, tool := range tools {
 				o := outcome{group: group, tool: tool.name, fails: tool.fails}
-				o.ended, o.err = a.n.sh(ctx, a.pods[group], tool.command)
-				// Its cause is told at connects.
-				for o.err == nil && strings.Contains(o.ended.Output(), clientServerFailed) {
+				for {
 					o.ended, o.err = a.n.sh(ctx, a.pods[group], tool.command)
+					// The next client gets another server, as connects says.
+					if o.err != nil || !strings.Contains(o.ended.Output(), clientServerFailed) {
+						break
+					}
 				}
 				outcomes <- o
 			}
