@@ -101,8 +101,8 @@ func TestHelmsAgree(t *testing.T) {
 	}
 }
 
-// TestAnotherNamespace proves that nothing names the usual namespace where the release is in another one. What names it in a text, as an
-// expression of a guard could, would go on to judge an account that does not exist.
+// TestAnotherNamespace proves that a release in another namespace never names the usual one. A guard whose expression did so would judge
+// an account that does not exist.
 func TestAnotherNamespace(t *testing.T) {
 	for _, file := range examples(t) {
 		for _, object := range render(t, "--values="+file, "--set=namespace.create=true", "--namespace=elsewhere") {

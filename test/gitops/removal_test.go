@@ -71,8 +71,8 @@ func TestUninstalledByTool(t *testing.T) {
 	}
 }
 
-// TestUninstalledByMake proves that a person can have Helm's release and the CRDs deleted one by one. TestUninstalledByTool proves what
-// Helm keeps.
+// TestUninstalledByMake proves that each target deletes its own half: Helm's release, or the policies and the CRDs. TestUninstalledByTool
+// proves what Helm keeps.
 func TestUninstalledByMake(t *testing.T) {
 	for target, want := range map[string][]string{
 		"undeploy": {"helm uninstall raytls --namespace=raytls-system --ignore-not-found"},
@@ -89,8 +89,8 @@ func TestUninstalledByMake(t *testing.T) {
 	}
 }
 
-// TestAnotherNamespace proves that kustomize's "namespace:" leaves nothing in the shipped one: what names it in a text, as an admission
-// policy's expression does, would go on to judge an account that does not exist.
+// TestAnotherNamespace proves that kustomize's "namespace:" changes every place that names the shipped namespace. kustomize changes no
+// expression of an admission policy, so one that named it would judge an account that does not exist.
 func TestAnotherNamespace(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "dist", "install.yaml"))
 	if err != nil {
